@@ -1,0 +1,53 @@
+"""What a network tells of itself, and the one interface through which maps are made with it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+MODEL_CLASSES = (
+    "water",
+    "trees",
+    "grass",
+    "flooded_vegetation",
+    "crops",
+    "shrub",
+    "built",
+    "bare",
+    "snow_ice",
+    "cloud",
+)
+
+
+class ModelSpec(BaseModel):
+    """The description inside a network's ONNX file (metadata key `landloom`), plus the file's checksum."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="as in `--model ID`")
+    version: str
+    bands: tuple[str, ...]
+    classes: tuple[str, ...]
+    stride: int = Field(ge=1, description="chips begin at multiples of it, in pixels of the tile")
+    halo: int = Field(ge=0, description="pixels at a chip's border whose scores are cropped; at least the receptive radius")
+    sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
+
+
+class Network(Protocol):
+    """Gives class scores for chips. In-process ONNX Runtime and Triton implement it."""
+
+    spec: ModelSpec
+
+    def scores(self, chips: np.ndarray) -> np.ndarray:
+        """Scores of a batch of chips.
+
+        Args:
+            chips: uint16 `[N, bands, H, W]`, reflectance x 10,000 with the offset removed, valid values
+                at least 1, 0 = no data; H and W multiples of the network's stride.
+
+        Returns:
+            uint8 `[N, classes, H, W]`, 255 x probability.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Beam programs that make data, as thin transforms over pure functions."""

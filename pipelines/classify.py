@@ -1,0 +1,243 @@
+"""Classify one block: every datatake is read, put through the network and voted, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from affine import Affine
+
+from catalog.errors import BadInput
+from catalog.grid import BLOCK_EDGES, Block, Tile, block, owned_mask
+from catalog.legend import CLOUD
+from catalog.manifest import Manifest
+from catalog.model import ModelSpec, Network
+from catalog.scenes import Exclusion
+from pipelines.read import Look, SceneReader
+from pipelines.vote import Vote, Voted
+
+CLOUD_EDGE = 5
+"""Pixels (of 10 m) round a cloud whose look does not count: thin rims and halos."""
+CHIP = 1040
+"""Largest side of the part of a chip that is kept, in pixels: larger chips lose less to the halo."""
+_SCL_CLOUD = (8, 9, 10)
+_SCL_SHADOW = 3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is read round a block, in pixels, each a multiple of the network's stride."""
+
+    margin: int
+    """Classified, too, so that clouds just outside the block reach into it."""
+    halo: int
+    """Read only: the network's receptive radius."""
+    stride: int
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Frame:
+        """The frame that a network needs.
+
+        Raises:
+            BadInput: blocks do not begin on the network's stride.
+        """
+        if any(edge % spec.stride for edge in BLOCK_EDGES):
+            raise BadInput(f"Network {spec.id} has a stride of {spec.stride} px. Use one whose stride divides 16.")
+        return cls(_up(CLOUD_EDGE + 1, spec.stride), _up(spec.halo, spec.stride), spec.stride)
+
+
+@dataclass
+class BlockReport:
+    """What happened while a block was classified."""
+
+    looks: int = 0
+    """Datatakes with any valid pixel in the block."""
+    chips: int = 0
+    pixels: int = 0
+    """Pixels of the block that went through the network, halo not counted, summed over datatakes."""
+    read_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    """Part of the reading that the network had to wait for."""
+    network_seconds: float = 0.0
+    vote_seconds: float = 0.0
+    problems: list[Exclusion] = field(default_factory=list)
+    """Scenes left out in this block."""
+    warnings: list[Exclusion] = field(default_factory=list)
+    """Scenes used, but odd (implausibly dark or bright)."""
+
+
+def classify_block(
+    manifest: Manifest, number: int, reader: SceneReader, network: Network
+) -> tuple[Voted, BlockReport]:
+    """Map one block of a tile-year.
+
+    Memory does not grow with the number of datatakes: while one is classified only the next is read.
+
+    Returns:
+        The vote over the block, pixels of other tiles set to no data, and what happened.
+
+    Raises:
+        SourceUnavailable: a scene could not be read for minutes; the block is to be tried again later.
+    """
+    tile, here = Tile.from_name(manifest.tile), block(number)
+    owned = owned_mask(tile, here.row0, here.row1, here.col0, here.col1)
+    shape = (here.row1 - here.row0, here.col1 - here.col0)
+    vote = Vote(manifest.model.classes, manifest.legend, shape)
+    report = BlockReport()
+    frame = Frame.of(network.spec)
+    for when, look in _read_ahead(manifest, tile, here, reader, frame.halo + frame.margin, report):
+        valid = look.bands[0] > 0
+        if not valid.any():
+            continue
+        started = time.perf_counter()
+        scores = _score(look.bands, network, frame, owned, report)
+        scored = time.perf_counter()
+        report.network_seconds += scored - started
+        inner = (slice(frame.halo, -frame.halo or None),) * 2
+        scl = None if look.scl is None else look.scl[inner]
+        clear, seen = clear_pixels(scores, valid[inner], scl, manifest.model.classes)
+        core = (slice(frame.margin, -frame.margin),) * 2
+        vote.add((when.year, when.month), scores[(slice(None), *core)], clear[core] & owned, seen[core] & owned)
+        report.vote_seconds += time.perf_counter() - scored
+        report.looks += 1
+    started = time.perf_counter()
+    voted = vote.result(manifest.min_observations, manifest.scores)
+    report.vote_seconds += time.perf_counter() - started
+    return voted, report
+
+
+def clear_pixels(
+    scores: np.ndarray, valid: np.ndarray, scl: np.ndarray | None, classes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tell which pixels of a look count.
+
+    Left out are clouds (the network's, and the scene classification's where there is one), their edges, and the
+    scene classification's shadows. Specks of cloud less than three pixels wide have no edge: they are mostly
+    bright roofs, and would blank a whole town.
+
+    Args:
+        scores: uint8 `[classes, H, W]`.
+        valid: bool `[H, W]`.
+        scl: uint8 `[H, W]`, scene classification of Sentinel-2 L2A, or None.
+        classes: of the network.
+
+    Returns:
+        bool `[H, W]`: clear; and bool `[H, W]`: seen at all.
+    """
+    cloud = np.zeros(valid.shape, bool)
+    if CLOUD in classes:
+        land = [i for i, name in enumerate(classes) if name != CLOUD]
+        cloud = scores[classes.index(CLOUD)] > scores[land].max(axis=0)
+    hidden = np.zeros(valid.shape, bool)
+    if scl is not None:
+        cloud |= np.isin(scl, _SCL_CLOUD)
+        hidden = scl == _SCL_SHADOW
+    cloud &= valid
+    hidden |= cloud
+    if cloud.any():
+        hidden |= _grow(_grow(cloud, 1, shrink=True), CLOUD_EDGE + 1)
+    return valid & ~hidden, valid
+
+
+def _grow(mask: np.ndarray, radius: int, *, shrink: bool = False) -> np.ndarray:
+    """Dilate (or erode) a mask by a square of `2 radius + 1` pixels, by whole-array shifts."""
+    grown = ~mask if shrink else mask.copy()
+    for axis in (0, 1):
+        done = 0
+        while done < radius:
+            # Shifting the already grown mask doubles its reach each time.
+            step = min(max(done, 1), radius - done)
+            ahead, behind = [slice(None)] * 2, [slice(None)] * 2
+            ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
+            before = grown.copy()
+            grown[tuple(ahead)] |= before[tuple(behind)]
+            grown[tuple(behind)] |= before[tuple(ahead)]
+            done += step
+    return ~grown if shrink else grown
+
+
+def _read_ahead(
+    manifest: Manifest, tile: Tile, here: Block, reader: SceneReader, margin: int, report: BlockReport
+) -> Iterator[tuple]:
+    """Yield each datatake's time and look, reading the next one meanwhile."""
+    shape = (here.row1 - here.row0 + 2 * margin, here.col1 - here.col0 + 2 * margin)
+    transform = tile.transform * Affine.translation(here.col0 - margin, here.row0 - margin)
+
+    def read(number: int) -> tuple[Look, float]:
+        started = time.perf_counter()
+        return reader.read(manifest.datatakes[number], tile.epsg, transform, shape), time.perf_counter() - started
+
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        coming = pool.submit(read, 0)
+        for number, datatake in enumerate(manifest.datatakes):
+            started = time.perf_counter()
+            look, seconds = coming.result()
+            report.wait_seconds += time.perf_counter() - started
+            report.read_seconds += seconds
+            report.problems += look.problems
+            report.warnings += look.warnings
+            if number + 1 < len(manifest.datatakes):
+                coming = pool.submit(read, number + 1)
+            yield datatake.datetime, look
+            del look
+
+
+def _score(
+    bands: np.ndarray, network: Network, frame: Frame, owned: np.ndarray, report: BlockReport
+) -> np.ndarray:
+    """Scores of the block and the margin round it, chip by chip; where there are no data they stay 0.
+
+    Args:
+        bands: uint16 `[bands, H + 2 (margin + halo), W + 2 (margin + halo)]`.
+        network: gives the scores.
+        frame: margin and halo of `bands`.
+        owned: bool `[H, W]`, pixels that this tile publishes.
+        report: chips and pixels are counted in it.
+
+    Returns:
+        uint8 `[classes, H + 2 margin, W + 2 margin]`.
+    """
+    halo, margin = frame.halo, frame.margin
+    useful = bands[0, halo:-halo or None, halo:-halo or None] > 0
+    scores = np.zeros((len(network.spec.classes), *useful.shape), np.uint8)
+    useful[margin:-margin, margin:-margin] &= owned
+    if not useful.any():
+        return scores
+    # Blocks, margin and halo are multiples of the stride, so every chip begins on it in the tile's coordinates.
+    rows, cols = (_extent(useful.any(axis=axis), frame.stride) for axis in (1, 0))
+    for row0, row1 in _pieces(*rows, frame.stride):
+        for col0, col1 in _pieces(*cols, frame.stride):
+            if not useful[row0:row1, col0:col1].any():
+                continue
+            chip = np.ascontiguousarray(bands[:, row0 : row1 + 2 * halo, col0 : col1 + 2 * halo])
+            found = network.scores(chip[np.newaxis])[0]
+            scores[:, row0:row1, col0:col1] = found[:, halo : halo + row1 - row0, halo : halo + col1 - col0]
+            report.chips += 1
+            report.pixels += _inside(row0, row1, margin, owned.shape[0]) * _inside(col0, col1, margin, owned.shape[1])
+    return scores
+
+
+def _extent(useful: np.ndarray, stride: int) -> tuple[int, int]:
+    """First and one past the last useful row (or column), moved outward to the stride."""
+    found = np.flatnonzero(useful)
+    return int(found[0]) // stride * stride, _up(int(found[-1]) + 1, stride)
+
+
+def _pieces(start: int, stop: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Cut a range into about equal pieces of at most `CHIP`, each a multiple of the stride."""
+    count = -(-(stop - start) // CHIP)
+    size = _up(-(-(stop - start) // count), stride)
+    for begin in range(start, stop, size):
+        yield begin, min(begin + size, stop)
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _inside(start: int, stop: int, margin: int, size: int) -> int:
+    """How many of `start:stop` lie in the block, not in the margin round it."""
+    return max(0, min(stop, size + margin) - max(start, margin))

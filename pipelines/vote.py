@@ -1,0 +1,168 @@
+"""The vote: many looks at a pixel become one class, with how sure it is.
+
+Each clear look gives every class its score, weighted by 1 - the look's cloud score. Within a month the looks are
+averaged; then the months are added up, a month with `n` looks counting `2n / (n + 1)`: one look counts one, many
+looks at most two. That is the weight of a mean of n looks (inverse of its variance) when looks within a month
+differ as much as months do, so a month rich in looks is trusted more, but never drowns the others, and a flood that
+fills two months of twelve keeps its two twelfths of the vote however often it was seen.
+
+Snow is no land cover where it melts: it wins only where it also wins in the least snowy of the months seen.
+Cloud is published only where a pixel was seen and never seen clearly.
+
+Confidence is the winner's share after one imaginary look that is spread evenly over the classes (Perks' prior of
+Bayesian statistics, total weight one): a single unanimous look gives 56 %, twelve months of two unanimous looks 95 %,
+and nothing ever 100 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from catalog.legend import CLOUD, Legend
+
+SNOW = "snow_ice"
+NO_SCORE = 255
+"""Value of `scores` where a pixel has no clear look."""
+_ROWS = 64
+"""Rows worked on at a time, so that temporaries stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Voted:
+    """The outcome for a block of `[H, W]` pixels."""
+
+    data: np.ndarray
+    """uint8 `[H, W]`, published codes."""
+    confidence: np.ndarray
+    """uint8 `[H, W]`, per cent; 0 where there is no land cover."""
+    observations: np.ndarray
+    """uint16 `[H, W]`, number of clear looks."""
+    scores: np.ndarray | None
+    """uint8 `[classes but cloud, H, W]`, share of the vote in per cent, 255 = no clear look; None if not asked for."""
+
+
+class Vote:
+    """The running vote over one block. Looks are added in order of time, one month after the other."""
+
+    def __init__(self, classes: tuple[str, ...], legend: Legend, shape: tuple[int, int]):
+        """Start without any look.
+
+        Args:
+            classes: the network's classes, cloud among them.
+            legend: which of them are published together: their scores are added before the largest is sought.
+            shape: `(H, W)` of the block.
+        """
+        codes = legend.codes(classes)
+        self._cloud = classes.index(CLOUD) if CLOUD in classes else None
+        self._land = [i for i in range(len(classes)) if i != self._cloud]
+        self._codes = np.array(sorted({int(codes[i]) for i in self._land}), dtype=np.uint8)
+        self._members = [[k for k, i in enumerate(self._land) if codes[i] == code] for code in self._codes]
+        self._cloud_code = int(codes[self._cloud]) if self._cloud is not None else legend.nodata
+        self._nodata = legend.nodata
+        self._snow = (
+            next(k for k, members in enumerate(self._members) if self._land.index(classes.index(SNOW)) in members)
+            if SNOW in classes
+            else None
+        )
+        self._month: tuple[int, int] | None = None
+        # uint32: 300 looks of 255 x 255 pass what 16 bits hold.
+        self._month_sum = np.zeros((len(self._land), *shape), np.uint32)
+        self._month_weight = np.zeros(shape, np.uint32)
+        self._total = np.zeros((len(self._land), *shape), np.float32)
+        self._weight = np.zeros(shape, np.float32)
+        self._looks = np.zeros(shape, np.uint16)
+        self._seen = np.zeros(shape, bool)
+        self._least_snow = np.full(shape, np.inf, np.float32)
+        self._snow_lasts = np.zeros(shape, bool)
+
+    def add(self, month: tuple[int, int], scores: np.ndarray, clear: np.ndarray, seen: np.ndarray) -> None:
+        """Count one look.
+
+        Args:
+            month: `(year, month)` of the look; never earlier than the one before.
+            scores: uint8 `[classes, H, W]`, 255 x probability.
+            clear: bool `[H, W]`, whether the look counts at a pixel.
+            seen: bool `[H, W]`, whether there are data at all, clear or not.
+
+        Raises:
+            ValueError: the looks are not in order of time.
+        """
+        if self._month is not None and month < self._month:
+            raise ValueError(f"look of {month} after one of {self._month}: looks are added in order of time")
+        if month != self._month:
+            self._close_month()
+            self._month = month
+        for rows in self._strips():
+            weight = clear[rows].astype(np.uint16)
+            if self._cloud is None:
+                weight *= 255
+            else:
+                weight *= 255 - scores[self._cloud, rows].astype(np.uint16)
+            product = np.empty(weight.shape, np.uint16)
+            for k, i in enumerate(self._land):
+                np.multiply(scores[i, rows], weight, out=product)
+                self._month_sum[k, rows] += product
+            self._month_weight[rows] += weight
+            self._looks[rows] += clear[rows]
+            self._seen[rows] |= seen[rows]
+
+    def result(self, min_observations: int = 1, with_scores: bool = False) -> Voted:
+        """Close the vote.
+
+        Args:
+            min_observations: pixels with fewer clear looks (but at least one) become no data.
+            with_scores: also return the shares of all classes.
+        """
+        self._close_month()
+        shape = self._looks.shape
+        data, confidence = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        scores = np.full((len(self._land), *shape), NO_SCORE, np.uint8) if with_scores else None
+        for rows in self._strips():
+            votes = self._by_code(self._total[:, rows])
+            if self._snow is not None:
+                votes[self._snow][~self._snow_lasts[rows]] = -1.0
+            # argmax takes the first of equals, so a tie goes to the lowest code.
+            winner = votes.argmax(axis=0)
+            weight = self._weight[rows]
+            together = np.maximum(self._total[:, rows].sum(axis=0), np.finfo(np.float32).tiny)
+            share = (weight * votes.max(axis=0).clip(0) / together + 1 / len(self._codes)) / (weight + 1)
+            looks = self._looks[rows]
+            enough = looks >= min_observations
+            data[rows] = np.where(enough, self._codes[winner], self._nodata)
+            data[rows][self._seen[rows] & (looks == 0)] = self._cloud_code
+            confidence[rows] = np.where(enough, np.floor(100 * share), 0)
+            if scores is not None:
+                shares = np.rint(100 * self._total[:, rows] / together)
+                scores[:, rows] = np.where(looks > 0, shares, NO_SCORE)
+        return Voted(data, confidence, self._looks, scores)
+
+    def _strips(self) -> list[slice]:
+        return [slice(row, row + _ROWS) for row in range(0, self._looks.shape[0], _ROWS)]
+
+    def _by_code(self, sums: np.ndarray) -> np.ndarray:
+        """Add the classes that are published together: `[land classes, h, w]` to `[codes, h, w]`."""
+        return np.stack([sums[members].sum(axis=0, dtype=sums.dtype) for members in self._members])
+
+    def _close_month(self) -> None:
+        for rows in self._strips() if self._month is not None else []:
+            weight = self._month_weight[rows]
+            looked = weight > 0
+            if not looked.any():
+                continue
+            sums = self._month_sum[:, rows].astype(np.float32)
+            mean = sums / np.maximum(weight, 1).astype(np.float32) / np.float32(255)
+            looks = weight.astype(np.float32) / np.float32(255)
+            counts = 2 * looks / (looks + 1)
+            self._total[:, rows] += mean * counts
+            self._weight[rows] += counts
+            if self._snow is not None:
+                by_code = self._by_code(mean)
+                snow = by_code[self._snow]
+                wins = by_code.argmax(axis=0) == self._snow
+                less = looked & (snow < self._least_snow[rows])
+                self._least_snow[rows][less] = snow[less]
+                self._snow_lasts[rows][less] = wins[less]
+            self._month_sum[:, rows] = 0
+            self._month_weight[rows] = 0

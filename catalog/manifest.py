@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
@@ -87,6 +88,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    request: str = Field(description="hash of what was asked for, the area apart: how a resumed run knows its own")
     tile: str
     period: Period
     blocks: tuple[int, ...] = Field(min_length=1, description="numbers of the blocks to map, ascending")
@@ -106,22 +108,22 @@ class Manifest(BaseModel):
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the SHA-256 over everything that decides the result."""
-        return _digest(self.model_dump(mode="json", exclude={"excluded"}))
+        return digest(self.model_dump(mode="json", exclude={"request", "excluded"}))
 
     @cached_property
     def recipe(self) -> str:
         """As the fingerprint, but blind to the area: two manifests with one recipe differ only in their blocks."""
-        return _digest(self.model_dump(mode="json", exclude={"excluded", "blocks"}))
+        return digest(self.model_dump(mode="json", exclude={"request", "excluded", "blocks"}))
 
     @property
     def folder(self) -> str:
         """Where the item's JSON lies, relative to the output."""
-        return f"{self.period.collection}/{self.tile}/{self.period.label}"
+        return item_folder(self.tile, self.period)
 
     @property
     def item_key(self) -> str:
         """The item's JSON: written last, it is the commit."""
-        return f"{self.folder}/{self.id}.json"
+        return item_key(self.tile, self.period)
 
     @property
     def key(self) -> str:
@@ -137,10 +139,25 @@ class Manifest(BaseModel):
         """Where a finished block is staged."""
         return f"{self.staging}block-{number:02d}.npz"
 
+    def with_blocks(self, blocks: Iterable[int]) -> Manifest:
+        """The same tile-year over other blocks."""
+        return Manifest(**{**dict(self), "blocks": tuple(sorted(blocks))})
+
     def to_json(self) -> bytes:
         """The bytes that are stored."""
         return self.model_dump_json(indent=1).encode()
 
 
-def _digest(content: dict[str, Any]) -> str:
+def item_folder(tile: str, period: Period) -> str:
+    """Where a tile-year lies, relative to the output."""
+    return f"{period.collection}/{tile}/{period.label}"
+
+
+def item_key(tile: str, period: Period) -> str:
+    """The item's JSON: written last, it is the commit."""
+    return f"{item_folder(tile, period)}/{tile}-{period.label}.json"
+
+
+def digest(content: dict[str, Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 of a JSON object."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,8 +3,8 @@
 Each clear look gives every class its score, weighted by 1 - the look's cloud score. Within a month the looks are
 averaged; then the months are added up, a month with `n` looks counting `2n / (n + 1)`: one look counts one, many
 looks at most two. That is the weight of a mean of n looks (inverse of its variance) when looks within a month
-differ as much as months do, so a month rich in looks is trusted more, but never drowns the others, and a flood that
-fills two months of twelve keeps its two twelfths of the vote however often it was seen.
+differ as much as months do, so a month rich in looks is trusted more, but never drowns the others. No rule weakens
+floods: one that fills two months of twelve keeps a sixth of the vote, to be read from the scores.
 
 Snow is no land cover where it melts: it wins only where it also wins in the least snowy of the months seen.
 Cloud is published only where a pixel was seen and never seen clearly.

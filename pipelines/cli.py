@@ -1,0 +1,234 @@
+"""The `landloom` command."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from apache_beam.options.pipeline_options import PipelineOptions
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from catalog.errors import BadInput, LandloomError
+from catalog.legend import load_legend
+from catalog.manifest import Period
+from catalog.sources import open_source
+from catalog.store import open_store
+from pipelines.annual_map import Job
+from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
+from pipelines.plan import Planned, Settings, plan
+from pipelines.run import Accounts, map_tile_years, name_run
+from services.inference import DEFAULT_MODEL, model_spec
+
+DEAD_LETTERS = 3
+"""Exit code of a run that ended, but left tile-years unpublished."""
+
+app = typer.Typer(
+    name="landloom",
+    help="Annual 10 m land-cover maps from Sentinel-2, published as STAC.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True)
+
+Source = Annotated[
+    str,
+    typer.Option(help="planetary-computer, earth-search, a STAC API's URL, or a static catalog (path, URL, s3://)."),
+]
+Year = Annotated[str, typer.Option(help="Years, comma-separated: 2020 or 2020,2021.")]
+PeriodOption = Annotated[str, typer.Option("--period", help="START/END instead of years: a season, or a day's scene.")]
+Bbox = Annotated[str, typer.Option(help="W,S,E,N in degrees.")]
+Centre = Annotated[str, typer.Option(help="LON,LAT in degrees, with --size-km.")]
+SizeKm = Annotated[str, typer.Option(help="W,H in kilometres, round --centre.")]
+Tiles = Annotated[str, typer.Option(help="Sentinel-2 tiles, comma-separated: 48QUE,48QUF; or land for all 20,460.")]
+Aoi = Annotated[str, typer.Option(help="Polygon file: GeoJSON, GeoPackage, GeoParquet; any CRS.")]
+Model = Annotated[str, typer.Option(help="Network: an ID that Landloom ships, or an ONNX file.")]
+LegendOption = Annotated[str, typer.Option("--legend", help="nine, ten, or a legend file (JSON).")]
+MaxScenes = Annotated[int, typer.Option(help="Datatakes used for a tile-year, at most.")]
+MaxCloud = Annotated[float, typer.Option(help="Leave out scenes with more cloud, per cent.")]
+MinObservations = Annotated[int, typer.Option(help="Clear looks a pixel needs; with fewer it is no data.")]
+S3Endpoint = Annotated[str, typer.Option(help="Endpoint of an S3 server other than Amazon's.")]
+Mapping = Annotated[str, typer.Option(help="JSON file that names the bands of an unknown STAC API.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
+
+
+@app.command(
+    "map",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
+    "--direct_running_mode=multi_processing, or --runner=FlinkRunner. "
+    "Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some tile-years dead-lettered.",
+)
+def map_command(
+    context: typer.Context,
+    source: Source,
+    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the maps and their STAC catalog.")],
+    year: Year = "",
+    period: PeriodOption = "",
+    bbox: Bbox = "",
+    centre: Centre = "",
+    size_km: SizeKm = "",
+    tiles: Tiles = "",
+    aoi: Aoi = "",
+    model: Model = DEFAULT_MODEL,
+    legend: LegendOption = "nine",
+    max_scenes: MaxScenes = 24,
+    max_cloud: MaxCloud = 100.0,
+    min_observations: MinObservations = 1,
+    scores: Annotated[bool, typer.Option("--scores", help="Publish all class scores, too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps made with other settings.")] = False,
+    s3_endpoint: S3Endpoint = "",
+    mapping: Mapping = "",
+    retry_seconds: Annotated[float, typer.Option(help="How long a failing source is tried again.")] = 300.0,
+    verbose: Verbose = False,
+) -> None:
+    """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
+    _log(verbose)
+    beam_options = _beam_options(context.args)
+    area, periods = _area(bbox, centre, size_km, tiles, aoi), _periods(year, period)
+    settings = Settings(
+        model=model_spec(model),
+        legend=load_legend(legend),
+        max_scenes=max_scenes,
+        max_cloud=max_cloud,
+        min_observations=min_observations,
+        scores=scores,
+        overwrite=overwrite,
+    )
+    settings.check()
+    job = Job(name_run(), out, model, s3_endpoint or None, retry_seconds)
+    planned = _plan(area, periods, source, mapping, job, settings)
+    with _progress() as progress:
+        bar = progress.add_task("Mapping blocks", total=None)
+        accounts = map_tile_years(
+            job,
+            planned,
+            beam_options,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+        progress.update(bar, visible=False)
+    _tell(accounts, planned, out)
+    if accounts.dead_lettered:
+        raise typer.Exit(DEAD_LETTERS)
+
+
+def _plan(
+    area: Area, periods: list[Period], source: str, mapping: str, job: Job, settings: Settings
+) -> list[Planned]:
+    store, opened = job.store(), open_source(source, mapping=mapping or None)
+    with _progress() as progress:
+        total = len(area.tiles) * len(periods)
+        return list(progress.track(plan(area, periods, opened, store, settings), total=total, description="Planning"))
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _tell(accounts: Accounts, planned: list[Planned], out: str) -> None:
+    """Print the accounts: what was published, and by name what was not."""
+    table = Table(title=f"Run {accounts.run}", title_justify="left")
+    for column in ("planned", "published", "skipped", "dead-lettered", "blocks done", "seconds"):
+        table.add_column(column, justify="right")
+    counts = (accounts.planned, len(accounts.published), len(accounts.skipped), len(accounts.dead_lettered))
+    table.add_row(*map(str, counts), str(accounts.blocks.get("done", 0)), f"{accounts.seconds:.1f}")
+    console.print(table)
+    left_out = [exclusion for one in planned if one.manifest for exclusion in one.manifest.excluded]
+    if left_out:
+        console.print(f"{len(left_out)} scenes found and not used: the manifests say which and why.")
+    for title, reasons in (("Skipped", accounts.skipped), ("Dead-lettered", accounts.dead_lettered)):
+        for name, reason in list(reasons.items())[:20]:
+            console.print(f"{title} {name}: {reason}", highlight=False)
+        if len(reasons) > 20:
+            console.print(f"… and {len(reasons) - 20} more, see runs/{accounts.run}.json")
+    for name in accounts.published[:20]:
+        manifest = next(one.manifest for one in planned if one.id == name and one.manifest)
+        typer.echo(f"{out.rstrip('/')}/{manifest.item_key}")
+
+
+def _area(bbox: str, centre: str, size_km: str, tiles: str, aoi: str) -> Area:
+    given = {"--bbox": bbox, "--centre": centre, "--tiles": tiles, "--aoi": aoi}
+    named = [name for name, value in given.items() if value]
+    if len(named) != 1:
+        raise BadInput(f"Give one area: --bbox, --centre with --size-km, --tiles or --aoi (given: {named or 'none'}).")
+    if bool(centre) != bool(size_km):
+        raise BadInput("--centre LON,LAT and --size-km W,H go together; one of them is missing.")
+    if bbox:
+        return area_of_bbox(bbox)
+    if centre:
+        return area_of_centre(centre, size_km)
+    return area_of_tiles(tiles) if tiles else area_of_file(aoi)
+
+
+def _periods(year: str, period: str) -> list[Period]:
+    if bool(year) == bool(period):
+        raise BadInput("Give either --year Y[,Y2…] or --period START/END.")
+    if period:
+        return [Period.parse(period)]
+    try:
+        years = sorted({int(part) for part in year.split(",")})
+    except ValueError as error:
+        raise BadInput(f"--year {year!r} is not a list of years. Give 2020 or 2020,2021.") from error
+    return [Period.of_year(one) for one in years]
+
+
+def _beam_options(args: list[str]) -> list[str]:
+    """Options that are not Landloom's must be Beam's: a misspelt one is an error, not silently without effect."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
+        if "_add_argparse_args" in vars(options):
+            try:
+                options._add_argparse_args(parser)
+            except argparse.ArgumentError:
+                continue  # Two option classes share this flag.
+    _, unknown = parser.parse_known_args(args)
+    if unknown:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        known += [parameter.opts[0] for parameter in _click_parameters()]
+        near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
+        raise BadInput(
+            f"Unknown option {unknown[0]!r}: neither Landloom nor Apache Beam has it."
+            + (f" Did you mean {near[0]}?" if near else " See landloom map --help.")
+        )
+    return args
+
+
+def _click_parameters() -> list[Any]:
+    return [p for p in typer.main.get_command(app).commands["map"].params if p.opts]  # type: ignore[attr-defined]
+
+
+def _log(verbose: bool) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def main() -> None:
+    """Run the command; errors of ours become one paragraph and an exit code."""
+    try:
+        app()
+    except BadInput as error:
+        console.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except LandloomError as error:
+        console.print(f"[red]Stopped:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Plan: area and year to tile-years, each with its scenes, written down as manifests before a pixel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import shapely
+from pydantic import BaseModel, ConfigDict
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from catalog.errors import BadInput
+from catalog.grid import Tile, blocks_intersecting, owned_blocks, owned_geometry
+from catalog.items import published_fingerprint
+from catalog.legend import Legend
+from catalog.manifest import Manifest, Period, digest, item_folder, item_key
+from catalog.model import ModelSpec
+from catalog.scenes import Datatake, Exclusion
+from catalog.sources import Source, group_datatakes
+from catalog.store import Store
+from pipelines.area import Area
+
+HALO_DEGREES = 0.01
+"""About 1 km: scenes this near a tile may fill the halo round its blocks."""
+_GRID = 8
+"""Points along a tile's side at which looks are counted when scenes are chosen."""
+
+
+class Settings(BaseModel):
+    """What is the same for all tile-years of a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: ModelSpec
+    legend: Legend
+    max_scenes: int = 24
+    max_cloud: float = 100.0
+    min_observations: int = 1
+    scores: bool = False
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Refuse values that make no map.
+
+        Raises:
+            BadInput: naming the value.
+        """
+        if not 1 <= self.max_scenes <= 1000:
+            raise BadInput(f"--max-scenes {self.max_scenes} is not possible. Give 1 to 1000 datatakes a tile-year.")
+        if not 0 <= self.max_cloud <= 100:
+            raise BadInput(f"--max-cloud {self.max_cloud:g} is not a percentage. Give 0 to 100.")
+        if not 1 <= self.min_observations <= self.max_scenes:
+            raise BadInput(
+                f"--min-observations {self.min_observations} is not possible. Give 1 to --max-scenes ({self.max_scenes})."
+            )
+        self.legend.codes(self.model.classes)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One tile-year of the request: either a manifest to work on, or why there is none."""
+
+    id: str
+    manifest: Manifest | None
+    skipped: str = ""
+    """Reason: already published, or nothing to map it from."""
+    refused: str = ""
+    """Reason: published with other settings, and overwriting was not allowed."""
+
+
+def plan(
+    area: Area, periods: Iterable[Period], source: Source, store: Store, settings: Settings
+) -> Iterator[Planned]:
+    """Plan every tile-year of an area; nothing is written and no pixel is read.
+
+    Raises:
+        BadInput: settings that make no map.
+        SourceUnavailable: the source does not answer.
+    """
+    settings.check()
+    for period in periods:
+        for tile in area.tiles:
+            yield plan_tile(tile, area.geometry, period, source, store, settings)
+
+
+def plan_tile(
+    tile: Tile, geometry: BaseGeometry | None, period: Period, source: Source, store: Store, settings: Settings
+) -> Planned:
+    """Plan one tile-year.
+
+    What was planned before for the same request is taken up as it stands, without a search, so that a resumed run
+    never works on another list of scenes. A new search covers the whole tile, whatever part of it is asked for, so
+    that the scenes do not depend on the part.
+    """
+    name = f"{tile.name}-{period.label}"
+    blocks = owned_blocks(tile) if geometry is None else blocks_intersecting(tile, geometry)
+    if not blocks:
+        return Planned(name, None, skipped="the tile owns no pixel of the area")
+    request = digest({"source": source.name, **settings.model_dump(mode="json", exclude={"overwrite"})})
+    published, pending = known_manifests(store, tile.name, period)
+    if published and published.request == request and not settings.overwrite:
+        return _extended(published, blocks)
+    for manifest in pending:
+        if manifest.request == request and manifest.blocks == blocks:
+            return Planned(name, manifest)
+    whole = owned_geometry(tile)
+    found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end)
+    datatakes, excluded = group_datatakes(found.scenes, tile.name)
+    chosen, left_out = choose_datatakes(datatakes, tile, whole, settings.max_scenes, settings.max_cloud)
+    excluded = [*found.excluded, *excluded, *left_out]
+    if not chosen:
+        reasons = sorted({exclusion.reason for exclusion in excluded})
+        return Planned(name, None, skipped="no usable scene" + (f" ({'; '.join(reasons[:3])})" if reasons else ""))
+    manifest = Manifest(
+        request=request,
+        tile=tile.name,
+        period=period,
+        blocks=blocks,
+        datatakes=tuple(chosen),
+        model=settings.model,
+        legend=settings.legend,
+        min_observations=settings.min_observations,
+        scores=settings.scores,
+        software=version("landloom"),
+        excluded=tuple(excluded),
+    )
+    if published and published.recipe == manifest.recipe:
+        return _extended(published, blocks)
+    if published is None or settings.overwrite:
+        return Planned(name, manifest)
+    return Planned(
+        name,
+        None,
+        refused=(
+            f"published from another manifest (fingerprint {published.fingerprint}, now {manifest.fingerprint}): "
+            "other scenes, network, legend or options. Pass --overwrite to replace it, or another --out"
+        ),
+    )
+
+
+def _extended(published: Manifest, blocks: tuple[int, ...]) -> Planned:
+    """Nothing to do where the published map covers the area; else the tile-year anew, with both areas."""
+    if set(blocks) <= set(published.blocks):
+        return Planned(published.id, None, skipped="already published")
+    return Planned(published.id, published.with_blocks({*blocks, *published.blocks}))
+
+
+def known_manifests(store: Store, tile: str, period: Period) -> tuple[Manifest | None, list[Manifest]]:
+    """The manifest that the published tile-year was made from, if any, and those written but not published."""
+    fingerprint = published_fingerprint(store, item_key(tile, period))
+    published, pending = None, []
+    for key in store.list(f"{item_folder(tile, period)}/"):
+        if key.endswith("/manifest.json"):
+            manifest = Manifest.model_validate_json(store.read(key))
+            if manifest.fingerprint == fingerprint:
+                published = manifest
+            else:
+                pending.append(manifest)
+    return published, pending
+
+
+def choose_datatakes(
+    datatakes: list[Datatake], tile: Tile, whole: BaseGeometry, max_scenes: int, max_cloud: float
+) -> tuple[list[Datatake], list[Exclusion]]:
+    """Choose the least cloudy datatakes, spread over months and over the parts of the tile.
+
+    Greedy: each step takes the datatake that adds most, where a clear look at a place counts 1 / (1 + clear looks
+    already taken there in the same month). So the second look in a month is worth half of the first in another
+    month, and an orbit that sees only the tile's corner is taken for that corner.
+
+    Args:
+        datatakes: candidates, in order of time.
+        tile: that is to be mapped.
+        whole: the part of it that it owns, longitude and latitude.
+        max_scenes: how many to take at most.
+        max_cloud: per cent; those above are left out.
+
+    Returns:
+        The chosen ones in order of time, and the others with the reason.
+    """
+    excluded: list[Exclusion] = []
+    candidates: list[tuple[Datatake, BaseGeometry, float]] = []
+    for datatake in datatakes:
+        footprint = shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
+        own = [scene for scene in datatake.scenes if scene.tile == tile.name] or list(datatake.scenes)
+        cloud = sum(scene.cloud_cover for scene in own) / len(own)
+        if not footprint.intersects(whole):
+            reason = "touches only the halo of the tile"
+        elif cloud > max_cloud:
+            reason = f"cloudier than --max-cloud {max_cloud:g} %"
+        else:
+            candidates.append((datatake, footprint, cloud))
+            continue
+        excluded += [Exclusion(scene=scene.id, reason=reason) for scene in datatake.scenes]
+    if len(candidates) <= max_scenes:
+        return [datatake for datatake, _, _ in candidates], excluded
+    points = _points(whole, [footprint for _, footprint, _ in candidates])
+    sees = np.stack([shapely.contains_xy(footprint, points) for _, footprint, _ in candidates])
+    clear = np.array([1.01 - cloud / 100 for _, _, cloud in candidates])
+    month = np.array([datatake.datetime.month - 1 for datatake, _, _ in candidates])
+    looks = np.zeros((12, len(points)))
+    left, taken = list(range(len(candidates))), []
+    while left and len(taken) < max_scenes:
+        gains = [clear[k] * (sees[k] / (1 + looks[month[k]])).sum() for k in left]
+        best = left.pop(int(np.argmax(gains)))
+        taken.append(best)
+        looks[month[best]] += clear[best] * sees[best]
+    for k in left:
+        reason = f"beyond --max-scenes {max_scenes}"
+        excluded += [Exclusion(scene=scene.id, reason=reason) for scene in candidates[k][0].scenes]
+    return [candidates[k][0] for k in sorted(taken)], excluded
+
+
+def _points(whole: BaseGeometry, footprints: list[BaseGeometry]) -> np.ndarray:
+    """Places at which looks are counted: a grid over the tile, and one inside each footprint, however small."""
+    points = []
+    for part in getattr(whole, "geoms", [whole]):
+        west, south, east, north = part.bounds
+        lon, lat = np.meshgrid(np.linspace(west, east, _GRID + 2)[1:-1], np.linspace(south, north, _GRID + 2)[1:-1])
+        grid = np.column_stack([lon.ravel(), lat.ravel()])
+        points.append(grid[shapely.contains_xy(part, grid)])
+    inside = [footprint.intersection(whole).representative_point() for footprint in footprints]
+    points.append(shapely.get_coordinates(inside))
+    return np.unique(np.concatenate(points), axis=0)

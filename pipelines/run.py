@@ -1,0 +1,169 @@
+"""One run from the launcher's side: plan, write the manifests, run the pipeline, watch it, settle the accounts."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from catalog.collections import add_items
+from catalog.errors import LandloomError
+from catalog.index import build_index
+from catalog.items import published_fingerprint
+from catalog.manifest import Manifest
+from pipelines.annual_map import Job, MapTileYears
+from pipelines.plan import Planned
+
+DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+"""In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
+download a runner."""
+_WATCHED = 16
+
+
+@dataclass
+class Accounts:
+    """What became of every planned tile-year: planned = published + skipped + dead-lettered."""
+
+    run: str
+    planned: int = 0
+    published: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Tile-year to reason: already published, or nothing to map it from."""
+    dead_lettered: dict[str, str] = field(default_factory=dict)
+    """Tile-year to reason; the next run takes them up again."""
+    blocks: dict[str, int] = field(default_factory=dict)
+    """Blocks done, staged before, failed and not reached."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Sums over all blocks: pixels, chips, seconds."""
+    seconds: float = 0.0
+
+    def to_json(self) -> bytes:
+        """The bytes that are written beside the output."""
+        return json.dumps(self.__dict__, indent=1).encode()
+
+
+def name_run() -> str:
+    """A name that sorts by time, `20260102T030405123456`."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+
+
+def map_tile_years(
+    job: Job,
+    planned: Sequence[Planned],
+    beam_options: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Accounts:
+    """Map what was planned.
+
+    Args:
+        job: what the workers need.
+        planned: from `plan`.
+        beam_options: Beam's own command-line options.
+        on_progress: called now and then with the blocks finished and planned.
+
+    Returns:
+        The accounts, also written to `runs/{run}.json` in the output, whatever happens.
+
+    Raises:
+        StoreError: the output cannot be written. What is staged stays, and the next run goes on from there.
+    """
+    store, started = job.store(), datetime.now(UTC)
+    accounts = Accounts(job.run, planned=len(planned))
+    accounts.skipped = {one.id: one.skipped for one in planned if one.skipped}
+    accounts.dead_lettered = {one.id: one.refused for one in planned if one.refused}
+    manifests = [one.manifest for one in planned if one.manifest]
+    try:
+        for manifest in manifests:
+            store.write(manifest.key, manifest.to_json())
+        if manifests:
+            with _watched(job, manifests, on_progress):
+                _run_pipeline(job, manifests, beam_options)
+    finally:
+        for manifest in manifests:
+            _settle(job, manifest, accounts)
+        accounts.seconds = round((datetime.now(UTC) - started).total_seconds(), 3)
+    _update_collections(job, planned, accounts)
+    store.write(f"runs/{job.run}.json", accounts.to_json())
+    return accounts
+
+
+def _run_pipeline(job: Job, manifests: Sequence[Manifest], beam_options: Sequence[str]) -> None:
+    flags = list(beam_options)
+    if not any(flag.split("=")[0] == "--runner" for flag in flags):
+        flags.append(f"--runner={DEFAULT_RUNNER}")
+    try:
+        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+            pipeline | MapTileYears(job, manifests)
+    except LandloomError:
+        raise
+    except Exception as error:
+        raise _root_cause(error) from error
+
+
+def _root_cause(error: Exception) -> Exception:
+    """Beam wraps what a worker raised in text; give the user our own error back where it is one."""
+    for line in reversed(str(error).splitlines()):
+        for kind in LandloomError.__subclasses__():
+            marker = f"{kind.__module__}.{kind.__name__}: "
+            if marker in line:
+                return kind(line.split(marker, 1)[1].split(" [while running")[0])
+    return error
+
+
+def _settle(job: Job, manifest: Manifest, accounts: Accounts) -> None:
+    """Put one tile-year where it belongs, by what stands in the store rather than by what the runner says."""
+    store = job.store()
+    record: dict[str, Any] = {"published": False, "blocks": {}, "reasons": [], "figures": {}}
+    key = f"runs/{job.run}/{manifest.id}.json"
+    if store.exists(key):
+        record = json.loads(store.read(key))
+    if record["published"] or published_fingerprint(store, manifest.item_key) == manifest.fingerprint:
+        accounts.published.append(manifest.id)
+    else:
+        accounts.dead_lettered[manifest.id] = "; ".join(record["reasons"]) or "the run ended before it was finished"
+    reached = sum(record["blocks"].values())
+    for state, count in {**record["blocks"], "not reached": len(manifest.blocks) - reached}.items():
+        accounts.blocks[state] = accounts.blocks.get(state, 0) + count
+    for name, value in record["figures"].items():
+        accounts.figures[name] = round(accounts.figures.get(name, 0) + value, 3)
+
+
+def _update_collections(job: Job, planned: Sequence[Planned], accounts: Accounts) -> None:
+    """Extent, summaries and index: derived, so a run that was killed before this is caught up by the next."""
+    store = job.store()
+    ...
+
+
+@contextmanager
+def _watched(job: Job, manifests: Sequence[Manifest], on_progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Call back every second with the number of finished blocks, as counted in the store, whatever the runner."""
+    store, stop = job.store(), threading.Event()
+    total = sum(len(manifest.blocks) for manifest in manifests)
+
+    def watch() -> None:
+        waiting, finished = list(manifests), 0
+        while not stop.wait(1.0):
+            staged = 0
+            # Tile-years are worked on in order: looking at the first few keeps this cheap for thousands.
+            for manifest in waiting[:_WATCHED]:
+                if published_fingerprint(store, manifest.item_key) == manifest.fingerprint:
+                    waiting.remove(manifest)
+                    finished += len(manifest.blocks)
+                else:
+                    staged += len(store.list(manifest.staging))
+            on_progress(finished + staged, total)
+
+    thread = threading.Thread(target=watch, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,54 @@
+"""Finished blocks on their way to a published tile-year: one compressed object each, written with one PUT."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+
+from catalog.manifest import Manifest
+from catalog.store import Store
+from pipelines.classify import BlockReport
+from pipelines.vote import Voted
+
+
+def stage(store: Store, manifest: Manifest, number: int, voted: Voted, report: BlockReport) -> None:
+    """Write a finished block under its name. Doing so twice does no harm."""
+    arrays = {"data": voted.data, "confidence": voted.confidence, "observations": voted.observations}
+    if voted.scores is not None:
+        arrays["scores"] = voted.scores
+    told = {
+        "problems": [problem.model_dump() for problem in report.problems],
+        "warnings": [warning.model_dump() for warning in report.warnings],
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, report=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
+    store.write(manifest.block_key(number), buffer.getvalue())
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedBlock:
+    """A block read back."""
+
+    voted: Voted
+    problems: list[dict[str, str]]
+    """Scenes left out in this block: `scene` and `reason`."""
+    warnings: list[dict[str, str]]
+    """Scenes used, but odd."""
+
+
+def read_staged(store: Store, manifest: Manifest, number: int) -> StagedBlock:
+    """Read a staged block back."""
+    with np.load(io.BytesIO(store.read(manifest.block_key(number)))) as arrays:
+        told = json.loads(arrays["report"].tobytes())
+        scores = arrays["scores"] if "scores" in arrays else None
+        voted = Voted(arrays["data"], arrays["confidence"], arrays["observations"], scores)
+    return StagedBlock(voted, told["problems"], told["warnings"])
+
+
+def is_complete(store: Store, manifest: Manifest) -> bool:
+    """Whether every block of the tile-year is staged."""
+    there = set(store.list(manifest.staging))
+    return all(manifest.block_key(number) in there for number in manifest.blocks)

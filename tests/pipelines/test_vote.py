@@ -1,0 +1,123 @@
+"""The vote on hand-made cases: each a few looks at a single pixel."""
+
+import numpy as np
+import pytest
+
+from catalog.legend import load_legend
+from catalog.model import MODEL_CLASSES
+from pipelines.vote import NO_SCORE, Vote, Voted
+
+NINE = load_legend("nine")
+NODATA, WATER, TREES, FLOODED, CROPS, SNOW, CLOUDS, RANGELAND = 0, 1, 2, 4, 5, 9, 10, 11
+
+
+def look(month: int, clear: bool = True, seen: bool = True, **probabilities: float) -> tuple:
+    """One look at one pixel: `look(6, crops=0.8, trees=0.2)`."""
+    scores = np.zeros((len(MODEL_CLASSES), 1, 1), np.uint8)
+    for name, probability in probabilities.items():
+        scores[MODEL_CLASSES.index(name)] = round(255 * probability)
+    return (2020, month), scores, np.full((1, 1), clear), np.full((1, 1), seen)
+
+
+def vote(*looks: tuple, legend=NINE, min_observations: int = 1) -> Voted:
+    running = Vote(MODEL_CLASSES, legend, (1, 1))
+    for one in looks:
+        running.add(*one)
+    return running.result(min_observations, with_scores=True)
+
+
+def test_no_look_at_all_is_no_data():
+    voted = vote()
+    assert (voted.data[0, 0], voted.confidence[0, 0], voted.observations[0, 0]) == (NODATA, 0, 0)
+    assert (voted.scores == NO_SCORE).all()
+
+
+def test_a_pixel_outside_the_swath_is_no_data():
+    assert vote(look(1, clear=False, seen=False)).data[0, 0] == NODATA
+
+
+def test_cloud_only_is_published_as_clouds():
+    voted = vote(*[look(month, clear=False, cloud=0.9) for month in range(1, 13)])
+    assert (voted.data[0, 0], voted.confidence[0, 0], voted.observations[0, 0]) == (CLOUDS, 0, 0)
+
+
+def test_one_clear_look_beats_any_number_of_clouds():
+    voted = vote(*[look(1, clear=False, cloud=1.0)] * 20, look(2, trees=0.6, grass=0.4))
+    assert (voted.data[0, 0], voted.observations[0, 0]) == (TREES, 1)
+
+
+def test_a_single_look_is_never_certain_and_more_looks_are_surer():
+    once = vote(look(6, water=1.0)).confidence[0, 0]
+    year = vote(*[look(month, water=1.0) for month in range(1, 13) for _ in range(2)]).confidence[0, 0]
+    assert once == 56
+    assert 90 < year < 100
+
+
+def test_two_snowy_looks_of_twenty_are_not_land_cover():
+    looks = [look(1, snow_ice=1.0)] * 2 + [look(month, crops=0.6, grass=0.4) for month in range(4, 10) for _ in range(3)]
+    assert vote(*looks).data[0, 0] == CROPS
+
+
+def test_snow_that_melts_in_summer_loses_even_where_it_lies_most_of_the_year():
+    looks = [look(month, snow_ice=1.0) for month in range(1, 11)] + [look(11, bare=0.7, shrub=0.3)]
+    assert vote(*looks).data[0, 0] == 8
+
+
+def test_snow_that_lasts_wins():
+    looks = [look(month, snow_ice=0.9, bare=0.1) for month in range(1, 12)] + [look(12, snow_ice=0.6, bare=0.4)]
+    assert vote(*looks).data[0, 0] == SNOW
+
+
+def test_a_flood_keeps_its_share_however_often_it_was_seen():
+    dry = [look(month, crops=1.0) for month in range(1, 11)]
+    seldom = vote(*dry, look(11, flooded_vegetation=1.0), look(12, flooded_vegetation=1.0))
+    often = vote(*dry, *[look(11, flooded_vegetation=1.0)] * 9, *[look(12, flooded_vegetation=1.0)] * 9)
+    flooded = MODEL_CLASSES.index("flooded_vegetation")
+    assert seldom.scores[flooded, 0, 0] == 17  # two months of twelve
+    assert often.scores[flooded, 0, 0] == 26  # 2 x 1.8 of 10 + 2 x 1.8
+    assert often.data[0, 0] == CROPS
+
+
+def test_a_month_rich_in_looks_does_not_drown_the_others():
+    rich = [look(1, grass=1.0)] * 30
+    others = [look(month, crops=1.0) for month in range(2, 6)]
+    assert vote(*rich, *others).data[0, 0] == CROPS
+
+
+def test_classes_published_together_are_added_before_the_largest_is_sought():
+    mixed = look(6, grass=0.3, shrub=0.3, crops=0.4)
+    assert vote(mixed).data[0, 0] == RANGELAND
+    assert vote(mixed, legend=load_legend("ten")).data[0, 0] == CROPS
+
+
+def test_a_tie_goes_to_the_lowest_code():
+    assert vote(look(6, trees=0.5, crops=0.5)).data[0, 0] == TREES
+    assert vote(look(6, crops=1.0), look(7, water=1.0)).data[0, 0] == WATER
+
+
+def test_a_hazy_look_weighs_less():
+    clear, hazy = look(6, trees=0.95, cloud=0.05), look(6, crops=0.55, cloud=0.45)
+    assert vote(hazy, clear).data[0, 0] == TREES
+
+
+def test_three_hundred_looks_do_not_overflow():
+    voted = vote(*[look(7, crops=1.0)] * 300)
+    assert (voted.data[0, 0], voted.observations[0, 0]) == (CROPS, 300)
+    assert voted.scores[MODEL_CLASSES.index("crops"), 0, 0] == 100
+
+
+def test_pixels_with_too_few_looks_are_no_data():
+    assert vote(look(6, trees=1.0), min_observations=2).data[0, 0] == NODATA
+    assert vote(look(6, trees=1.0), look(7, trees=1.0), min_observations=2).data[0, 0] == TREES
+
+
+def test_looks_out_of_order_are_refused():
+    running = Vote(MODEL_CLASSES, NINE, (1, 1))
+    running.add(*look(6, trees=1.0))
+    with pytest.raises(ValueError, match="order of time"):
+        running.add(*look(5, trees=1.0))
+
+
+def test_shares_add_up_to_a_hundred():
+    voted = vote(look(1, trees=0.7, grass=0.3), look(5, trees=0.4, crops=0.6))
+    assert voted.scores[:, 0, 0].sum() == pytest.approx(100, abs=3)

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import logging
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +20,14 @@ from catalog.errors import BadInput, LandloomError
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.sources import open_source
-from catalog.store import open_store
+from catalog.store import Store, open_store
 from pipelines.annual_map import Job
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
+from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings, plan
 from pipelines.run import Accounts, map_tile_years, name_run
+from pipelines.sample import agreement, write_sample
+from pipelines.show import show
 from services.inference import DEFAULT_MODEL, model_spec
 
 DEAD_LETTERS = 3
@@ -104,7 +108,7 @@ def map_command(
     )
     settings.check()
     job = Job(name_run(), out, model, s3_endpoint or None, retry_seconds)
-    planned = _plan(area, periods, source, mapping, job, settings)
+    planned = _plan(area, periods, source, mapping, job.store(), settings)
     with _progress() as progress:
         bar = progress.add_task("Mapping blocks", total=None)
         accounts = map_tile_years(
@@ -119,10 +123,99 @@ def map_command(
         raise typer.Exit(DEAD_LETTERS)
 
 
+@app.command("estimate")
+def estimate_command(
+    source: Source,
+    year: Year = "",
+    period: PeriodOption = "",
+    bbox: Bbox = "",
+    centre: Centre = "",
+    size_km: SizeKm = "",
+    tiles: Tiles = "",
+    aoi: Aoi = "",
+    model: Model = DEFAULT_MODEL,
+    max_scenes: MaxScenes = 24,
+    max_cloud: MaxCloud = 100.0,
+    mapping: Mapping = "",
+    prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
+    write_prices: Annotated[Path | None, typer.Option(help="Write Landloom's price table here, to edit.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Tell what a run will take: scenes, GB, core-hours, GPU-hours, US dollars. Reads no pixel, writes no map."""
+    _log(verbose)
+    if write_prices:
+        write_prices.write_text(default_prices())
+        console.print(f"Wrote {write_prices}: edit it and pass it with --prices.")
+    table = load_prices(prices)
+    area, periods = _area(bbox, centre, size_km, tiles, aoi), _periods(year, period)
+    settings = Settings(
+        model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud
+    )
+    with tempfile.TemporaryDirectory() as nowhere:
+        planned = _plan(area, periods, source, mapping, open_store(nowhere), settings)
+    found = estimate(planned, table)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+        return
+    shown = Table(title="Estimate", title_justify="left", show_header=False)
+    shown.add_row("tile-years", f"{found.tile_years:,} (of {len(planned):,}; the others have no usable scene)")
+    shown.add_row("scenes", f"{found.scenes:,} in {found.datatakes:,} datatakes")
+    shown.add_row("published pixels", f"{found.pixels / 1e6:,.1f} million, {found.looks / 1e6:,.1f} million looks")
+    shown.add_row("to read", f"{found.read_gigabytes:,.2f} GB, {found.read_usd:,.2f} USD")
+    shown.add_row("to write", f"{found.written_gigabytes:,.2f} GB, {found.storage_usd_month:,.2f} USD a month")
+    shown.add_row("on CPUs", f"{found.core_hours:,.2f} core-hours, {found.core_usd:,.2f} USD")
+    shown.add_row("or on GPUs", f"{found.gpu_hours:,.3f} GPU-hours, {found.gpu_usd:,.2f} USD with the feeding cores")
+    console.print(shown)
+    for rate, note in table.notes.items():
+        if "ASSUMED" in note:
+            console.print(f"{rate}: {note}", highlight=False)
+
+
+@app.command("sample")
+def sample_command(
+    out: Annotated[Path, typer.Option(help="Folder for the sample's STAC catalog.")] = Path("out/sample"),
+) -> None:
+    """Write the sample input: a real Sentinel-2 scene of Brandenburg an der Havel, and land-use polygons."""
+    catalog = write_sample(out)
+    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False)
+
+
+@app.command("agreement")
+def agreement_command(
+    item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
+    polygons: Annotated[Path, typer.Option(help="The sample's land-use polygons.")],
+) -> None:
+    """Print how far a map agrees with the sample's OpenStreetMap polygons."""
+    console.print(agreement(item, polygons).table())
+
+
+@app.command("show")
+def show_command(
+    item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
+    png: Annotated[Path | None, typer.Option(help="File to write; without it the picture is opened.")] = None,
+) -> None:
+    """Draw a published map with its legend."""
+    if png:
+        typer.echo(show(item, png))
+    else:
+        typer.launch(str(show(item, Path(tempfile.mkdtemp(prefix="landloom-")) / "map.png")))
+
+
+@app.command("index")
+def index_command(
+    catalog: Annotated[str, typer.Argument(help="Folder or s3:// that a run wrote to.")],
+    s3_endpoint: S3Endpoint = "",
+) -> None:
+    """Rebuild all that is derived from the items: extents, summaries, links, and the STAC GeoParquet."""
+    for name, count in rebuild(open_store(catalog, s3_endpoint=s3_endpoint or None)).items():
+        console.print(f"{name}: {count:,} items", highlight=False)
+
+
 def _plan(
-    area: Area, periods: list[Period], source: str, mapping: str, job: Job, settings: Settings
+    area: Area, periods: list[Period], source: str, mapping: str, store: Store, settings: Settings
 ) -> list[Planned]:
-    store, opened = job.store(), open_source(source, mapping=mapping or None)
+    opened = open_source(source, mapping=mapping or None)
     with _progress() as progress:
         total = len(area.tiles) * len(periods)
         return list(progress.track(plan(area, periods, opened, store, settings), total=total, description="Planning"))

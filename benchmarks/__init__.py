@@ -1,0 +1,1 @@
+"""What Landloom costs, measured: ratios are taken within one run, since machines are noisy."""

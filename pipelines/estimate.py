@@ -1,0 +1,138 @@
+"""What a run will cost, before it is started: no pixel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import shapely
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from shapely.geometry import shape
+
+from catalog.errors import BadInput
+from catalog.grid import Tile, block, owned_geometry
+from catalog.manifest import Manifest
+from pipelines.plan import Planned
+
+
+class Rates(BaseModel):
+    """How fast the work is done; measured, unless the table's notes say otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixels_per_core_second: float = Field(gt=0)
+    pixels_per_gpu_second: float = Field(gt=0)
+    reader_cores_per_gpu: float = Field(ge=0)
+    bytes_per_pixel: float = Field(gt=0, description="read, all bands, per published pixel and look")
+    output_bytes_per_pixel: float = Field(gt=0)
+
+
+class Prices(BaseModel):
+    """US dollars."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    core_hour: float = Field(ge=0)
+    gpu_hour: float = Field(ge=0)
+    read_gigabyte: float = Field(ge=0)
+    stored_gigabyte_month: float = Field(ge=0)
+
+
+class PriceTable(BaseModel):
+    """The file that a user edits: rates, prices and notes on where they come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rates: Rates
+    prices_usd: Prices
+    notes: dict[str, str] = {}
+
+
+class Estimate(BaseModel):
+    """The expected size and cost of a run."""
+
+    tile_years: int
+    blocks: int
+    datatakes: int = Field(description="looks, summed over tile-years")
+    scenes: int
+    pixels: float = Field(description="to be published, those of blocks only partly in the zone counted in full")
+    looks: float = Field(description="published pixels x looks")
+    read_gigabytes: float
+    written_gigabytes: float
+    core_hours: float = Field(description="on CPUs alone")
+    core_usd: float
+    gpu_hours: float = Field(description="with the network on GPUs")
+    gpu_usd: float = Field(description="GPUs and the cores that feed them")
+    read_usd: float
+    storage_usd_month: float
+
+
+def load_prices(path: str) -> PriceTable:
+    """The table in a JSON file, or Landloom's own for an empty path.
+
+    Raises:
+        BadInput: no such file, or not such a table.
+    """
+    if path and not Path(path).is_file():
+        raise BadInput(f"There is no price table {path!r}. Copy Landloom's with --write-prices FILE and edit it.")
+    text = Path(path).read_text() if path else default_prices()
+    try:
+        return PriceTable.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BadInput(f"Price table {path!r} is not valid at {where}: {first['msg']}.") from error
+
+
+def default_prices() -> str:
+    """The text of the table that Landloom carries."""
+    return (resources.files("pipelines") / "rates.json").read_text()
+
+
+def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
+    """Add up what the planned tile-years will take."""
+    manifests = [one.manifest for one in planned if one.manifest]
+    pixels = float(sum(_pixels(number) for manifest in manifests for number in manifest.blocks))
+    looks = sum(_looks(manifest) for manifest in manifests)
+    rates, prices = table.rates, table.prices_usd
+    core_hours = looks / rates.pixels_per_core_second / 3600
+    gpu_hours = looks / rates.pixels_per_gpu_second / 3600
+    read, written = looks * rates.bytes_per_pixel / 1e9, pixels * rates.output_bytes_per_pixel / 1e9
+    return Estimate(
+        tile_years=len(manifests),
+        blocks=sum(len(manifest.blocks) for manifest in manifests),
+        datatakes=sum(len(manifest.datatakes) for manifest in manifests),
+        scenes=sum(len(datatake.scenes) for manifest in manifests for datatake in manifest.datatakes),
+        pixels=pixels,
+        looks=looks,
+        read_gigabytes=read,
+        written_gigabytes=written,
+        core_hours=core_hours,
+        core_usd=core_hours * prices.core_hour,
+        gpu_hours=gpu_hours,
+        gpu_usd=gpu_hours * (prices.gpu_hour + rates.reader_cores_per_gpu * prices.core_hour),
+        read_usd=read * prices.read_gigabyte,
+        storage_usd_month=written * prices.stored_gigabyte_month,
+    )
+
+
+def _pixels(number: int) -> int:
+    here = block(number)
+    return (here.row1 - here.row0) * (here.col1 - here.col0)
+
+
+def _looks(manifest: Manifest) -> float:
+    """Pixels x looks of a tile-year: each block counted by the share of it that a datatake's footprint covers."""
+    tile = Tile.from_name(manifest.tile)
+    footprints = [
+        shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
+        for datatake in manifest.datatakes
+    ]
+    total = 0.0
+    for number in manifest.blocks:
+        here = block(number)
+        part = owned_geometry(tile, (here.row0, here.row1, here.col0, here.col1))
+        covered = shapely.area(shapely.intersection(footprints, part)).sum() / part.area
+        total += covered * _pixels(number)
+    return total

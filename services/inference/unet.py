@@ -1,0 +1,63 @@
+"""The network: a UNet (Ronneberger et al. 2015) on six bands, narrow enough for a CPU.
+
+Three levels down, two 3x3 convolutions each, batch normalisation (which folds into the convolutions), no statistics
+over the whole image: so a pixel's scores depend on its surroundings up to `RECEPTIVE_RADIUS` and on nothing else,
+and a large image can be cut into chips without a trace.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+STRIDE = 8
+"""Three halvings: chips begin on multiples of it."""
+RECEPTIVE_RADIUS = 44
+"""Convolutions reach 2 px at full size on the way down and again on the way up, 4 + 4 at half, 8 + 8 at a quarter
+and 16 at an eighth."""
+
+
+def _convolutions(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class UNet(nn.Module):
+    """Normalised bands `[N, bands, H, W]` to logits `[N, classes, H, W]`; H and W multiples of `STRIDE`."""
+
+    def __init__(self, bands: int, classes: int, widths: tuple[int, ...] = (16, 32, 64, 128)):
+        """Widths are the channels at each level; ONNX Runtime is fastest with multiples of 16."""
+        super().__init__()
+        inputs = (bands, *widths[:-1])
+        self.down = nn.ModuleList(_convolutions(i, o) for i, o in zip(inputs, widths, strict=True))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(w, n, 2, stride=2) for w, n in zip(widths[1:], widths[:-1], strict=True)
+        )
+        self.up = nn.ModuleList(_convolutions(2 * w, w) for w in widths[:-1])
+        self.dropout = nn.Dropout2d(0.1)
+        self.head = nn.Conv2d(widths[0], classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        levels = []
+        for number, convolutions in enumerate(self.down):
+            x = convolutions(nn.functional.max_pool2d(x, 2) if number else x)
+            levels.append(x)
+        x = self.dropout(levels.pop())
+        for grow, convolutions in zip(reversed(self.grow), reversed(self.up), strict=True):
+            x = convolutions(torch.cat([grow(x), levels.pop()], dim=1))
+        return self.head(x)
+
+
+def normalise(x: torch.Tensor) -> torch.Tensor:
+    """Reflectance x 10,000 as float, 0 = no data, to about -2..2; no data becomes 0, the middle.
+
+    The square root spreads dark surfaces, where most classes lie, and is cheap.
+    """
+    return (torch.sqrt(x) - 40.0) / 20.0 * (x > 0).to(x.dtype)

@@ -11,6 +11,7 @@ class comes equally often; clouds, which the teacher does not know, come from cl
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,7 +210,7 @@ def train(chips: Path, teacher: Path, out: Path, minutes: float, threads: int, s
                 buffer[int(random.integers(4000))] = fresh
         for group in optimiser.param_groups:
             progress = seconds / (minutes * 60)
-            group["lr"] = 2e-3 * min(1, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * progress))
+            group["lr"] = 1e-3 * min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * progress))
         images, targets = _batch([buffer[int(k)] for k in random.integers(0, len(buffer), 16)], random)
         network.train()
         logits = network(normalise(images))

@@ -1,0 +1,171 @@
+"""Assemble a tile-year from its staged blocks and publish it: COGs, thumbnail, and last the item, the only commit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.windows import Window
+
+from catalog.cog import write_cog, write_thumbnail
+from catalog.errors import LandloomError
+from catalog.grid import Tile, block
+from catalog.items import AssetFile, build_item, published_fingerprint
+from catalog.legend import CLOUD
+from catalog.manifest import Manifest
+from catalog.scenes import Exclusion
+from catalog.store import NotFound, Store
+from pipelines.area import mapped_geometry
+from pipelines.stage import read_staged
+from pipelines.vote import NO_SCORE
+
+
+class CannotPublish(LandloomError):
+    """This tile-year cannot be published; the run goes on and reports it."""
+
+
+@dataclass
+class Mosaic:
+    """The blocks of a tile-year laid side by side, each asset a plain GeoTIFF on local disk."""
+
+    files: dict[str, Path]
+    transform: Affine
+    shape: tuple[int, int]
+    class_pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    """Pixels of each published code."""
+    looks: int = 0
+    """Clear looks, summed over pixels."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Scenes left out in any block, with the reason."""
+    odd: dict[str, str] = field(default_factory=dict)
+    """Scenes used, but implausible."""
+
+
+def publish(store: Store, manifest: Manifest, *, overwrite: bool) -> None:
+    """Publish a tile-year whose blocks are all staged. Doing so twice gives the same.
+
+    Raises:
+        CannotPublish: nothing was mapped, or another map was published meanwhile.
+        StoreError: the output cannot be written; the staged blocks stay.
+    """
+    with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
+        try:
+            mosaic = lay_out(store, manifest, Path(folder))
+        except NotFound:
+            if published_fingerprint(store, manifest.item_key) == manifest.fingerprint:
+                return  # Another run published it and cleared the staged blocks meanwhile.
+            raise
+        if not mosaic.class_pixels[1:].any():
+            raise CannotPublish(_why_empty(manifest, mosaic))
+        assets = list(_write_assets(store, manifest, mosaic, Path(folder)))
+    _register(store, manifest, mosaic, assets, overwrite)
+    store.delete(store.list(manifest.staging))
+
+
+def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
+    """Write the staged blocks side by side, one block in memory at a time."""
+    tile, blocks = Tile.from_name(manifest.tile), [block(number) for number in manifest.blocks]
+    row0, col0 = min(one.row0 for one in blocks), min(one.col0 for one in blocks)
+    shape = (max(one.row1 for one in blocks) - row0, max(one.col1 for one in blocks) - col0)
+    land = [name for name in manifest.model.classes if name != CLOUD]
+    bands = {"data": (1, "uint8", 0), "confidence": (1, "uint8", 0), "observations": (1, "uint16", None)}
+    if manifest.scores:
+        bands["scores"] = (len(land), "uint8", NO_SCORE)
+    files = {name: folder / f"{name}.plain.tif" for name in bands}
+    mosaic = Mosaic(files, tile.transform * Affine.translation(col0, row0), shape)
+    with ExitStack() as stack:
+        targets = {}
+        for name, (count, dtype, nodata) in bands.items():
+            targets[name] = stack.enter_context(
+                rasterio.open(
+                    files[name],
+                    "w",
+                    driver="GTiff",
+                    height=shape[0],
+                    width=shape[1],
+                    count=count,
+                    dtype=dtype,
+                    nodata=nodata,
+                    crs=f"EPSG:{tile.epsg}",
+                    transform=mosaic.transform,
+                    tiled=True,
+                    blockxsize=256,
+                    blockysize=256,
+                    compress="ZSTD",
+                    zstd_level=1,
+                    sparse_ok=True,
+                    bigtiff="IF_SAFER",
+                )
+            )
+        if manifest.scores:
+            targets["scores"].descriptions = land
+        for one in blocks:
+            staged = read_staged(store, manifest, one.number)
+            window = Window(one.col0 - col0, one.row0 - row0, one.shape[1], one.shape[0])
+            for name, target in targets.items():
+                array = getattr(staged.voted, name)
+                target.write(array if array.ndim == 3 else array[np.newaxis], window=window)
+            mosaic.class_pixels += np.bincount(staged.voted.data.ravel(), minlength=256)
+            mosaic.looks += int(staged.voted.observations.sum(dtype=np.int64))
+            mosaic.left_out.update({problem["scene"]: problem["reason"] for problem in staged.problems})
+            mosaic.odd.update({warning["scene"]: warning["reason"] for warning in staged.warnings})
+    return mosaic
+
+
+def _write_assets(store: Store, manifest: Manifest, mosaic: Mosaic, folder: Path) -> Iterator[AssetFile]:
+    for name, plain in mosaic.files.items():
+        cog = folder / f"{name}.tif"
+        write_cog(plain, cog, legend=manifest.legend if name == "data" else None)
+        yield AssetFile.of(name, cog)
+        store.upload(f"{manifest.folder}/{manifest.fingerprint}/{cog.name}", cog)
+        plain.unlink()
+    png = folder / "thumbnail.png"
+    write_thumbnail(folder / "data.tif", png, manifest.legend)
+    store.upload(f"{manifest.folder}/{manifest.fingerprint}/{png.name}", png)
+    yield AssetFile.of("thumbnail", png)
+
+
+def _register(store: Store, manifest: Manifest, mosaic: Mosaic, assets: list[AssetFile], overwrite: bool) -> None:
+    tile = Tile.from_name(manifest.tile)
+    used = [
+        datatake.model_copy(update={"scenes": tuple(s for s in datatake.scenes if s.id not in mosaic.left_out)})
+        for datatake in manifest.datatakes
+    ]
+    item = build_item(
+        manifest,
+        epsg=tile.epsg,
+        transform=mosaic.transform,
+        shape=mosaic.shape,
+        geometry=mapped_geometry(tile, [block(number).window for number in manifest.blocks]),
+        scenes=[scene for datatake in used for scene in datatake.scenes],
+        left_out=[Exclusion(scene=scene, reason=reason) for scene, reason in sorted(mosaic.left_out.items())],
+        odd=[Exclusion(scene=scene, reason=reason) for scene, reason in sorted(mosaic.odd.items())],
+        class_pixels=mosaic.class_pixels,
+        looks=mosaic.looks,
+        assets=assets,
+    )
+    there, version = store.read_versioned(manifest.item_key)
+    before = published_fingerprint(store, manifest.item_key) if there else None
+    if before not in (None, manifest.fingerprint) and not overwrite:
+        raise CannotPublish(
+            f"another map (fingerprint {before}) was published while this one was made. "
+            "Pass --overwrite to replace it, or another --out"
+        )
+    if not store.write_if(manifest.item_key, item, version):
+        raise CannotPublish("another run published this tile-year at the same moment; run again")
+    if before not in (None, manifest.fingerprint):
+        store.delete(store.list(f"{manifest.folder}/{before}/"))
+
+
+def _why_empty(manifest: Manifest, mosaic: Mosaic) -> str:
+    reasons = sorted(set(mosaic.left_out.values()))
+    return (
+        f"no pixel has --min-observations {manifest.min_observations} clear looks in {len(manifest.datatakes)} "
+        "datatakes" + (f"; scenes left out: {'; '.join(reasons[:3])}" if reasons else "")
+    )

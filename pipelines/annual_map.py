@@ -17,6 +17,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from catalog.errors import LandloomError, SourceUnavailable
+from catalog.grid import block
 from catalog.items import published_fingerprint
 from catalog.manifest import Manifest
 from catalog.store import Store, open_store
@@ -41,6 +42,8 @@ class Job:
     out: str
     model: str
     s3_endpoint: str | None = None
+    overwrite: bool = False
+    """Maps made from other manifests may be replaced."""
     retry_seconds: float = 300.0
     """How long a source that fails in ways that may pass is tried again."""
 
@@ -70,6 +73,13 @@ class _ManifestDoFn(beam.DoFn):
 
     def _look_up(self, key: str) -> Manifest:
         return _manifest(self._job.out, self._job.s3_endpoint, key)
+
+    def _publish(self, manifest: Manifest) -> Iterator[tuple[str, Outcome]]:
+        try:
+            publish(self._store, manifest, overwrite=self._job.overwrite)
+        except CannotPublish as error:
+            log.warning("%s: %s", manifest.id, error)
+            yield manifest.key, {"block": None, "state": "failed", "reason": str(error)}
 
     def _is_published(self, manifest: Manifest) -> bool:
         return published_fingerprint(self._store, manifest.item_key) == manifest.fingerprint
@@ -111,7 +121,7 @@ class PublishWhenComplete(_ManifestDoFn):
             return
         manifest = self._look_up(key)
         if not self._is_published(manifest) and is_complete(self._store, manifest):
-            yield from _publish(self._store, manifest)
+            yield from self._publish(manifest)
 
 
 class Account(_ManifestDoFn):
@@ -123,7 +133,7 @@ class Account(_ManifestDoFn):
         failed = [outcome for outcome in outcomes if outcome["state"] == "failed"]
         if not self._is_published(manifest) and not failed:
             # Another run may have taken the staged blocks just as this one was about to assemble them.
-            outcomes += [outcome for _, outcome in _publish(self._store, manifest)]
+            outcomes += [outcome for _, outcome in self._publish(manifest)]
             failed = [outcome for outcome in outcomes if outcome["state"] == "failed"]
         blocks = [outcome for outcome in outcomes if outcome["block"] is not None]
         record = {
@@ -153,7 +163,7 @@ class MapTileYears(beam.PTransform):
         self._elements = [
             (manifest.key, number)
             for manifest in manifests
-            for number in sorted(manifest.blocks, key=lambda number: -_pixels(number))
+            for number in sorted(manifest.blocks, key=lambda number: -block(number).pixels)
         ]
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
@@ -168,21 +178,6 @@ class MapTileYears(beam.PTransform):
             | "By tile-year" >> beam.GroupByKey()
             | "Account" >> beam.ParDo(Account(self._job))
         )
-
-
-def _pixels(number: int) -> int:
-    from catalog.grid import block
-
-    here = block(number)
-    return (here.row1 - here.row0) * (here.col1 - here.col0)
-
-
-def _publish(store: Store, manifest: Manifest) -> Iterator[tuple[str, Outcome]]:
-    try:
-        publish(store, manifest)
-    except CannotPublish as error:
-        log.warning("%s: %s", manifest.id, error)
-        yield manifest.key, {"block": None, "state": "failed", "reason": str(error)}
 
 
 def _figures(report: BlockReport) -> dict[str, float]:

@@ -13,10 +13,10 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from catalog.cog import write_cog, write_thumbnail
+from catalog.cog import plain_profile, write_cog, write_thumbnail
 from catalog.errors import LandloomError
 from catalog.grid import Tile, block
-from catalog.items import AssetFile, build_item, published_fingerprint
+from catalog.items import AssetFile, build_item, fingerprint_of, published_fingerprint
 from catalog.legend import CLOUD
 from catalog.manifest import Manifest
 from catalog.scenes import Exclusion
@@ -86,7 +86,6 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
                 rasterio.open(
                     files[name],
                     "w",
-                    driver="GTiff",
                     height=shape[0],
                     width=shape[1],
                     count=count,
@@ -94,15 +93,10 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
                     nodata=nodata,
                     crs=f"EPSG:{tile.epsg}",
                     transform=mosaic.transform,
-                    tiled=True,
-                    blockxsize=256,
-                    blockysize=256,
-                    compress="ZSTD",
-                    zstd_level=1,
-                    sparse_ok=True,
-                    bigtiff="IF_SAFER",
+                    **plain_profile(manifest.legend if name == "data" else None),
                 )
             )
+        targets["data"].write_colormap(1, manifest.legend.palette())
         if manifest.scores:
             targets["scores"].descriptions = land
         for one in blocks:
@@ -121,7 +115,7 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
 def _write_assets(store: Store, manifest: Manifest, mosaic: Mosaic, folder: Path) -> Iterator[AssetFile]:
     for name, plain in mosaic.files.items():
         cog = folder / f"{name}.tif"
-        write_cog(plain, cog, legend=manifest.legend if name == "data" else None)
+        write_cog(plain, cog, classes=name == "data")
         yield AssetFile.of(name, cog)
         store.upload(f"{manifest.folder}/{manifest.fingerprint}/{cog.name}", cog)
         plain.unlink()
@@ -151,8 +145,8 @@ def _register(store: Store, manifest: Manifest, mosaic: Mosaic, assets: list[Ass
         assets=assets,
     )
     there, version = store.read_versioned(manifest.item_key)
-    before = published_fingerprint(store, manifest.item_key) if there else None
-    if before not in (None, manifest.fingerprint) and not overwrite:
+    before = fingerprint_of(there)
+    if before not in (None, manifest.fingerprint) and not (overwrite or _covers(store, manifest, before)):
         raise CannotPublish(
             f"another map (fingerprint {before}) was published while this one was made. "
             "Pass --overwrite to replace it, or another --out"
@@ -161,6 +155,12 @@ def _register(store: Store, manifest: Manifest, mosaic: Mosaic, assets: list[Ass
         raise CannotPublish("another run published this tile-year at the same moment; run again")
     if before not in (None, manifest.fingerprint):
         store.delete(store.list(f"{manifest.folder}/{before}/"))
+
+
+def _covers(store: Store, manifest: Manifest, before: str) -> bool:
+    """Whether this map shows all that the published one shows, made in the same way."""
+    published = Manifest.model_validate_json(store.read(f"{manifest.folder}/{before}/manifest.json"))
+    return published.recipe == manifest.recipe and set(published.blocks) <= set(manifest.blocks)
 
 
 def _why_empty(manifest: Manifest, mosaic: Mosaic) -> str:

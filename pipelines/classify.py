@@ -83,8 +83,8 @@ def classify_block(
         SourceUnavailable: a scene could not be read for minutes; the block is to be tried again later.
     """
     tile, here = Tile.from_name(manifest.tile), block(number)
-    owned = owned_mask(tile, here.row0, here.row1, here.col0, here.col1)
-    shape = (here.row1 - here.row0, here.col1 - here.col0)
+    owned = owned_mask(tile, *here.window)
+    shape = here.shape
     vote = Vote(manifest.model.classes, manifest.legend, shape)
     report = BlockReport()
     frame = Frame.of(network.spec)
@@ -163,7 +163,7 @@ def _read_ahead(
     manifest: Manifest, tile: Tile, here: Block, reader: SceneReader, margin: int, report: BlockReport
 ) -> Iterator[tuple]:
     """Yield each datatake's time and look, reading the next one meanwhile."""
-    shape = (here.row1 - here.row0 + 2 * margin, here.col1 - here.col0 + 2 * margin)
+    shape = (here.shape[0] + 2 * margin, here.shape[1] + 2 * margin)
     transform = tile.transform * Affine.translation(here.col0 - margin, here.row0 - margin)
 
     def read(number: int) -> tuple[Look, float]:

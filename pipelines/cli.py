@@ -107,7 +107,7 @@ def map_command(
         overwrite=overwrite,
     )
     settings.check()
-    job = Job(name_run(), out, model, s3_endpoint or None, retry_seconds)
+    job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds)
     planned = _plan(area, periods, source, mapping, job.store(), settings)
     with _progress() as progress:
         bar = progress.add_task("Mapping blocks", total=None)

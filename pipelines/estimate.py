@@ -93,7 +93,7 @@ def default_prices() -> str:
 def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
     """Add up what the planned tile-years will take."""
     manifests = [one.manifest for one in planned if one.manifest]
-    pixels = float(sum(_pixels(number) for manifest in manifests for number in manifest.blocks))
+    pixels = float(sum(block(number).pixels for manifest in manifests for number in manifest.blocks))
     looks = sum(_looks(manifest) for manifest in manifests)
     rates, prices = table.rates, table.prices_usd
     core_hours = looks / rates.pixels_per_core_second / 3600
@@ -117,11 +117,6 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
     )
 
 
-def _pixels(number: int) -> int:
-    here = block(number)
-    return (here.row1 - here.row0) * (here.col1 - here.col0)
-
-
 def _looks(manifest: Manifest) -> float:
     """Pixels x looks of a tile-year: each block counted by the share of it that a datatake's footprint covers."""
     tile = Tile.from_name(manifest.tile)
@@ -132,7 +127,7 @@ def _looks(manifest: Manifest) -> float:
     total = 0.0
     for number in manifest.blocks:
         here = block(number)
-        part = owned_geometry(tile, (here.row0, here.row1, here.col0, here.col1))
+        part = owned_geometry(tile, here.window)
         covered = shapely.area(shapely.intersection(footprints, part)).sum() / part.area
-        total += covered * _pixels(number)
+        total += covered * here.pixels
     return total

@@ -13,7 +13,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
-from catalog.grid import Tile, blocks_intersecting, owned_blocks, owned_geometry
+from catalog.grid import Tile, blocks_intersecting, owned_geometry
 from catalog.items import published_fingerprint
 from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
@@ -25,6 +25,7 @@ from pipelines.area import Area
 
 HALO_DEGREES = 0.01
 """About 1 km: scenes this near a tile may fill the halo round its blocks."""
+ALREADY_PUBLISHED = "already published"
 _GRID = 8
 """Points along a tile's side at which looks are counted when scenes are chosen."""
 
@@ -63,12 +64,18 @@ class Settings(BaseModel):
 class Planned:
     """One tile-year of the request: either a manifest to work on, or why there is none."""
 
-    id: str
+    tile: str
+    period: Period
     manifest: Manifest | None
     skipped: str = ""
     """Reason: already published, or nothing to map it from."""
     refused: str = ""
     """Reason: published with other settings, and overwriting was not allowed."""
+
+    @property
+    def id(self) -> str:
+        """The tile-year's name, `48QUE-2020`."""
+        return f"{self.tile}-{self.period.label}"
 
 
 def plan(
@@ -95,17 +102,16 @@ def plan_tile(
     never works on another list of scenes. A new search covers the whole tile, whatever part of it is asked for, so
     that the scenes do not depend on the part.
     """
-    name = f"{tile.name}-{period.label}"
-    blocks = owned_blocks(tile) if geometry is None else blocks_intersecting(tile, geometry)
+    blocks = blocks_intersecting(tile, geometry)
     if not blocks:
-        return Planned(name, None, skipped="the tile owns no pixel of the area")
+        return Planned(tile.name, period, None, skipped="the tile owns no pixel of the area")
     request = digest({"source": source.name, **settings.model_dump(mode="json", exclude={"overwrite"})})
     published, pending = known_manifests(store, tile.name, period)
     if published and published.request == request and not settings.overwrite:
         return _extended(published, blocks)
     for manifest in pending:
         if manifest.request == request and manifest.blocks == blocks:
-            return Planned(name, manifest)
+            return Planned(tile.name, period, manifest)
     whole = owned_geometry(tile)
     found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end)
     datatakes, excluded = group_datatakes(found.scenes, tile.name)
@@ -113,7 +119,7 @@ def plan_tile(
     excluded = [*found.excluded, *excluded, *left_out]
     if not chosen:
         reasons = sorted({exclusion.reason for exclusion in excluded})
-        return Planned(name, None, skipped="no usable scene" + (f" ({'; '.join(reasons[:3])})" if reasons else ""))
+        return Planned(tile.name, period, None, skipped="no usable scene" + (f" ({'; '.join(reasons[:3])})" if reasons else ""))
     manifest = Manifest(
         request=request,
         tile=tile.name,
@@ -130,9 +136,10 @@ def plan_tile(
     if published and published.recipe == manifest.recipe:
         return _extended(published, blocks)
     if published is None or settings.overwrite:
-        return Planned(name, manifest)
+        return Planned(tile.name, period, manifest)
     return Planned(
-        name,
+        tile.name,
+        period,
         None,
         refused=(
             f"published from another manifest (fingerprint {published.fingerprint}, now {manifest.fingerprint}): "
@@ -144,8 +151,8 @@ def plan_tile(
 def _extended(published: Manifest, blocks: tuple[int, ...]) -> Planned:
     """Nothing to do where the published map covers the area; else the tile-year anew, with both areas."""
     if set(blocks) <= set(published.blocks):
-        return Planned(published.id, None, skipped="already published")
-    return Planned(published.id, published.with_blocks({*blocks, *published.blocks}))
+        return Planned(published.tile, published.period, None, skipped=ALREADY_PUBLISHED)
+    return Planned(published.tile, published.period, published.with_blocks({*blocks, *published.blocks}))
 
 
 def known_manifests(store: Store, tile: str, period: Period) -> tuple[Manifest | None, list[Manifest]]:

@@ -13,13 +13,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from catalog.collections import add_items
+from catalog.collections import add_items, read_items
 from catalog.errors import LandloomError
 from catalog.index import build_index
 from catalog.items import published_fingerprint
-from catalog.manifest import Manifest
+from catalog.manifest import Manifest, item_key
+from catalog.store import Store
 from pipelines.annual_map import Job, MapTileYears
-from pipelines.plan import Planned
+from pipelines.plan import ALREADY_PUBLISHED, Planned
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
@@ -89,7 +90,7 @@ def map_tile_years(
         for manifest in manifests:
             _settle(job, manifest, accounts)
         accounts.seconds = round((datetime.now(UTC) - started).total_seconds(), 3)
-    _update_collections(job, planned, accounts)
+    _update_collections(store, planned, accounts)
     store.write(f"runs/{job.run}.json", accounts.to_json())
     return accounts
 
@@ -135,10 +136,13 @@ def _settle(job: Job, manifest: Manifest, accounts: Accounts) -> None:
         accounts.figures[name] = round(accounts.figures.get(name, 0) + value, 3)
 
 
-def _update_collections(job: Job, planned: Sequence[Planned], accounts: Accounts) -> None:
-    """Extent, summaries and index: derived, so a run that was killed before this is caught up by the next."""
-    store = job.store()
-    ...
+def _update_collections(store: Store, planned: Sequence[Planned], accounts: Accounts) -> None:
+    """Extent, summaries, links and index are derived: a run that was killed before this is caught up by the next."""
+    done = [one for one in planned if one.id in set(accounts.published) or one.skipped == ALREADY_PUBLISHED]
+    for collection in sorted({one.period.collection for one in done}):
+        keys = [item_key(one.tile, one.period) for one in done if one.period.collection == collection]
+        add_items(store, collection, [json.loads(store.read(key)) for key in keys])
+        build_index(store, collection, read_items(store, collection))
 
 
 @contextmanager

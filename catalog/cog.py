@@ -1,0 +1,88 @@
+"""Cloud Optimized GeoTIFFs, and the picture that stands for one in a catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from PIL import Image
+from rasterio.errors import RasterioError
+from rio_cogeo.cogeo import cog_validate
+
+from catalog.errors import StoreError
+from catalog.legend import Legend
+
+BLOCK = 512
+_CACHE_MB = 256
+"""GDAL's block cache while a COG is written, whatever the size of the map."""
+_THUMBNAIL = 512
+
+
+def plain_profile(legend: Legend | None) -> dict[str, Any]:
+    """How the GeoTIFF is made from which `write_cog` copies: tiled, quickly compressed, empty parts left out."""
+    profile = {
+        "driver": "GTiff",
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "sparse_ok": True,
+        "bigtiff": "IF_SAFER",
+    }
+    return {**profile, "photometric": "PALETTE"} if legend else profile
+
+
+def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
+    """Copy a GeoTIFF to a COG and check it; the palette, no data and band names come along.
+
+    Overviews show the most frequent class of the pixels below, or the mean of values: averaged class codes would be
+    other classes. Memory stays bounded: GDAL works by blocks.
+
+    Args:
+        plain: any GeoTIFF.
+        cog: file to write, DEFLATE, 512 px blocks.
+        classes: whether the pixels are class codes.
+
+    Raises:
+        StoreError: there is no room for it, or what came out is no valid COG.
+    """
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True):
+            rasterio.shutil.copy(
+                plain,
+                cog,
+                driver="COG",
+                blocksize=BLOCK,
+                compress="DEFLATE",
+                level=6,
+                predictor="NO" if classes else "STANDARD",
+                overview_resampling="MODE" if classes else "AVERAGE",
+                sparse_ok=True,
+                bigtiff="IF_SAFER",
+            )
+    except RasterioError as error:
+        raise StoreError(f"Cannot write {cog.name} in {cog.parent}: {error}. Is the temporary folder full?") from error
+    valid, problems, _ = cog_validate(cog, quiet=True)
+    if not valid:
+        raise StoreError(f"{cog} is not a valid COG: {'; '.join(problems)}. Is the temporary folder full?")
+
+
+def write_thumbnail(cog: Path, png: Path, legend: Legend) -> None:
+    """A PNG of the mapped part of a class map, at most 512 px a side, in the legend's colours."""
+    with rasterio.open(cog) as source:
+        scale = max(1.0, max(source.shape) / 2048)
+        codes = source.read(1, out_shape=(round(source.height / scale), round(source.width / scale)))
+    rows, cols = np.flatnonzero(codes.any(axis=1)), np.flatnonzero(codes.any(axis=0))
+    if rows.size:
+        codes = codes[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    colors = np.zeros((256, 4), np.uint8)
+    for code, rgba in legend.palette().items():
+        colors[code] = rgba
+    step = max(codes.shape) / _THUMBNAIL
+    size = (max(1, round(codes.shape[1] / step)), max(1, round(codes.shape[0] / step)))
+    small = np.asarray(Image.fromarray(codes).resize(size, Image.Resampling.NEAREST))
+    Image.fromarray(colors[small]).save(png)

@@ -9,7 +9,7 @@ from typing import Any
 from catalog.index import INDEX, build_index
 from catalog.items import COG, EXTENSIONS, class_list, file_values
 from catalog.legend import Legend, load_legend
-from catalog.store import Store, update
+from catalog.store import Store
 
 MOST_LINKS = 2000
 """Items beyond this are found through the index and the API, no longer by links: a page of links would not load."""
@@ -42,8 +42,8 @@ def add_items(store: Store, collection: str, items: Sequence[dict[str, Any]], *,
         known = None if content is None or anew else json.loads(content)
         return json.dumps(_grown(known, collection, items), indent=1).encode()
 
-    update(store, f"{collection}/collection.json", change)
-    update(store, "catalog.json", lambda content: _root(content, collection))
+    store.update(f"{collection}/collection.json", change)
+    store.update("catalog.json", lambda content: _root(content, collection))
 
 
 def rebuild(store: Store) -> dict[str, int]:

@@ -17,7 +17,7 @@ from catalog.errors import BadInput, StoreError
 _UPDATE_TRIES = 60
 
 
-class NotFound(StoreError):
+class NotFound(StoreError):  # noqa: N818  (reads as a plain statement where it is caught)
     """There is no object of that name."""
 
 
@@ -123,7 +123,7 @@ def open_store(url: str, *, s3_endpoint: str | None = None) -> Store:
         if not bucket:
             raise BadInput(f"Store {url!r} names no bucket. Give s3://BUCKET/PREFIX.")
         return S3Store(bucket, prefix.strip("/"), s3_endpoint)
-    if separator and scheme != "file" or not url.strip():
+    if (separator and scheme != "file") or not url.strip():
         raise BadInput(f"Store {url!r} is neither a folder nor s3://BUCKET/PREFIX. Give one of the two.")
     from catalog.store_disk import DiskStore
 

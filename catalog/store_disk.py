@@ -50,7 +50,8 @@ class DiskStore(Store):
 
     def exists(self, key: str) -> bool:
         """See `Store`."""
-        return self._path(key).is_file()
+        with self._explained("look for", key):
+            return self._path(key).is_file()
 
     def list(self, prefix: str = "") -> list[str]:
         """See `Store`."""
@@ -125,8 +126,8 @@ class DiskStore(Store):
                     file.flush()
                     os.fsync(file.fileno())
                 while True:
-                    path.parent.mkdir(parents=True, exist_ok=True)
                     try:
+                        path.parent.mkdir(parents=True, exist_ok=True)
                         unfinished.replace(path)
                         return
                     except FileNotFoundError:

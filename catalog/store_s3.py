@@ -8,7 +8,6 @@ import mimetypes
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +97,8 @@ class S3Store(Store):
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`. A thousand at a time."""
-        for batch in batched(keys, 1000):
+        named = list(keys)
+        for batch in (named[start : start + 1000] for start in range(0, len(named), 1000)):
             with self._explained("delete", batch[0]):
                 answer = self._s3.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": [{"Key": self._key(key)} for key in batch], "Quiet": True}

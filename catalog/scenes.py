@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import urljoin, urlparse
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.errors import SceneUnreadable
+
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 """The network's bands, in its order."""
+_COMMON_NAMES = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "B11": "swir16", "B12": "swir22"}
+_PRODUCT = re.compile(r"(S2[A-D])_MSIL\d[AC]_(\d{8}T\d{6})_")
+_DATATAKE = re.compile(r"G(S2[A-D])_(\d{8}T\d{6})_")
+_DATASTRIP = re.compile(r"_S(\d{8}T\d{6})_")
+_FIRST_OFFSET_BASELINE = 4.0
+"""From this processing baseline on ESA adds 1000 to every DN, so that dark pixels are not cut off at 0."""
+_LOCAL_BASELINE = 99.0
+"""Products made by users with Sen2Cor say 99.99 and carry no offset."""
 
 
 class Raster(BaseModel):
@@ -32,11 +45,11 @@ class Scene(BaseModel):
     href: str = Field(description="the item itself, for derived_from links")
     datetime: datetime
     datatake: str = Field(description="items with the same datatake were seen in one overpass and count once")
+    datastrip: str | None = Field(description="sensing start of the part of the datatake that one station received")
     tile: str | None = Field(description="Sentinel-2's name of the 100 km square, as 48QUE")
     level: Literal["L1C", "L2A"]
     baseline: str | None
-    processed: datetime | None = Field(description="when the product was made: the newest processing is used")
-    orbit: int | None
+    processed: str | None = Field(description="when the product was made, ISO: the newest processing is used")
     cloud_cover: float = Field(description="per cent of the product, 0-100")
     footprint: dict[str, Any] = Field(description="GeoJSON geometry, longitude and latitude")
     bands: dict[str, Raster]
@@ -61,3 +74,157 @@ class Exclusion(BaseModel):
 
     scene: str
     reason: str
+
+
+class AssetNames(BaseModel):
+    """How a source names its assets and flags; the default fits Planetary Computer, Earth Search and their like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bands: dict[str, str] = Field(default={}, description="band to asset, where the names are neither B02 nor blue")
+    scl: str = "SCL"
+    offset_applied: str = Field(
+        default="earthsearch:boa_offset_applied",
+        description="property that is true where the source has removed the offset from the pixels, "
+        "whatever its raster:bands say",
+    )
+
+
+def scene_from_item(item: Mapping[str, Any], href: str, names: AssetNames, signer: str | None = None) -> Scene:
+    """Reduce a STAC item (JSON) to a scene.
+
+    The offset is decided in this order: a flag of the source that it has been removed; scale and offset in
+    `raster:bands` (or STAC 1.1's `raster:scale`); the processing baseline.
+
+    Args:
+        item: of Sentinel-2 L2A or L1C.
+        href: the item's own address, against which its assets' are resolved.
+        names: of the source's assets.
+        signer: whose signatures its assets need.
+
+    Raises:
+        SceneUnreadable: a band is missing, or its numbers are no reflectance.
+    """
+    properties, assets = item["properties"], item["assets"]
+    rasters, missing = {}, []
+    for band in BANDS:
+        asset = _find(assets, names.bands.get(band), band, _COMMON_NAMES[band])
+        if asset is None:
+            missing.append(band)
+        else:
+            rasters[band] = _raster(asset, href, properties, names.offset_applied)
+    if missing:
+        raise SceneUnreadable(f"without band {', '.join(missing)}")
+    scl = _find(assets, names.scl, "SCL", "scl")
+    product = str(properties.get("s2:product_uri") or item["id"])
+    return Scene(
+        id=item["id"],
+        collection=item.get("collection") or "",
+        href=href,
+        datetime=_moment(properties),
+        datatake=_datatake(properties, product),
+        datastrip=_first(_DATASTRIP, properties.get("s2:datastrip_id")),
+        tile=_tile_name(properties),
+        level=_level(properties, item),
+        baseline=_baseline(properties),
+        processed=properties.get("s2:generation_time") or properties.get("processing:datetime"),
+        cloud_cover=float(properties.get("eo:cloud_cover") or 0.0),
+        footprint=item["geometry"],
+        bands=rasters,
+        scl=None if scl is None else Raster(href=_absolute(scl["href"], href)),
+        signer=signer,
+    )
+
+
+def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    """When an item was seen: its own interval, or twice its moment.
+
+    Raises:
+        SceneUnreadable: it does not say.
+    """
+    moment = properties.get("datetime")
+    start, end = properties.get("start_datetime") or moment, properties.get("end_datetime") or moment
+    if not (start and end):
+        raise SceneUnreadable("without a date")
+    return _parse(start), _parse(end)
+
+
+def _moment(properties: Mapping[str, Any]) -> datetime:
+    start, end = interval_of(properties)
+    return _parse(properties["datetime"]) if properties.get("datetime") else start + (end - start) / 2
+
+
+def _parse(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _find(assets: Mapping[str, Any], *names: str | None) -> Mapping[str, Any] | None:
+    """The asset of one of these keys, or the one whose only band has one of these names."""
+    for name in names:
+        if name in assets:
+            return assets[name]
+    for asset in assets.values():
+        bands = asset.get("bands") or asset.get("eo:bands") or []
+        if len(bands) == 1 and bands[0].get("name") in names and "data" in asset.get("roles", ["data"]):
+            return asset
+    return None
+
+
+def _raster(asset: Mapping[str, Any], href: str, properties: Mapping[str, Any], flag: str) -> Raster:
+    stated = (asset.get("raster:bands") or asset.get("bands") or [{}])[0]
+    scale = stated.get("scale", stated.get("raster:scale", asset.get("raster:scale")))
+    offset = stated.get("offset", stated.get("raster:offset", asset.get("raster:offset")))
+    nodata = stated.get("nodata", asset.get("nodata", 0))
+    if properties.get(flag) is True:
+        offset = 0.0
+    elif scale is None and offset is None:
+        baseline = float(_baseline(properties) or 0)
+        offset = -0.1 if _FIRST_OFFSET_BASELINE <= baseline < _LOCAL_BASELINE else 0.0
+    scale = 1e-4 if scale is None else float(scale)
+    if not 1e-6 <= scale <= 1e-2:
+        raise SceneUnreadable(f"with scale {scale:g}, which gives no reflectance")
+    return Raster(
+        href=_absolute(asset["href"], href),
+        nodata=None if nodata is None else float(nodata),
+        scale=scale,
+        offset=float(offset or 0.0),
+    )
+
+
+def _absolute(asset: str, item: str) -> str:
+    if urlparse(asset).scheme or asset.startswith("/"):
+        return asset
+    if item.startswith("s3://"):
+        return "s3://" + urljoin("http://" + item.removeprefix("s3://"), asset).removeprefix("http://")
+    return urljoin(item, asset)
+
+
+def _datatake(properties: Mapping[str, Any], product: str) -> str:
+    found = _DATATAKE.match(str(properties.get("s2:datatake_id") or "")) or _PRODUCT.match(product)
+    if found:
+        return f"{found[1]}_{found[2]}"
+    orbit = properties.get("sat:relative_orbit")
+    date = _moment(properties)
+    return f"{properties.get('platform', 'Sentinel-2')}_{date:%Y%m%d}" + ("" if orbit is None else f"_R{orbit:03d}")
+
+
+def _tile_name(properties: Mapping[str, Any]) -> str | None:
+    name = properties.get("s2:mgrs_tile") or str(properties.get("grid:code") or "").removeprefix("MGRS-")
+    return str(name).removeprefix("T") or None
+
+
+def _level(properties: Mapping[str, Any], item: Mapping[str, Any]) -> Literal["L1C", "L2A"]:
+    told = f"{properties.get('s2:product_type', '')} {item.get('collection', '')} {item['id']}".upper()
+    return "L1C" if "1C" in told.split()[0] or "L1C" in told else "L2A"
+
+
+def _baseline(properties: Mapping[str, Any]) -> str | None:
+    told = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    found = re.search(r"\d\d?\.\d\d", str(told or ""))
+    return found[0] if found else None
+
+
+def _first(pattern: re.Pattern[str], text: Any) -> str | None:
+    found = pattern.search(str(text or ""))
+    return found[1] if found else None

@@ -19,7 +19,8 @@ from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
 from catalog.model import ModelSpec
 from catalog.scenes import Datatake, Exclusion
-from catalog.sources import Source, group_datatakes
+from catalog.datatakes import group_datatakes
+from catalog.sources import Source
 from catalog.store import Store
 from pipelines.area import Area
 

@@ -1,0 +1,269 @@
+"""Where scenes come from: a STAC API or a static STAC catalog, through one `search`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from urllib.parse import urlparse
+
+import pystac_client
+import requests
+import shapely
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pystac_client.stac_api_io import StacApiIO
+from shapely.geometry import mapping as to_geojson
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+from urllib3.util import Retry
+
+from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable
+from catalog.scenes import AssetNames, Exclusion, Scene, interval_of, scene_from_item
+from catalog.store import NotFound, open_store
+
+RETRIES = Retry(
+    total=8,
+    backoff_factor=0.5,
+    backoff_jitter=0.5,
+    status_forcelist=[429, 500, 502, 503, 504],
+    allowed_methods=None,
+    respect_retry_after_header=True,
+)
+_TIMEOUT = (10, 60)
+_PAGE = 250
+
+
+class StacApi(BaseModel):
+    """A STAC API that offers Sentinel-2: the whole of what has to be said about an unknown one (`--mapping FILE`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    collections: tuple[str, ...] = ("sentinel-2-l2a",)
+    names: AssetNames = AssetNames()
+    signer: Literal["planetary-computer"] | None = None
+
+
+KNOWN_APIS = {
+    "planetary-computer": StacApi(
+        url="https://planetarycomputer.microsoft.com/api/stac/v1", signer="planetary-computer"
+    ),
+    "earth-search": StacApi(url="https://earth-search.aws.element84.com/v1"),
+}
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a source has for a place and a time."""
+
+    scenes: list[Scene]
+    excluded: list[Exclusion] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """Finds scenes."""
+
+    name: str
+
+    def search(self, geometry: BaseGeometry, start: datetime, end: datetime) -> SearchResult:
+        """Scenes that touch a geometry (longitude, latitude) and were seen wholly within a period.
+
+        Raises:
+            BadInput: the source has items, but none with the six bands.
+            SourceUnavailable: it does not answer.
+        """
+        ...
+
+
+def open_source(source: str, *, mapping: str | None = None) -> Source:
+    """A source by name, URL or path.
+
+    Args:
+        source: `planetary-computer`, `earth-search`, the URL of a STAC API, or a static catalog's or collection's
+            JSON on disk, over HTTP or on S3.
+        mapping: JSON file that describes the API or the asset names of a static catalog (see `StacApi`).
+
+    Raises:
+        BadInput: no such thing.
+        SourceUnavailable: it does not answer.
+    """
+    described = _read_mapping(mapping, source) if mapping else None
+    if source in KNOWN_APIS:
+        return ApiSource(source, described or KNOWN_APIS[source])
+    if not urlparse(source).scheme:
+        path = Path(source)
+        path = path / "catalog.json" if path.is_dir() else path
+        if not path.is_file():
+            raise BadInput(
+                f"There is no source {source!r}. Give planetary-computer, earth-search, the URL of a STAC API, or the "
+                "path of a static catalog's JSON."
+            )
+        return StaticSource(str(path.absolute()), described, source)
+    if source.startswith("s3://"):
+        return StaticSource(source, described, source)
+    if not source.startswith(("http://", "https://")):
+        raise BadInput(f"{source!r} is no source. Give planetary-computer, earth-search, a URL, a path or s3://.")
+    root = _read_json(source)
+    if "conformsTo" in root:
+        return ApiSource(source, described or StacApi(url=source))
+    return StaticSource(source, described, source)
+
+
+class ApiSource:
+    """A STAC API."""
+
+    def __init__(self, name: str, api: StacApi):
+        self.name, self._api = name, api
+        try:
+            self._client = pystac_client.Client.open(api.url, stac_io=StacApiIO(max_retries=RETRIES, timeout=_TIMEOUT))
+        except Exception as error:
+            raise SourceUnavailable(f"{api.url} does not answer: {_brief(error)}. Check the URL and try again.") from error
+
+    def search(self, geometry: BaseGeometry, start: datetime, end: datetime) -> SearchResult:
+        """See `Source`."""
+        search = self._client.search(
+            collections=list(self._api.collections),
+            intersects=to_geojson(geometry),
+            datetime=(start, end),
+            limit=_PAGE,
+        )
+        try:
+            items = list(search.items_as_dicts())
+        except Exception as error:
+            raise SourceUnavailable(
+                f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
+            ) from error
+        return _to_scenes(((item, _self_href(item, self._api.url)) for item in items), self._api, start, end, self.name)
+
+
+class StaticSource:
+    """A static STAC catalog: read once, then searched in memory."""
+
+    def __init__(self, href: str, described: StacApi | None, name: str):
+        self.name, self._api = name, described or StacApi(url=href)
+        self._items = [(item, where) for item, where in _walk(href) if item.get("geometry")]
+        if not self._items:
+            raise BadInput(f"The catalog {name!r} holds no items. Give the JSON of a catalog with Sentinel-2 scenes.")
+        self._tree = shapely.STRtree([shape(item["geometry"]) for item, _ in self._items])
+
+    def search(self, geometry: BaseGeometry, start: datetime, end: datetime) -> SearchResult:
+        """See `Source`."""
+        found = sorted(self._tree.query(geometry, predicate="intersects"))
+        overlapping = []
+        for number in found:
+            item, href = self._items[number]
+            try:
+                first, last = interval_of(item["properties"])
+            except SceneUnreadable:
+                overlapping.append((item, href))  # Reported as an exclusion below.
+                continue
+            if first <= end and last >= start:
+                overlapping.append((item, href))
+        return _to_scenes(iter(overlapping), self._api, start, end, self.name)
+
+
+def _to_scenes(
+    items: Iterator[tuple[dict[str, Any], str]], api: StacApi, start: datetime, end: datetime, name: str
+) -> SearchResult:
+    result, without_bands, count = SearchResult([]), 0, 0
+    for item, href in items:
+        count += 1
+        try:
+            first, last = interval_of(item["properties"])
+            if first < start or last > end:
+                raise SceneUnreadable(f"seen between {first:%Y-%m-%d} and {last:%Y-%m-%d}, not wholly in the period")
+            result.scenes.append(scene_from_item(item, href, api.names, api.signer))
+        except SceneUnreadable as error:
+            without_bands += "without band" in str(error)
+            result.excluded.append(Exclusion(scene=item["id"], reason=str(error)))
+    if count and without_bands == count:
+        raise BadInput(
+            f"Source {name!r} lacks the six bands: {result.excluded[0].scene} is {result.excluded[0].reason}. "
+            "Give a source of Sentinel-2, or its asset names with --mapping."
+        )
+    return result
+
+
+def _walk(href: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """All items under a static catalog or collection, with their addresses."""
+    waiting, seen = [href], {href}
+    while waiting:
+        here = waiting.pop()
+        content = _read_json(here)
+        if content.get("type") == "Feature":
+            yield content, here
+            continue
+        if content.get("type") not in ("Catalog", "Collection"):
+            raise BadInput(f"{here!r} is no STAC catalog. Give the JSON of a catalog or collection.")
+        for link in content.get("links", []):
+            there = _join(here, link["href"])
+            if link["rel"] in ("child", "item") and there not in seen:
+                seen.add(there)
+                waiting.append(there)
+
+
+def _join(base: str, href: str) -> str:
+    if urlparse(href).scheme or href.startswith("/"):
+        return href
+    if urlparse(base).scheme:
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{os.path.normpath(os.path.join(os.path.dirname(rest), href))}"
+    return os.path.normpath(os.path.join(os.path.dirname(base), href))
+
+
+def _read_json(href: str) -> dict[str, Any]:
+    readers: dict[str, Callable[[str], bytes]] = {"http": _read_http, "https": _read_http, "s3": _read_s3}
+    try:
+        return json.loads(readers.get(urlparse(href).scheme, lambda path: Path(path).read_bytes())(href))
+    except (FileNotFoundError, NotFound) as error:
+        raise BadInput(f"The catalog links to {href!r}, which is not there. Mend the catalog.") from error
+    except ValueError as error:
+        raise BadInput(f"{href!r} is not JSON. Give a STAC catalog, or the root of a STAC API.") from error
+
+
+def _read_http(href: str) -> bytes:
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=RETRIES))
+        try:
+            answer = session.get(href, timeout=_TIMEOUT)
+        except requests.RequestException as error:
+            raise SourceUnavailable(f"{href} does not answer: {_brief(error)}. Check the URL and try again.") from error
+    if answer.status_code in (404, 410):
+        raise NotFound(f"There is no {href}.")
+    if not answer.ok:
+        raise SourceUnavailable(f"{href} answers {answer.status_code}. Check the URL and the rights, and try again.")
+    return answer.content
+
+
+def _read_s3(href: str) -> bytes:
+    bucket, _, key = href.removeprefix("s3://").partition("/")
+    return open_store(f"s3://{bucket}", s3_endpoint=os.environ.get("AWS_ENDPOINT_URL")).read(key)
+
+
+def _self_href(item: dict[str, Any], fallback: str) -> str:
+    return next((link["href"] for link in item.get("links", []) if link["rel"] == "self"), fallback)
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+class _MappingFile(StacApi):
+    url: str = Field(default="")
+
+
+def _read_mapping(path: str, source: str) -> StacApi:
+    try:
+        described = _MappingFile.model_validate_json(Path(path).read_text())
+    except OSError as error:
+        raise BadInput(f"There is no mapping file {path!r}. Give a JSON file, see docs/sources.md.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BadInput(f"Mapping {path!r} is not valid at {where}: {first['msg']}. See docs/sources.md.") from error
+    return StacApi(**{**dict(described), "url": described.url or source})

@@ -1,0 +1,378 @@
+"""Read one datatake's window of the six bands onto a tile's grid, as the network wants it.
+
+One `SceneReader` serves a worker process: it keeps files open, so a scene's header is read once and not once per
+block, reads the bands side by side, and signs addresses when it opens them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyproj
+import rasterio
+import requests
+import shapely
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+from shapely.geometry import box, shape
+
+from catalog.errors import SceneUnreadable, SourceUnavailable
+from catalog.scenes import BANDS, Datatake, Exclusion, Raster, Scene
+
+GDAL_SETTINGS = {
+    "GDAL_CACHEMAX": "128",  # Megabytes a worker process.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "",
+    # A failed request must be asked again, not answered from memory; open files keep their headers all the same.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MULTIRANGE": "YES",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_MAX_RETRY": "2",
+    "GDAL_HTTP_RETRY_DELAY": "0.3",
+}
+"""Set in the environment where the user has not, since reading runs in several threads."""
+OPEN_FILES = 512
+"""Files kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two products."""
+_DARK, _BRIGHT = 1, 12_000
+"""Medians of the visible bands (reflectance x 10,000) beyond which a scene is implausible."""
+
+
+@dataclass
+class Look:
+    """One datatake over one window."""
+
+    bands: np.ndarray
+    """uint16 `[6, rows, cols]`, reflectance x 10,000 without offset, valid values at least 1, 0 = no data in any band."""
+    scl: np.ndarray | None
+    """uint8 `[rows, cols]`, scene classification, 0 = none; None if no scene has one."""
+    problems: list[Exclusion] = field(default_factory=list)
+    """Scenes that cannot be read and were left out."""
+    warnings: list[Exclusion] = field(default_factory=list)
+    """Scenes that were used, but are implausibly dark or bright."""
+
+
+class SceneReader:
+    """Reads windows of scenes. Not to be shared between processes; safe for one reading thread at a time."""
+
+    def __init__(self, retry_seconds: float = 300.0):
+        """How long a source that fails in ways that may pass is tried again."""
+        for name, value in GDAL_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        self._retry_seconds = retry_seconds
+        self._open: OrderedDict[str, rasterio.DatasetReader] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(len(BANDS) + 1, thread_name_prefix="band")
+        self._unreadable: dict[str, str] = {}
+
+    def read(self, datatake: Datatake, epsg: int, transform: Affine, shape: tuple[int, int]) -> Look:
+        """Mosaic the scenes of a datatake over a window.
+
+        Args:
+            datatake: its scenes fill each other's gaps, in their order.
+            epsg: CRS of the window.
+            transform: of the window, 10 m pixels.
+            shape: rows and columns of the window.
+
+        Raises:
+            SourceUnavailable: a file could not be read for `retry_seconds`, for reasons that may pass.
+        """
+        look = Look(np.zeros((len(BANDS), *shape), np.uint16), None)
+        window = _Grid(epsg, transform, shape)
+        for scene in datatake.scenes:
+            gap = look.bands[0] == 0
+            if not window.meets(scene) or not gap.any():
+                continue
+            if scene.id in self._unreadable:
+                look.problems.append(Exclusion(scene=scene.id, reason=self._unreadable[scene.id]))
+                continue
+            try:
+                self._fill(look, gap, scene, window)
+            except SceneUnreadable as error:
+                self._unreadable[scene.id] = str(error)
+                look.problems.append(Exclusion(scene=scene.id, reason=str(error)))
+        return look
+
+    def _fill(self, look: Look, gap: np.ndarray, scene: Scene, window: _Grid) -> None:
+        """Fill the gaps of a look from one scene."""
+        numbers: list[np.ndarray | None] = [
+            future.result() for future in [self._pool.submit(self._band, scene, name, window) for name in BANDS]
+        ]
+        scl = self._read_raster(scene, scene.scl, window, Resampling.nearest) if scene.scl else None
+        valid = gap
+        for band, name in zip(numbers, BANDS, strict=True):
+            if band is None:
+                return  # The scene does not reach into the window.
+            # No data is decided on the source's own numbers, in any band.
+            valid = valid & (band != (scene.bands[name].nodata or 0))
+        if not valid.any():
+            return
+        whole = bool(valid.all())
+        for k, name in enumerate(BANDS):
+            values = _harmonise(numbers[k], scene.bands[name])  # type: ignore[arg-type]
+            if whole:
+                look.bands[k] = values
+            else:
+                np.copyto(look.bands[k], values, where=valid)
+        if scl is not None:
+            look.scl = np.zeros(valid.shape, np.uint8) if look.scl is None else look.scl
+            np.copyto(look.scl, scl.astype(np.uint8), where=valid)
+        warning = _implausible(look.bands, valid)
+        if warning:
+            look.warnings.append(Exclusion(scene=scene.id, reason=warning))
+
+    def _band(self, scene: Scene, name: str, window: _Grid) -> np.ndarray | None:
+        return self._read_raster(scene, scene.bands[name], window, Resampling.bilinear)
+
+    def _read_raster(self, scene: Scene, raster: Raster, window: _Grid, resampling: Resampling) -> np.ndarray | None:
+        """The source's numbers on the window's grid; None if the file does not reach into it."""
+        deadline = time.monotonic() + self._retry_seconds
+        delay, failures = 0.5, 0
+        while True:
+            try:
+                return _read_window(self._dataset(scene, raster), raster, window, resampling)
+            except (RasterioError, OSError) as error:
+                self._close(raster.href)
+                failures += 1
+                wait = _wait_or_raise(raster.href, self._signed(scene, raster.href), error, failures)
+                if time.monotonic() + delay > deadline:
+                    raise SourceUnavailable(
+                        f"{raster.href} could not be read for {self._retry_seconds:.0f} s: {_brief(error)}. "
+                        "Run again when the source is well; finished blocks are kept."
+                    ) from error
+                time.sleep(min(max(wait, delay * random.uniform(0.5, 1.0)), max(0.0, deadline - time.monotonic())))
+                delay = min(delay * 2, 30.0)
+
+    def _dataset(self, scene: Scene, raster: Raster) -> rasterio.DatasetReader:
+        with self._lock:
+            if raster.href in self._open:
+                self._open.move_to_end(raster.href)
+                return self._open[raster.href]
+        opened = rasterio.open(self._signed(scene, raster.href))
+        with self._lock:
+            self._open[raster.href] = opened
+            while len(self._open) > OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        return opened
+
+    def _close(self, href: str) -> None:
+        with self._lock:
+            opened = self._open.pop(href, None)
+        if opened is not None:
+            opened.close()
+
+    @staticmethod
+    def _signed(scene: Scene, href: str) -> str:
+        if scene.signer != "planetary-computer":
+            return href
+        import planetary_computer
+
+        return planetary_computer.sign(href)
+
+
+class _Grid:
+    """A window on a tile's grid."""
+
+    def __init__(self, epsg: int, transform: Affine, shape: tuple[int, int]):
+        self.epsg, self.transform, self.shape = epsg, transform, shape
+        self.bounds = rasterio.transform.array_bounds(*shape, transform)
+        to_lonlat = _to_lonlat(epsg)
+        outline = shapely.segmentize(box(*self.bounds), 5000)
+        self._outline = shapely.transform(outline, lambda xy: np.column_stack(to_lonlat(xy[:, 0], xy[:, 1])))
+
+    def meets(self, scene: Scene) -> bool:
+        """Whether a scene's footprint touches the window."""
+        west, _, east, _ = self._outline.bounds
+        if east - west > 180:
+            return True  # Across the antimeridian the outline is inside out; the file itself will tell.
+        return bool(shapely.make_valid(shape(scene.footprint)).intersects(self._outline))
+
+
+def _to_lonlat(epsg: int) -> Callable[..., tuple]:
+    return pyproj.Transformer.from_crs(epsg, 4326, always_xy=True).transform
+
+
+def _read_window(
+    source: rasterio.DatasetReader, raster: Raster, window: _Grid, resampling: Resampling
+) -> np.ndarray | None:
+    nodata = raster.nodata or 0
+    step = _step(source, window)
+    if step is None:
+        with WarpedVRT(
+            source,
+            crs=f"EPSG:{window.epsg}",
+            transform=window.transform,
+            height=window.shape[0],
+            width=window.shape[1],
+            resampling=resampling,
+            src_nodata=nodata,
+            nodata=nodata,
+        ) as warped:
+            return warped.read(1)
+    # Pixels of the window that the file covers, as first and one past the last; multiples of the file's pixel.
+    col0, row0 = (round(v) for v in ~window.transform * (source.bounds.left, source.bounds.top))
+    rows = _meeting(row0, source.height * step, window.shape[0])
+    cols = _meeting(col0, source.width * step, window.shape[1])
+    if rows is None or cols is None:
+        return None
+    out = np.full(window.shape, nodata, source.dtypes[0])
+    inside = (slice(*rows), slice(*cols))
+    if step == 1:
+        part = Window(cols[0] - col0, rows[0] - row0, cols[1] - cols[0], rows[1] - rows[0])
+        out[inside] = source.read(1, window=part)
+        return out
+    out[inside] = _read_finer(source, step, rows[0] - row0, rows[1] - row0, cols[0] - col0, cols[1] - col0, nodata, resampling)  # fmt: skip
+    return out
+
+
+def _step(source: rasterio.DatasetReader, window: _Grid) -> int | None:
+    """How many pixels of the window make one of the file, if their edges fall together; else None."""
+    here, there = window.transform, source.transform
+    if source.crs is None or source.crs.to_epsg() != window.epsg or there.b or there.d:
+        return None
+    step = round(there.a / here.a)
+    if step < 1 or not np.isclose(there.a, step * here.a) or not np.isclose(there.e, step * here.e):
+        return None
+    offsets = np.array(~here * (there.c, there.f))
+    return step if np.allclose(offsets, np.round(offsets), atol=1e-3) else None
+
+
+def _meeting(start: int, length: int, size: int) -> tuple[int, int] | None:
+    first, last = max(0, start), min(size, start + length)
+    return (first, last) if first < last else None
+
+
+def _read_finer(
+    source: rasterio.DatasetReader,
+    step: int,
+    row0: int,
+    row1: int,
+    col0: int,
+    col1: int,
+    nodata: float,
+    resampling: Resampling,
+) -> np.ndarray:
+    """A part of a coarser file at the window's resolution; rows and columns in fine pixels from the file's corner."""
+    # One coarse pixel more on each side, so that interpolation does not stop at the window's edge.
+    first = [max(0, start // step - 1) for start in (row0, col0)]
+    last = [min(size, -(-stop // step) + 1) for size, stop in ((source.height, row1), (source.width, col1))]
+    coarse = source.read(1, window=Window(first[1], first[0], last[1] - first[1], last[0] - first[0]))
+    if resampling is Resampling.nearest:
+        fine = coarse.repeat(step, axis=0).repeat(step, axis=1)
+    else:
+        fine = upsample(coarse, step, nodata)
+    return fine[row0 - first[0] * step : row1 - first[0] * step, col0 - first[1] * step : col1 - first[1] * step]
+
+
+def upsample(coarse: np.ndarray, step: int, nodata: float) -> np.ndarray:
+    """Bilinear interpolation between pixel centres, pixel edges kept; a fine pixel is no data where its coarse one is.
+
+    Args:
+        coarse: `[H, W]`, unsigned integers.
+        step: fine pixels along one coarse pixel.
+        nodata: coarse pixels of this value lend nothing to their neighbours.
+
+    Returns:
+        `[H step, W step]` of the same type.
+    """
+    empty = coarse == nodata
+    values = coarse.astype(np.float32)
+    if not empty.any():
+        fine = _stretch(_stretch(values, step, 0), step, 1)
+        return np.rint(fine, out=fine).astype(coarse.dtype)
+    known = (~empty).astype(np.float32)
+    weight = _stretch(_stretch(known, step, 0), step, 1)
+    fine = _stretch(_stretch(values * known, step, 0), step, 1) / np.maximum(weight, 1e-6)
+    out = np.rint(fine).astype(coarse.dtype)
+    out[empty.repeat(step, axis=0).repeat(step, axis=1)] = nodata
+    return out
+
+
+def _stretch(values: np.ndarray, step: int, axis: int) -> np.ndarray:
+    """Linear interpolation along one axis; the outermost half pixels repeat the edge."""
+    size = values.shape[axis]
+    shape = list(values.shape)
+    shape[axis] = size * step
+    out = np.empty(shape, np.float32)
+    before = np.take(values, np.maximum(np.arange(size) - 1, 0), axis)
+    after = np.take(values, np.minimum(np.arange(size) + 1, size - 1), axis)
+    for k in range(step):
+        distance = (k + 0.5) / step - 0.5
+        other = after if distance > 0 else before
+        index = [slice(None)] * values.ndim
+        index[axis] = slice(k, None, step)
+        out[tuple(index)] = values * np.float32(1 - abs(distance)) + other * np.float32(abs(distance))
+    return out
+
+
+def _harmonise(numbers: np.ndarray, raster: Raster) -> np.ndarray:
+    """The source's numbers as reflectance x 10,000 without offset, at least 1, in uint16."""
+    factor, offset = raster.scale * 10_000, round(raster.offset * 10_000)
+    if np.isclose(factor, 1) and numbers.dtype == np.uint16 and offset <= 0:
+        # In whole numbers: what lies below the offset becomes 1.
+        return np.maximum(numbers, np.uint16(1 - offset)) - np.uint16(-offset)
+    return np.clip(np.rint(numbers * np.float32(factor) + np.float32(offset)), 1, 65535).astype(np.uint16)
+
+
+def _implausible(bands: np.ndarray, valid: np.ndarray) -> str:
+    """What is odd about a scene's visible bands, if anything is; judged on one pixel of 64."""
+    sample = bands[:3, ::8, ::8][:, valid[::8, ::8]]
+    if not sample.size:
+        return ""
+    medians = np.median(sample, axis=1)
+    told = ", ".join(f"{name} {median / 10000:.4f}" for name, median in zip(BANDS, medians, strict=False))
+    if medians.max() <= _DARK:
+        return f"implausibly dark (median reflectance {told}): is an offset removed twice?"
+    if medians.min() > _BRIGHT:
+        return f"implausibly bright (median reflectance {told}): is the scale right?"
+    return ""
+
+
+def _wait_or_raise(href: str, signed: str, error: Exception, failures: int) -> float:
+    """Decide whether a failed read may succeed later, and after how many seconds at least.
+
+    Raises:
+        SceneUnreadable: it will not.
+    """
+    name = href.rsplit("/", 1)[-1]
+    if href.startswith("s3://"):
+        if re.search(r"404|NoSuchKey|does not exist|not recognized|AccessDenied|403", str(error)) or failures > 3:
+            raise SceneUnreadable(f"{name}: {_brief(error)}") from error
+        return 0.0
+    if not href.startswith(("http://", "https://")):
+        raise SceneUnreadable(f"{name}: {_brief(error)}") from error
+    # GDAL hides the status of a failed request behind its own messages, so the server is asked directly.
+    try:
+        with requests.get(signed, headers={"Range": "bytes=0-0"}, timeout=(10, 60), stream=True) as answer:
+            status, later = answer.status_code, answer.headers.get("Retry-After", "")
+    except requests.RequestException:
+        return 0.0
+    if status in (200, 206):
+        # The server is well: what failed twice in a row on fresh connections is broken itself.
+        if failures >= 3:
+            raise SceneUnreadable(f"{name}: {_brief(error)}") from error
+        return 0.0
+    if status in (408, 425, 429) or status >= 500 or (status in (401, 403) and signed != href):
+        return float(later) if later.isdigit() else 0.0
+    raise SceneUnreadable(f"{name}: HTTP {status}") from error
+
+
+def _brief(error: Exception) -> str:
+    """The innermost message: GDAL's own reason, not rasterio's pointer to it."""
+    while error.__cause__ is not None:
+        error = error.__cause__  # type: ignore[assignment]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

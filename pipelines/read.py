@@ -38,7 +38,6 @@ GDAL_SETTINGS = {
     # A failed request must be asked again, not answered from memory; open files keep their headers all the same.
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-    "GDAL_HTTP_MULTIRANGE": "YES",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
@@ -149,6 +148,7 @@ class SceneReader:
                 self._close(raster.href)
                 failures += 1
                 wait = _wait_or_raise(raster.href, self._signed(scene, raster.href), error, failures)
+                self._forget_signatures(scene)
                 if time.monotonic() + delay > deadline:
                     raise SourceUnavailable(
                         f"{raster.href} could not be read for {self._retry_seconds:.0f} s: {_brief(error)}. "
@@ -174,6 +174,14 @@ class SceneReader:
             opened = self._open.pop(href, None)
         if opened is not None:
             opened.close()
+
+    @staticmethod
+    def _forget_signatures(scene: Scene) -> None:
+        """The library keeps a signature until its stated end; one that was refused is asked for anew."""
+        if scene.signer == "planetary-computer":
+            import planetary_computer.sas
+
+            planetary_computer.sas.TOKEN_CACHE.clear()
 
     @staticmethod
     def _signed(scene: Scene, href: str) -> str:

@@ -36,6 +36,12 @@ def plain_profile(legend: Legend | None) -> dict[str, Any]:
     return {**profile, "photometric": "PALETTE"} if legend else profile
 
 
+def label_classes(plain: rasterio.io.DatasetWriter, legend: Legend) -> None:
+    """Give band 1 the legend's palette, and its class names as the band's metadata (`CLASS_1=Water`)."""
+    plain.write_colormap(1, legend.palette())
+    plain.update_tags(1, **{f"CLASS_{one.code}": one.title for one in legend.classes})
+
+
 def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
     """Copy a GeoTIFF to a COG and check it; the palette, no data and band names come along.
 

@@ -3,135 +3,187 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+from catalog.assets import COG, TITLES, class_list, file_values
+from catalog.errors import BadInput, StoreError
 from catalog.index import INDEX, build_index
-from catalog.items import COG, EXTENSIONS, class_list, file_values
-from catalog.legend import Legend, load_legend
+from catalog.items import item_key_of, read_items, zone_of
+from catalog.legend import Legend
+from catalog.links import JSON, dumped, linked, root_with, zone_with
 from catalog.store import Store
 
-MOST_LINKS = 2000
-"""Items beyond this are found through the index and the API, no longer by links: a page of links would not load."""
-_DESCRIPTIONS = {
+COLLECTIONS = {
     "lulc-annual": (
         "Annual land cover, 10 m",
         "Land cover of each year at 10 m, voted from the year's clear looks of Sentinel-2. Laid out like "
-        "io-lulc-annual-v02: code written for it reads these maps.",
+        "io-lulc-9-class and io-lulc-annual-v02: code written for them reads these maps.",
     ),
     "lulc-period": (
         "Land cover of a season or a day, 10 m",
         "Land cover at 10 m of a season or of a single Sentinel-2 scene, made as the annual maps are.",
     ),
 }
+_REBUILD_TRIES = 10
+_SUMMARISED = ("proj:code", "landloom:model", "landloom:legend")
+_EXTENSIONS = [
+    f"https://stac-extensions.github.io/{name}/schema.json" for name in ("classification/v1.1.0", "file/v2.1.0")
+]
 
 
-def add_items(store: Store, collection: str, items: Sequence[dict[str, Any]], *, anew: bool = False) -> None:
-    """Let a collection's extent, summaries and links grow by items, by a conditional write: concurrent runs both count.
+@dataclass
+class _Gain:
+    """What items add to their collection: small, however many they are."""
+
+    bbox: list[float] | None = None
+    interval: tuple[str, str] | None = None
+    summaries: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    classes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    thumbnail: dict[str, Any] | None = None
+    links: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    """Zone to href (relative to the collection) to ID of its items."""
+    count: int = 0
+
+    @classmethod
+    def of(cls, items: Iterable[dict[str, Any]]) -> _Gain:
+        gain = cls()
+        for item in items:
+            gain._add(item)
+        return gain
+
+    def _add(self, item: dict[str, Any]) -> None:
+        properties, href = item["properties"], item_key_of(item).partition("/")[2]
+        self.count += 1
+        self.bbox = _joined(self.bbox, item["bbox"])
+        self.interval = _spanned(self.interval, (properties["start_datetime"], properties["end_datetime"]))
+        for name in _SUMMARISED:
+            self.summaries[name].add(properties[name])
+        _merge(self.classes, item["assets"]["data"]["classification:classes"], item["collection"])
+        self.links[zone_of(properties["io:tile_id"])][href] = item["id"]
+        if picture := item["assets"].get("thumbnail"):
+            path = f"./{href.rpartition('/')[0]}/{picture['href'].removeprefix('./')}"
+            self.thumbnail = _newer(
+                self.thumbnail, {**_keep(picture, "type", "roles"), "href": path, "title": item["id"]}
+            )
+
+
+def add_items(store: Store, collection: str, items: Iterable[dict[str, Any]]) -> None:
+    """Let a collection grow by items: extent, summaries, classes and links. Doing so twice changes nothing.
+
+    By conditional writes, so that of two runs that end at once both count.
 
     Args:
         store: the output.
         collection: its ID.
-        items: JSON objects.
-        anew: forget what the collection said before.
+        items: JSON objects; read once, one at a time.
+
+    Raises:
+        BadInput: an item's legend contradicts the collection's.
     """
-    if not items:
+    gain = _Gain.of(items)
+    if not gain.count:
         return
+    store.update(_key(collection), lambda content: _grown(content, collection, gain))
+    for zone, links in gain.links.items():
+        store.update(_zone_key(collection, zone), zone_with(collection, zone, links))
+    store.update("catalog.json", lambda content: root_with(content, {collection: COLLECTIONS[collection][0]}))
 
-    def change(content: bytes | None) -> bytes:
-        known = None if content is None or anew else json.loads(content)
-        return json.dumps(_grown(known, collection, items), indent=1).encode()
 
-    store.update(f"{collection}/collection.json", change)
-    store.update("catalog.json", lambda content: _root(content, collection))
+def check_legend(store: Store, collection: str, legend: Legend) -> None:
+    """Whether maps with this legend may be added to a collection: to be asked before any map is made.
+
+    Raises:
+        BadInput: one of its codes already stands for another class there.
+    """
+    content, _ = store.read_versioned(_key(collection))
+    if content is not None:
+        _merge(_classes_of(json.loads(content)), class_list(legend), collection)
 
 
 def rebuild(store: Store) -> dict[str, int]:
-    """Make everything that is derived from the items anew; returns the number of items of each collection."""
+    """Make all that is derived from the items anew: extents, summaries, links and indexes.
+
+    May run while others publish: what they change meanwhile is not overwritten but read again.
+
+    Returns:
+        Number of items of each collection.
+    """
     counts = {}
-    for collection in _DESCRIPTIONS:
-        items = list(read_items(store, collection))
-        if items:
-            add_items(store, collection, items, anew=True)
-            build_index(store, collection, items)
-            counts[collection] = len(items)
-    return counts
+    for collection in COLLECTIONS:
+        counts[collection] = _rebuilt(store, collection)
+        if counts[collection]:
+            build_index(store, collection)
+    there = {collection: COLLECTIONS[collection][0] for collection, count in counts.items() if count}
+    if there:
+        store.update("catalog.json", lambda content: root_with(content, there))
+    return {collection: counts[collection] for collection in there}
 
 
-def read_items(store: Store, collection: str) -> Iterable[dict[str, Any]]:
-    """The JSON of every item of a collection, by key: `{collection}/{tile}/{label}/{tile}-{label}.json`."""
-    for key in store.list(f"{collection}/"):
-        parts = key.split("/")
-        if len(parts) == 4 and parts[3] == f"{parts[1]}-{parts[2]}.json":
-            yield json.loads(store.read(key))
+def _rebuilt(store: Store, collection: str) -> int:
+    for _ in range(_REBUILD_TRIES):
+        # Versions first: an item registered after this changes one of them, and its run's write is not lost.
+        before = {key: store.version(key) for key in store.list(f"{collection}/") if key.endswith("/catalog.json")}
+        before[_key(collection)] = store.version(_key(collection))
+        gain = _Gain.of(read_items(store, collection))
+        if not gain.count:
+            return 0
+        after = {_key(collection): _grown(None, collection, gain)}
+        for zone, links in gain.links.items():
+            after[_zone_key(collection, zone)] = zone_with(collection, zone, links)(None)
+        if all(store.write_if(key, content, before.get(key)) for key, content in after.items()):
+            store.delete(before.keys() - after.keys())
+            return gain.count
+    raise StoreError(f"Collection {collection!r} kept changing while it was rebuilt. Run it when fewer runs end.")
 
 
-def _grown(known: dict[str, Any] | None, collection: str, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    grown = known or _empty(collection, load_legend("nine"))
-    extent = grown["extent"]
-    boxes = [item["bbox"] for item in items] + ([extent["spatial"]["bbox"][0]] if known else [])
-    extent["spatial"]["bbox"] = [[*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]]
-    spans = [(item["properties"]["start_datetime"], item["properties"]["end_datetime"]) for item in items]
-    spans += [tuple(extent["temporal"]["interval"][0])] if known else []
-    extent["temporal"]["interval"] = [[min(span[0] for span in spans), max(span[1] for span in spans)]]
-    summaries = grown["summaries"]
-    for name, values in {
-        "grid:code": {item["properties"]["grid:code"] for item in items},
-        "proj:code": {item["properties"]["proj:code"] for item in items},
-        "landloom:model": {item["properties"]["landloom:model"] for item in items},
-        "landloom:legend": {item["properties"]["landloom:legend"] for item in items},
-    }.items():
-        summaries[name] = sorted({*summaries.get(name, []), *values})
-    if len(summaries["grid:code"]) > MOST_LINKS:
-        summaries["grid:code"] = summaries["grid:code"][:MOST_LINKS]
-    links = {link["href"]: link for link in grown["links"]}
-    for item in items:
-        tile, label = item["properties"]["io:tile_id"], item["id"].split("-", 1)[1]
-        href = f"./{tile}/{label}/{item['id']}.json"
-        links[href] = {"rel": "item", "href": href, "type": "application/geo+json", "title": item["id"]}
-    others = [link for link in links.values() if link["rel"] != "item"]
-    found = sorted((link for link in links.values() if link["rel"] == "item"), key=lambda link: link["href"])
-    grown["links"] = others + found[:MOST_LINKS]
-    newest = max(items, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
-    tile, label = newest["properties"]["io:tile_id"], newest["id"].split("-", 1)[1]
-    grown["assets"]["thumbnail"] = {
-        "href": f"./{tile}/{label}/{newest['assets']['thumbnail']['href'].removeprefix('./')}",
-        "type": "image/png",
-        "roles": ["thumbnail"],
-        "title": newest["id"],
-    }
-    return grown
+def _grown(content: bytes | None, collection: str, gain: _Gain) -> bytes:
+    known = json.loads(content) if content else _empty(collection)
+    spatial, temporal = known["extent"]["spatial"], known["extent"]["temporal"]
+    spatial["bbox"] = [_joined(spatial["bbox"][0] if spatial["bbox"] else None, gain.bbox)]
+    temporal["interval"] = [_spanned(temporal["interval"][0] if temporal["interval"] else None, gain.interval)]
+    for name in _SUMMARISED:
+        known["summaries"][name] = sorted({*known["summaries"].get(name, []), *gain.summaries[name]})
+    classes = _classes_of(known)
+    _merge(classes, gain.classes.values(), collection)
+    listed = [classes[code] for code in sorted(classes)]
+    known["item_assets"]["data"]["classification:classes"] = listed
+    known["item_assets"]["data"]["file:values"] = file_values(listed)
+    if thumbnail := _newer(known["assets"].get("thumbnail"), gain.thumbnail):
+        known["assets"]["thumbnail"] = thumbnail
+    zones = {f"./{zone}/catalog.json": zone for zone in gain.links}
+    known["links"] = linked(known["links"], "child", JSON, zones)
+    return dumped(known)
 
 
-def _empty(collection: str, legend: Legend) -> dict[str, Any]:
-    title, description = _DESCRIPTIONS[collection]
-    values = {"data": {"file:values": file_values(legend), "classification:classes": class_list(legend)}}
-    titles = {
-        "data": "Land cover",
-        "confidence": "Confidence, per cent",
-        "observations": "Number of clear looks",
-        "scores": "Share of each class, per cent",
-    }
+def _empty(collection: str) -> dict[str, Any]:
+    title, description = COLLECTIONS[collection]
     return {
         "type": "Collection",
         "id": collection,
         "stac_version": "1.1.0",
-        "stac_extensions": [
-            *(url for url in EXTENSIONS if any(name in url for name in ("classification", "file", "projection"))),
-        ],
+        "stac_extensions": _EXTENSIONS,
         "title": title,
         "description": description,
-        "keywords": ["land cover", "land use", "Sentinel-2", "global", "annual"],
+        "keywords": ["land cover", "land use", "Sentinel-2", "global", "10 m"],
         "license": "CC-BY-4.0",
         "providers": [
             {"name": "Landloom", "roles": ["producer", "processor"]},
-            {"name": "ESA", "roles": ["licensor"], "url": "https://www.esa.int/", "description": "Sentinel-2"},
+            {
+                "name": "ESA",
+                "roles": ["licensor"],
+                "url": "https://sentinels.copernicus.eu/",
+                "description": "Contains modified Copernicus Sentinel data",
+            },
         ],
         "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
-        "summaries": {"gsd": [10]},
+        "summaries": {"gsd": [10], "constellation": ["sentinel-2"]},
         "item_assets": {
-            name: {"type": COG, "roles": ["data"], "title": text, **values.get(name, {})}
-            for name, text in titles.items()
+            name: {"type": COG, "roles": ["data"], "title": text, "description": description}
+            for name, (text, description) in TITLES.items()
+            if name != "thumbnail"
         },
         "assets": {
             "items": {
@@ -142,28 +194,54 @@ def _empty(collection: str, legend: Legend) -> dict[str, Any]:
             }
         },
         "links": [
-            {"rel": "root", "href": "../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
+            {"rel": "root", "href": "../catalog.json", "type": JSON},
+            {"rel": "parent", "href": "../catalog.json", "type": JSON},
             {"rel": "license", "href": "https://creativecommons.org/licenses/by/4.0/", "type": "text/html"},
         ],
     }
 
 
-def _root(content: bytes | None, collection: str) -> bytes:
-    root = json.loads(content) if content else {
-        "type": "Catalog",
-        "id": "landloom",
-        "stac_version": "1.1.0",
-        "title": "Landloom",
-        "description": "Land cover from Sentinel-2",
-        "links": [{"rel": "root", "href": "./catalog.json", "type": "application/json"}],
-    }
-    link = {
-        "rel": "child",
-        "href": f"./{collection}/collection.json",
-        "type": "application/json",
-        "title": _DESCRIPTIONS[collection][0],
-    }
-    if link not in root["links"]:
-        root["links"].append(link)
-    return json.dumps(root, indent=1).encode()
+def _joined(one: list[float] | None, other: list[float] | None) -> list[float]:
+    """The box around two. One that crosses the antimeridian is taken as all around the globe."""
+    boxes = [[-180.0, box[1], 180.0, box[3]] if box[0] > box[2] else box for box in (one, other) if box]
+    return [*(min(box[i] for box in boxes) for i in (0, 1)), *(max(box[i] for box in boxes) for i in (2, 3))]
+
+
+def _spanned(one: Iterable[str] | None, other: Iterable[str] | None) -> tuple[str, str]:
+    # ISO times of one form sort as text.
+    moments = [moment for interval in (one, other) if interval for moment in interval]
+    return min(moments), max(moments)
+
+
+def _newer(one: dict[str, Any] | None, other: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The picture of the later period, whichever run came first; the second of two of one item: it was made anew."""
+    pictures = [picture for picture in (other, one) if picture]
+    return max(pictures, key=lambda picture: picture["title"].partition("-")[::-1], default=None)
+
+
+def _merge(classes: dict[int, dict[str, Any]], more: Iterable[dict[str, Any]], collection: str) -> None:
+    for one in more:
+        meaning = _keep(one, "value", "name", "title", "description", "color_hint", "nodata")
+        known = classes.setdefault(meaning["value"], meaning)
+        if known != meaning:
+            raise BadInput(
+                f"Code {meaning['value']} is {meaning['name']!r} ({meaning.get('color_hint')}) in this legend and "
+                f"{known['name']!r} ({known.get('color_hint')}) in the collection {collection!r} of this output. "
+                "Give another --out, or a legend that agrees."
+            )
+
+
+def _classes_of(collection: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    return {one["value"]: one for one in collection["item_assets"]["data"].get("classification:classes", [])}
+
+
+def _keep(content: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: content[name] for name in names if name in content}
+
+
+def _key(collection: str) -> str:
+    return f"{collection}/collection.json"
+
+
+def _zone_key(collection: str, zone: str) -> str:
+    return f"{collection}/{zone}/catalog.json"

@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import stac_geoparquet.arrow
 
+from catalog.errors import StoreError
+from catalog.items import item_key_of, read_items
 from catalog.store import Store
 
 INDEX = "items.parquet"
 _BATCH = 1000
 """Items held in memory at a time."""
+_TRIES = 10
 
 
-def build_index(store: Store, collection: str, items: Iterable[dict[str, Any]]) -> None:
-    """Write `{collection}/items.parquet`; hrefs, relative in the items, are made absolute in it.
+def build_index(store: Store, collection: str) -> int:
+    """Write `{collection}/items.parquet` from the items' JSON; hrefs, relative in the items, are absolute in it.
+
+    Items are streamed, so memory does not grow with their number. By a conditional write: of two runs that end at
+    once, the later index holds the items of both.
 
     Args:
         store: the output.
         collection: its ID.
-        items: JSON objects of all its items.
+
+    Returns:
+        Number of items; with none, nothing is written.
     """
-    with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
-        lines, parquet = Path(folder) / "items.ndjson", Path(folder) / INDEX
-        with lines.open("w") as file:
-            for item in items:
-                file.write(json.dumps(_absolute(store, collection, item)) + "\n")
+    key = f"{collection}/{INDEX}"
+    for _ in range(_TRIES):
+        # Before the items are listed: whoever replaces the index after this may know more than we do.
+        version = store.version(key)
+        with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
+            parquet = Path(folder) / INDEX
+            count = _write(_absolute(store, collection), parquet)
+            if not count or store.write_if(key, parquet, version):
+                return count
+    raise StoreError(f"{store.href(key)} was replaced by others {_TRIES} times in a row. Run `landloom index` later.")
+
+
+def _write(items: Iterator[dict[str, Any]], parquet: Path) -> int:
+    lines, count = parquet.with_suffix(".ndjson"), 0
+    # By way of a file: the columns are known only when all items are, and not all have the same assets.
+    with lines.open("w") as file:
+        for count, item in enumerate(items, start=1):  # noqa: B007  (the number is what is wanted)
+            file.write(json.dumps(item) + "\n")
+    if count:
         stac_geoparquet.arrow.parse_stac_ndjson_to_parquet(lines, parquet, chunk_size=_BATCH)
-        store.upload(f"{collection}/{INDEX}", parquet)
+    return count
 
 
-def _absolute(store: Store, collection: str, item: dict[str, Any]) -> dict[str, Any]:
-    folder = f"{collection}/{item['properties']['io:tile_id']}/{item['id'].split('-', 1)[1]}"
-    assets = {
-        name: {**asset, "href": store.href(f"{folder}/{asset['href'].removeprefix('./')}")}
-        for name, asset in item["assets"].items()
-    }
-    links = [{"rel": "self", "href": store.href(f"{folder}/{item['id']}.json"), "type": "application/geo+json"}]
-    links += [link for link in item["links"] if link["rel"] == "derived_from"]
-    return {**item, "assets": assets, "links": links}
+def _absolute(store: Store, collection: str) -> Iterator[dict[str, Any]]:
+    for item in read_items(store, collection):
+        key = item_key_of(item)
+        folder = key.rpartition("/")[0]
+        assets = {
+            name: {**asset, "href": store.href(f"{folder}/{asset['href'].removeprefix('./')}")}
+            for name, asset in item["assets"].items()
+        }
+        links = [{"rel": "self", "href": store.href(key), "type": "application/geo+json"}]
+        links += [link for link in item["links"] if link["rel"] == "derived_from"]
+        yield {**item, "assets": assets, "links": links}

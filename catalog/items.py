@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+import antimeridian
 import numpy as np
 import pyproj
 import pystac
@@ -17,8 +16,8 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from catalog.grid import RESOLUTION, Tile
-from catalog.legend import CLOUD, Legend
+from catalog.assets import AssetFile, build_asset, renders
+from catalog.grid import RESOLUTION
 from catalog.manifest import Manifest
 from catalog.scenes import Exclusion, Scene
 from catalog.store import NotFound, Store
@@ -32,37 +31,7 @@ EXTENSIONS = [
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
     "https://stac-extensions.github.io/render/v2.0.0/schema.json",
 ]
-COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _FINGERPRINT = "landloom:fingerprint"
-_TITLES = {
-    "data": ("Land cover", "Class of each pixel, by its published code"),
-    "confidence": ("Confidence", "Share of the vote that the class won, in per cent, lower with few looks; 0 = none"),
-    "observations": ("Observations", "Number of clear looks at each pixel"),
-    "scores": ("Scores", "Share of the vote of each class of the network, in per cent, one band a class"),
-    "thumbnail": ("Thumbnail", "The mapped part in the legend's colours"),
-}
-
-
-@dataclass(frozen=True)
-class AssetFile:
-    """A file that is published with an item."""
-
-    name: str
-    """The asset's key: `data`, `confidence`, `observations`, `scores` or `thumbnail`."""
-    file: str
-    size: int
-    checksum: str
-    """Multihash of the SHA-256, hexadecimal."""
-
-    @classmethod
-    def of(cls, name: str, path: Path) -> AssetFile:
-        """Measure a file."""
-        digest = hashlib.sha256()
-        with path.open("rb") as source:
-            while chunk := source.read(1 << 22):
-                digest.update(chunk)
-        # 0x12 is SHA-256 in the multihash table, 0x20 its length.
-        return cls(name, path.name, path.stat().st_size, "1220" + digest.hexdigest())
 
 
 def build_item(
@@ -78,6 +47,7 @@ def build_item(
     class_pixels: np.ndarray,
     looks: int,
     assets: Sequence[AssetFile],
+    model_href: str | None = None,
 ) -> bytes:
     """The JSON of a tile-year's item.
 
@@ -93,6 +63,7 @@ def build_item(
         class_pixels: `[256]`, pixels of each published code.
         looks: clear looks, summed over pixels.
         assets: the files.
+        model_href: the STAC item of the network, where it is published.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (manifest.period.start, manifest.period.end))
@@ -103,7 +74,7 @@ def build_item(
     item = pystac.Item(
         id=manifest.id,
         geometry=_rounded(geometry),
-        bbox=[round(value, 7) for value in geometry.bounds],
+        bbox=_bbox(geometry),
         # Not null, and the same for all items of a period: loaders group by it.
         datetime=manifest.period.start,
         properties={
@@ -113,6 +84,8 @@ def build_item(
             "updated": now,
             "title": f"Land cover {manifest.tile} {manifest.period.label}",
             "gsd": RESOLUTION,
+            "constellation": "sentinel-2",
+            "instruments": ["msi"],
             "io:tile_id": manifest.tile,
             "grid:code": f"MGRS-{manifest.tile}",
             "proj:code": f"EPSG:{epsg}",
@@ -137,21 +110,28 @@ def build_item(
             "landloom:class_pixels": {c.name: int(class_pixels[c.code]) for c in legend.classes},
             "landloom:scenes_left_out": [exclusion.model_dump() for exclusion in left_out],
             "landloom:scenes_implausible": [exclusion.model_dump() for exclusion in odd],
-            "renders": {"land-cover": {"title": "Land cover", "assets": ["data"], "colormap": _colormap(legend)}},
+            "renders": renders(legend),
         },
         stac_extensions=EXTENSIONS,
         collection=manifest.period.collection,
     )
     for file in assets:
-        item.add_asset(file.name, _asset(file, manifest))
+        item.add_asset(file.name, build_asset(file, manifest))
     item.add_link(pystac.Link("collection", "../../collection.json", "application/json"))
-    item.add_link(pystac.Link("parent", "../../collection.json", "application/json"))
+    item.add_link(pystac.Link("parent", f"../../{zone_of(manifest.tile)}/catalog.json", "application/json"))
     item.add_link(pystac.Link("root", "../../../catalog.json", "application/json"))
     for scene in scenes:
         item.add_link(pystac.Link("derived_from", scene.href, "application/geo+json", title=scene.id))
+    if model_href:
+        item.add_link(pystac.Link("derived_from", model_href, "application/geo+json", title=manifest.model.id))
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
     content["links"].append(
-        {"rel": "via", "href": f"./{manifest.fingerprint}/manifest.json", "type": "application/json", "title": "Manifest"}
+        {
+            "rel": "via",
+            "href": f"./{manifest.fingerprint}/manifest.json",
+            "type": "application/json",
+            "title": "Manifest",
+        }
     )
     return json.dumps(content, indent=1).encode()
 
@@ -169,56 +149,38 @@ def published_fingerprint(store: Store, key: str) -> str | None:
         return None
 
 
-def class_list(legend: Legend) -> list[dict[str, Any]]:
-    """A legend as `classification:classes`."""
-    nothing = {"value": legend.nodata, "name": "no_data", "title": "No data", "description": "No data", "nodata": True}
-    return [
-        nothing,
-        *(
-            {"value": c.code, "name": c.name, "title": c.title, "description": c.title, "color_hint": c.color.upper()}
-            for c in legend.classes
-        ),
-    ]
+def read_items(store: Store, collection: str) -> Iterator[dict[str, Any]]:
+    """The JSON of every item of a collection, by name: `{collection}/{tile}/{label}/{tile}-{label}.json`.
+
+    Sixteen are read at once and few are held at a time: a far store answers slowly, and all would not fit in memory.
+    """
+    keys = [key for key in store.list(f"{collection}/") if _is_item(key)]
+    with ThreadPoolExecutor(16) as readers:
+        for start in range(0, len(keys), 64):
+            for content in readers.map(store.read, keys[start : start + 64]):
+                yield json.loads(content)
 
 
-def file_values(legend: Legend) -> list[dict[str, Any]]:
-    """A legend as `file:values`, the form in which code written for io-lulc-9-class reads it."""
-    return [
-        {"values": [legend.nodata], "summary": "No Data"},
-        *({"values": [c.code], "summary": c.title} for c in legend.classes),
-    ]
+def item_key_of(item: dict[str, Any]) -> str:
+    """Where an item's JSON lies, relative to the output."""
+    tile = item["properties"]["io:tile_id"]
+    return f"{item['collection']}/{tile}/{item['id'].removeprefix(tile + '-')}/{item['id']}.json"
 
 
-def _asset(file: AssetFile, manifest: Manifest) -> pystac.Asset:
-    title, description = _TITLES[file.name]
-    fields: dict[str, Any] = {"file:size": file.size, "file:checksum": file.checksum}
-    if file.name == "data":
-        fields["file:values"] = file_values(manifest.legend)
-        fields["classification:classes"] = class_list(manifest.legend)
-    if file.name != "thumbnail":
-        fields["raster:bands"] = _raster_bands(file.name, manifest)
-    return pystac.Asset(
-        href=f"./{manifest.fingerprint}/{file.file}",
-        title=title,
-        description=description,
-        media_type="image/png" if file.name == "thumbnail" else COG,
-        roles=["thumbnail"] if file.name == "thumbnail" else ["data"],
-        extra_fields=fields,
-    )
+def zone_of(tile: str) -> str:
+    """The grid zone of a tile, `48Q` of `48QUE`: items are grouped by it for browsing."""
+    return tile[:-2]
 
 
-def _raster_bands(name: str, manifest: Manifest) -> list[dict[str, Any]]:
-    band = {"spatial_resolution": RESOLUTION, "sampling": "area"}
-    if name == "observations":
-        return [{**band, "data_type": "uint16"}]
-    if name != "scores":
-        return [{**band, "data_type": "uint8", "nodata": 0, **({"unit": "%"} if name == "confidence" else {})}]
-    land = [one for one in manifest.model.classes if one != CLOUD]
-    return [{**band, "data_type": "uint8", "nodata": 255, "unit": "%", "name": one} for one in land]
+def _bbox(geometry: BaseGeometry) -> list[float]:
+    """West, south, east, north; west is the larger number where the antimeridian is crossed (RFC 7946, section 5.2)."""
+    parts = antimeridian.bbox(shapely.geometry.mapping(geometry))
+    return [round(float(value), 7) for value in parts]
 
 
-def _colormap(legend: Legend) -> dict[str, list[int]]:
-    return {str(code): list(rgba) for code, rgba in legend.palette().items() if code}
+def _is_item(key: str) -> bool:
+    parts = key.split("/")
+    return len(parts) == 4 and parts[3] == f"{parts[1]}-{parts[2]}.json"
 
 
 def _centroid(epsg: int, bbox: list[float]) -> dict[str, float]:
@@ -230,8 +192,3 @@ def _centroid(epsg: int, bbox: list[float]) -> dict[str, float]:
 def _rounded(geometry: BaseGeometry) -> dict[str, Any]:
     # 7 decimals are a centimetre.
     return json.loads(shapely.to_geojson(shapely.set_precision(geometry, 1e-7)))
-
-
-def tile_of(item: dict[str, Any]) -> Tile:
-    """The tile of an item's JSON."""
-    return Tile.from_name(item["properties"]["io:tile_id"])

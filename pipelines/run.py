@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from catalog.collections import add_items, read_items
+from catalog.collections import add_items
 from catalog.errors import LandloomError
 from catalog.index import build_index
 from catalog.items import published_fingerprint
@@ -141,8 +141,8 @@ def _update_collections(store: Store, planned: Sequence[Planned], accounts: Acco
     done = [one for one in planned if one.id in set(accounts.published) or one.skipped == ALREADY_PUBLISHED]
     for collection in sorted({one.period.collection for one in done}):
         keys = [item_key(one.tile, one.period) for one in done if one.period.collection == collection]
-        add_items(store, collection, [json.loads(store.read(key)) for key in keys])
-        build_index(store, collection, read_items(store, collection))
+        add_items(store, collection, (json.loads(store.read(key)) for key in keys))
+        build_index(store, collection)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Atmosphere:
 
     @classmethod
     def of(cls, aerosol: float, sun_zenith: float) -> Atmosphere:
-        """The air with an aerosol optical depth at 0.55 micrometres (0.02 clear, 0.2 hazy) and a sun zenith, degrees."""
+        """The air with an aerosol optical depth at 0.55 micrometres (0.02 clear, 0.2 hazy), sun zenith in degrees."""
         mu = np.cos(np.radians(min(sun_zenith, 80.0)))
         rayleigh = 0.00864 * WAVELENGTHS ** -(3.916 + 0.074 * WAVELENGTHS + 0.05 / WAVELENGTHS)
         haze = aerosol * (WAVELENGTHS / 0.55) ** -1.3

@@ -1,22 +1,26 @@
 """Export a trained network to ONNX, normalisation and softmax inside: uint16 bands in, uint8 scores out.
 
-Run as `python -m services.inference.export --checkpoint FILE.pt --out FILE.onnx --id NAME --version 1`.
+Run as `python -m services.inference.export --checkpoint FILE.pt --chips DIR --out FILE.onnx --id NAME --version 1`.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
-from services.inference.unet import RECEPTIVE_RADIUS, STRIDE, UNet, normalise
+from services.inference.chips import NINE_TO_SIX, read_chips
+from services.inference.unet import HALO, STRIDE, UNet, normalise
 
 
 class _Deployed(nn.Module):
@@ -33,38 +37,23 @@ class _Deployed(nn.Module):
         return odds * (255.0 / odds.sum(dim=1, keepdim=True)) + 0.5
 
 
-def export(network: nn.Module, spec: ModelSpec, out: Path) -> None:
+def export(network: nn.Module, spec: ModelSpec, out: Path, calibration: Iterable[np.ndarray] = ()) -> None:
     """Write a network as ONNX with its description inside.
 
     Args:
         network: normalised bands to logits, `[N, bands, H, W]` to `[N, classes, H, W]`.
         spec: what it is; stored under the metadata key `landloom`.
         out: file to write.
+        calibration: images, uint16 `[bands, H, W]`, from whose activations the ranges of 8-bit integers are taken;
+            without any the network stays in float32.
     """
-    buffer = io.BytesIO()
-    axes = {0: "n", 2: "h", 3: "w"}
-    torch.onnx.export(
-        _Deployed(network).eval(),
-        (torch.ones(1, len(spec.bands), 64, 64),),
-        buffer,
-        input_names=["reflectance"],
-        output_names=["rounded"],
-        dynamic_axes={"reflectance": axes, "rounded": axes},
-        opset_version=17,
-        dynamo=False,
-    )
-    model = onnx.load_from_string(buffer.getvalue())
-    # The exporter knows no uint16: the casts at both ends are put in here.
-    graph = model.graph
-    sizes = ["n", "h", "w"]
-    graph.input[0].CopyFrom(
-        helper.make_tensor_value_info("image", TensorProto.UINT16, [sizes[0], len(spec.bands), *sizes[1:]])
-    )
-    graph.output[0].CopyFrom(
-        helper.make_tensor_value_info("scores", TensorProto.UINT8, [sizes[0], len(spec.classes), *sizes[1:]])
-    )
-    graph.node.insert(0, helper.make_node("Cast", ["image"], ["reflectance"], to=TensorProto.FLOAT))
-    graph.node.append(helper.make_node("Cast", ["rounded"], ["scores"], to=TensorProto.UINT8))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        _export_float(network, spec, file)
+        images = [{"image": image[np.newaxis]} for image in calibration]
+        if images:
+            _quantise(file, images)
+        model = onnx.load(file)
     entry = model.metadata_props.add()
     entry.key, entry.value = "landloom", spec.model_dump_json(exclude={"sha256"})
     onnx.checker.check_model(model)
@@ -72,26 +61,86 @@ def export(network: nn.Module, spec: ModelSpec, out: Path) -> None:
     onnx.save(model, out)
 
 
+def _export_float(network: nn.Module, spec: ModelSpec, file: Path) -> None:
+    axes = {0: "n", 2: "h", 3: "w"}
+    torch.onnx.export(
+        _Deployed(network).eval(),
+        (torch.ones(1, len(spec.bands), 64, 64),),
+        file,
+        input_names=["reflectance"],
+        output_names=["scaled"],
+        dynamic_axes={"reflectance": axes, "scaled": axes},
+        opset_version=17,
+        dynamo=False,
+    )
+    model = onnx.load(file)
+    # The exporter knows no uint16: the casts at both ends are put in here.
+    graph = model.graph
+    graph.input[0].CopyFrom(
+        helper.make_tensor_value_info("image", TensorProto.UINT16, ["n", len(spec.bands), "h", "w"])
+    )
+    graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("scores", TensorProto.UINT8, ["n", len(spec.classes), "h", "w"])
+    )
+    graph.node.insert(0, helper.make_node("Cast", ["image"], ["reflectance"], to=TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Cast", ["scaled"], ["scores"], to=TensorProto.UINT8))
+    onnx.save(model, file)
+
+
+def _quantise(file: Path, images: list[dict[str, np.ndarray]]) -> None:
+    """Replace the convolutions' float32 by 8-bit integers: twice as fast on processors with VNNI instructions."""
+    model = onnx.load(file)
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    quantize_static(
+        file,
+        file,
+        _Images(images),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        # Weights of 7 bits: processors without VNNI add two products in 16 bits, which 8-bit weights overflow.
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "Relu", "Concat", "MaxPool"],
+        # Steps of 1/255 are too coarse for the bands, where water is all darkness, and for the logits.
+        nodes_to_exclude=[convolutions[0], convolutions[-1]],
+    )
+
+
+class _Images(CalibrationDataReader):
+    def __init__(self, images: list[dict[str, np.ndarray]]):
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._images, None)
+
+
+def _calibration_images(chips: Path, count: int = 32) -> list[np.ndarray]:
+    """Large training chips from end to end of the list, which is ordered by place."""
+    large = [chip.image[NINE_TO_SIX] for chip in read_chips(chips, "train") if min(chip.classes.shape) >= 256]
+    return large[:: max(1, len(large) // count)]
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="written by services.inference.train")
+    parser.add_argument("--chips", type=Path, help="training chips to set 8-bit ranges by; float32 without them")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--id", required=True)
     parser.add_argument("--version", required=True)
     arguments = parser.parse_args()
-    state = torch.load(arguments.checkpoint, weights_only=True)["average"]
     network = UNet(len(BANDS), len(MODEL_CLASSES))
-    network.load_state_dict({k.removeprefix("module."): v for k, v in state.items() if k.startswith("module.")})
+    network.load_state_dict(torch.load(arguments.checkpoint, weights_only=True)["network"])
     spec = ModelSpec(
         id=arguments.id,
         version=arguments.version,
         bands=BANDS,
         classes=MODEL_CLASSES,
         stride=STRIDE,
-        halo=-(-RECEPTIVE_RADIUS // STRIDE) * STRIDE,
+        halo=HALO,
     )
-    export(network, spec, arguments.out)
+    export(network, spec, arguments.out, _calibration_images(arguments.chips) if arguments.chips else ())
 
 
 if __name__ == "__main__":

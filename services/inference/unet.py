@@ -1,8 +1,8 @@
 """The network: a UNet (Ronneberger et al. 2015) on six bands, narrow enough for a CPU.
 
 Three levels down, two 3x3 convolutions each, batch normalisation (which folds into the convolutions), no statistics
-over the whole image: so a pixel's scores depend on its surroundings up to `RECEPTIVE_RADIUS` and on nothing else,
-and a large image can be cut into chips without a trace.
+over the whole image: so a pixel's scores depend on its surroundings up to `HALO` and on nothing else, and a large
+image can be cut into chips without a trace.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from torch import nn
 
 STRIDE = 8
 """Three halvings: chips begin on multiples of it."""
-RECEPTIVE_RADIUS = 44
-"""Convolutions reach 2 px at full size on the way down and again on the way up, 4 + 4 at half, 8 + 8 at a quarter
-and 16 at an eighth."""
+HALO = 48
+"""Pixels round a square, itself on multiples of the stride, on which its scores depend, rounded up to the stride.
+
+Convolutions reach 2 px at full size on the way up, 2 at half, 2 at a quarter and 2 at an eighth, and the same again on
+the way down; with the halvings, 46 px from the square's edge."""
 
 
 def _convolutions(inputs: int, outputs: int) -> nn.Sequential:

@@ -1,0 +1,130 @@
+"""Augmented patches for training, each with the teacher's answer for the very pixels that the network sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from scipy.ndimage import gaussian_filter, zoom
+
+from services.inference.atmosphere import Atmosphere
+from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
+
+PATCH = 128
+"""Side in pixels."""
+_BORDER = 8
+"""Pixels at a patch's edge that are not learned: the teacher pads them with zeros."""
+
+
+@dataclass
+class Patch:
+    """One entry of the buffer."""
+
+    surface: np.ndarray
+    """uint16 `[6, PATCH, PATCH]`, surface reflectance x 10,000."""
+    top: np.ndarray
+    """The same at the top of the atmosphere."""
+    target: np.ndarray
+    """uint8 `[10, PATCH, PATCH]`, probabilities x 250; all 0 where nothing is learned."""
+
+
+class Patches:
+    """Draws augmented patches and asks the teacher about them."""
+
+    def __init__(self, chips: list[Chip], teacher: Path, seed: int, threads: int):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._teacher = onnxruntime.InferenceSession(str(teacher), options, providers=["CPUExecutionProvider"])
+        self._random = np.random.default_rng(seed)
+        self._chips = chips
+        counts = np.array([np.bincount(chip.classes.ravel(), minlength=256)[: CLOUD + 1] for chip in chips])
+        # The square root lets small chips and rare places come more often than their pixels alone would.
+        self._chances = np.sqrt(counts / np.maximum(counts.sum(axis=0), 1))
+        self._chances /= self._chances.sum(axis=0)
+        self._clouds = [
+            k
+            for k, chip in enumerate(chips)
+            if (chip.classes == CLOUD).mean() > 0.9 and min(chip.classes.shape) >= PATCH
+        ]
+
+    def draw(self) -> Patch:
+        """One patch: a whole crop, or four quarters from four places."""
+        random = self._random
+        quarters = 1 if random.random() < 0.4 else 2
+        side = PATCH // quarters
+        surface = np.zeros((9, PATCH, PATCH), np.float32)
+        learn, cloud = np.zeros((2, PATCH, PATCH), bool)
+        air = Atmosphere.of(float(random.choice([0.02, 0.05, 0.08, 0.15])), float(random.uniform(20, 65)))
+        for row in range(0, PATCH, side):
+            for col in range(0, PATCH, side):
+                here = (slice(row, row + side), slice(col, col + side))
+                surface[(slice(None), *here)], learn[here], cloud[here] = self._crop(side)
+        top = air.raise_to_top(surface)
+        empty = np.logical_not(surface.any(axis=0))
+        top[:, empty] = 0
+        target = np.zeros((10, PATCH, PATCH), np.float32)
+        asked = np.clip(top * 10000, 0, 65535).astype(np.uint16)
+        target[:9] = self._teacher.run(None, {"image": asked[np.newaxis]})[0][0]
+        known = learn & ~empty & ~cloud
+        if random.random() < 0.3 and self._clouds:
+            surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
+        # Labels across the seams of the quarters are the teacher's own: it saw the same seam.
+        target[:, ~known] = 0
+        target[:, cloud] = 0
+        target[CLOUD, cloud] = 1
+        target[:, :_BORDER] = target[:, -_BORDER:] = 0
+        target[:, :, :_BORDER] = target[:, :, -_BORDER:] = 0
+        return Patch(_pack(surface, empty), _pack(top, empty), np.rint(target * 250).astype(np.uint8))
+
+    def _crop(self, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A square of surface reflectance round a pixel of an evenly drawn class, turned, zoomed and re-lit."""
+        random = self._random
+        wanted = random.integers(CLOUD + 1)
+        chip = self._chips[random.choice(len(self._chips), p=self._chances[:, wanted])]
+        height, width = chip.classes.shape
+        factor = float(random.uniform(0.75, 1.4)) if random.random() < 0.3 and min(height, width) > side * 1.4 else 1.0
+        size = min(round(side / factor), height, width)
+        places = np.argwhere(chip.classes == wanted)
+        row, col = places[random.integers(len(places))] - random.integers(0, size, 2)
+        row, col = int(np.clip(row, 0, height - size)), int(np.clip(col, 0, width - size))
+        window = (slice(row, row + size), slice(col, col + size))
+        image = chip.image[(slice(None), *window)].astype(np.float32) / 10000
+        learn, cloud = chip.valid[window], chip.classes[window] == CLOUD
+        if size != side:
+            image = zoom(image, (1, side / size, side / size), order=1)
+            learn, cloud = (zoom(mask, side / size, order=0) for mask in (learn, cloud))
+        if chip.level == "L1C":
+            empty = ~image.any(axis=0)
+            image = Atmosphere.of(0.08, chip.sun_zenith).lower_to_surface(image)
+            image[:, empty] = 0
+        image = image * random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))
+        turns, mirror = int(random.integers(4)), random.random() < 0.5
+        image, learn, cloud = (np.rot90(a, turns, (-2, -1)) for a in (image, learn, cloud))
+        if mirror:
+            image, learn, cloud = image[..., ::-1], learn[..., ::-1], cloud[..., ::-1]
+        return np.clip(image, 0, 2).astype(np.float32), learn, cloud
+
+    def _paste_cloud(
+        self, surface: np.ndarray, top: np.ndarray, known: np.ndarray, cloud: np.ndarray, air: Atmosphere
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Lay a soft-edged cloud over part of a patch; what shows through its rim is not learned."""
+        random = self._random
+        source = self._chips[self._clouds[random.integers(len(self._clouds))]]
+        row, col = random.integers(0, np.array(source.classes.shape) - PATCH + 1)
+        there = source.image[:, row : row + PATCH, col : col + PATCH].astype(np.float32) / 10000
+        bright = there if source.level == "L2A" else Atmosphere.of(0.08, source.sun_zenith).lower_to_surface(there)
+        bright = np.clip(bright * random.uniform(0.6, 1.3), 0, 2)
+        field = gaussian_filter(random.normal(size=(PATCH, PATCH)), random.uniform(4, 16))
+        field = (field - np.quantile(field, random.uniform(0.3, 0.9))) / field.std()
+        opacity = np.clip(field * random.uniform(1, 6), 0, 1).astype(np.float32)
+        surface = surface * (1 - opacity) + bright * opacity
+        top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
+        return surface, top, known & (opacity < 0.1), (cloud & (opacity < 0.1)) | (opacity > 0.5)
+
+
+def _pack(reflectance: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    packed = np.clip(np.rint(reflectance[NINE_TO_SIX] * 10000), 1, 65535).astype(np.uint16)
+    packed[:, empty] = 0
+    return packed

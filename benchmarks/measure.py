@@ -58,4 +58,4 @@ def run(command: Sequence[str], *, threads: int | None = None) -> Measured:
 
 def landloom(*arguments: str) -> list[str]:
     """The `landloom` command of this environment."""
-    return [sys.executable, "-m", "pipelines.cli", *arguments]
+    return [sys.executable, "-m", "pipelines", *arguments]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
@@ -91,7 +90,8 @@ class Manifest(BaseModel):
     request: str = Field(description="hash of what was asked for, the area apart: how a resumed run knows its own")
     tile: str
     period: Period
-    blocks: tuple[int, ...] = Field(min_length=1, description="numbers of the blocks to map, ascending")
+    requested: tuple[int, ...] = Field(min_length=1, description="numbers of the blocks asked for, ascending")
+    blocks: tuple[int, ...] = Field(min_length=1, description="those of them that any scene touches: to be mapped")
     datatakes: tuple[Datatake, ...] = Field(min_length=1, description="in order of time")
     model: ModelSpec
     legend: Legend
@@ -108,12 +108,12 @@ class Manifest(BaseModel):
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the SHA-256 over everything that decides the result."""
-        return digest(self.model_dump(mode="json", exclude={"request", "excluded"}))
+        return digest(self.model_dump(mode="json", exclude={"request", "requested", "excluded"}))
 
     @cached_property
     def recipe(self) -> str:
         """As the fingerprint, but blind to the area: two manifests with one recipe differ only in their blocks."""
-        return digest(self.model_dump(mode="json", exclude={"request", "excluded", "blocks"}))
+        return digest(self.model_dump(mode="json", exclude={"request", "excluded", "requested", "blocks"}))
 
     @property
     def folder(self) -> str:
@@ -138,10 +138,6 @@ class Manifest(BaseModel):
     def block_key(self, number: int) -> str:
         """Where a finished block is staged."""
         return f"{self.staging}block-{number:02d}.npz"
-
-    def with_blocks(self, blocks: Iterable[int]) -> Manifest:
-        """The same tile-year over other blocks."""
-        return Manifest(**{**dict(self), "blocks": tuple(sorted(blocks))})
 
     def to_json(self) -> bytes:
         """The bytes that are stored."""

@@ -13,10 +13,11 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from catalog.cog import plain_profile, write_cog, write_thumbnail
+from catalog.assets import AssetFile
+from catalog.cog import label_classes, plain_profile, write_cog, write_thumbnail
 from catalog.errors import LandloomError
 from catalog.grid import Tile, block
-from catalog.items import AssetFile, build_item, fingerprint_of, published_fingerprint
+from catalog.items import build_item, fingerprint_of, published_fingerprint
 from catalog.legend import CLOUD
 from catalog.manifest import Manifest
 from catalog.scenes import Exclusion
@@ -96,7 +97,7 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
                     **plain_profile(manifest.legend if name == "data" else None),
                 )
             )
-        targets["data"].write_colormap(1, manifest.legend.palette())
+        label_classes(targets["data"], manifest.legend)
         if manifest.scores:
             targets["scores"].descriptions = land
         for one in blocks:
@@ -160,7 +161,7 @@ def _register(store: Store, manifest: Manifest, mosaic: Mosaic, assets: list[Ass
 def _covers(store: Store, manifest: Manifest, before: str) -> bool:
     """Whether this map shows all that the published one shows, made in the same way."""
     published = Manifest.model_validate_json(store.read(f"{manifest.folder}/{before}/manifest.json"))
-    return published.recipe == manifest.recipe and set(published.blocks) <= set(manifest.blocks)
+    return published.recipe == manifest.recipe and set(published.requested) <= set(manifest.requested)
 
 
 def _why_empty(manifest: Manifest, mosaic: Mosaic) -> str:

@@ -307,11 +307,11 @@ def _click_parameters() -> list[Any]:
 
 
 def _log(verbose: bool) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-def main() -> None:
+def run() -> None:
     """Run the command; errors of ours become one paragraph and an exit code."""
     try:
         app()
@@ -321,7 +321,3 @@ def main() -> None:
     except LandloomError as error:
         console.print(f"[red]Stopped:[/red] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

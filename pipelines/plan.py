@@ -13,7 +13,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
-from catalog.grid import Tile, blocks_intersecting, owned_geometry
+from catalog.grid import Tile, block, blocks_intersecting, owned_geometry
 from catalog.items import published_fingerprint
 from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
@@ -109,9 +109,9 @@ def plan_tile(
     request = digest({"source": source.name, **settings.model_dump(mode="json", exclude={"overwrite"})})
     published, pending = known_manifests(store, tile.name, period)
     if published and published.request == request and not settings.overwrite:
-        return _extended(published, blocks)
+        return _extended(published, tile, blocks)
     for manifest in pending:
-        if manifest.request == request and manifest.blocks == blocks:
+        if manifest.request == request and manifest.requested == blocks:
             return Planned(tile.name, period, manifest)
     whole = owned_geometry(tile)
     found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end)
@@ -121,11 +121,15 @@ def plan_tile(
     if not chosen:
         reasons = sorted({exclusion.reason for exclusion in excluded})
         return Planned(tile.name, period, None, skipped="no usable scene" + (f" ({'; '.join(reasons[:3])})" if reasons else ""))
+    touched = _touched(tile, blocks, chosen)
+    if not touched:
+        return Planned(tile.name, period, None, skipped="no scene touches the area")
     manifest = Manifest(
         request=request,
         tile=tile.name,
         period=period,
-        blocks=blocks,
+        requested=blocks,
+        blocks=touched,
         datatakes=tuple(chosen),
         model=settings.model,
         legend=settings.legend,
@@ -135,7 +139,7 @@ def plan_tile(
         excluded=tuple(excluded),
     )
     if published and published.recipe == manifest.recipe:
-        return _extended(published, blocks)
+        return _extended(published, tile, blocks)
     if published is None or settings.overwrite:
         return Planned(tile.name, period, manifest)
     return Planned(
@@ -149,11 +153,23 @@ def plan_tile(
     )
 
 
-def _extended(published: Manifest, blocks: tuple[int, ...]) -> Planned:
+def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Planned:
     """Nothing to do where the published map covers the area; else the tile-year anew, with both areas."""
-    if set(blocks) <= set(published.blocks):
+    if set(blocks) <= set(published.requested):
         return Planned(published.tile, published.period, None, skipped=ALREADY_PUBLISHED)
-    return Planned(published.tile, published.period, published.with_blocks({*blocks, *published.blocks}))
+    together = tuple(sorted({*blocks, *published.requested}))
+    larger = {"requested": together, "blocks": _touched(tile, together, list(published.datatakes))}
+    return Planned(published.tile, published.period, Manifest(**{**dict(published), **larger}))
+
+
+def _touched(tile: Tile, blocks: tuple[int, ...], datatakes: list[Datatake]) -> tuple[int, ...]:
+    """The blocks that any scene touches."""
+    ground = shapely.union_all([_footprint(datatake) for datatake in datatakes])
+    return tuple(n for n in blocks if owned_geometry(tile, block(n).window).intersects(ground))
+
+
+def _footprint(datatake: Datatake) -> BaseGeometry:
+    return shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
 
 
 def known_manifests(store: Store, tile: str, period: Period) -> tuple[Manifest | None, list[Manifest]]:
@@ -192,7 +208,7 @@ def choose_datatakes(
     excluded: list[Exclusion] = []
     candidates: list[tuple[Datatake, BaseGeometry, float]] = []
     for datatake in datatakes:
-        footprint = shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
+        footprint = _footprint(datatake)
         own = [scene for scene in datatake.scenes if scene.tile == tile.name] or list(datatake.scenes)
         cloud = sum(scene.cloud_cover for scene in own) / len(own)
         if not footprint.intersects(whole):

@@ -1,0 +1,52 @@
+"""A network whose answers are known: the nearest of the simulator's spectra, after a 3 x 3 average."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.scenes import BANDS
+from pipelines.simulate import SPECTRA
+
+
+def write_spectral_network(path: Path, *, version: str = "1", bands: tuple[str, ...] = BANDS) -> Path:
+    """Write it as ONNX: uint16 `[N, 6, H, W]` in, uint8 `[N, 10, H, W]` out, halo and stride 8 like the trained one."""
+    # The distance to a spectrum is linear in the bands but for a term that all classes share.
+    scale = 400.0
+    weights = (2 * SPECTRA / scale**2).astype(np.float32)
+    weights = np.repeat(weights[:, :, np.newaxis, np.newaxis] / 9, 3, axis=2).repeat(3, axis=3)
+    if len(bands) != len(BANDS):
+        weights = np.resize(weights, (len(SPECTRA), len(bands), 3, 3))
+    bias = -(SPECTRA**2).sum(axis=1) / scale**2
+    constants = {
+        "weights": np.ascontiguousarray(weights, np.float32),
+        "bias": bias.astype(np.float32),
+        "scale": np.float32(255),
+        "half": np.float32(0.5),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["reflectance"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["reflectance", "weights", "bias"], ["logits"], pads=[1, 1, 1, 1]),
+        helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
+        helper.make_node("Mul", ["probability", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "half"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["scores"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "spectral",
+        [helper.make_tensor_value_info("image", TensorProto.UINT16, ["n", len(bands), "h", "w"])],
+        [helper.make_tensor_value_info("scores", TensorProto.UINT8, ["n", len(MODEL_CLASSES), "h", "w"])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    spec = ModelSpec(id="spectral", version=version, bands=bands, classes=MODEL_CLASSES, stride=8, halo=8)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "landloom", spec.model_dump_json(exclude={"sha256"})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path

@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from PIL import Image
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rio_cogeo.cogeo import cog_validate
 
@@ -70,7 +71,7 @@ def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
                 sparse_ok=True,
                 bigtiff="IF_SAFER",
             )
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise StoreError(f"Cannot write {cog.name} in {cog.parent}: {error}. Is the temporary folder full?") from error
     valid, problems, _ = cog_validate(cog, quiet=True)
     if not valid:

@@ -79,7 +79,7 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
     if manifest.scores:
         bands["scores"] = (len(land), "uint8", NO_SCORE)
     files = {name: folder / f"{name}.plain.tif" for name in bands}
-    mosaic = Mosaic(files, tile.transform * Affine.translation(col0, row0), shape)
+    mosaic = Mosaic(files, tile.transform @ Affine.translation(col0, row0), shape)
     with ExitStack() as stack:
         targets = {}
         for name, (count, dtype, nodata) in bands.items():

@@ -164,7 +164,7 @@ def _read_ahead(
 ) -> Iterator[tuple]:
     """Yield each datatake's time and look, reading the next one meanwhile."""
     shape = (here.shape[0] + 2 * margin, here.shape[1] + 2 * margin)
-    transform = tile.transform * Affine.translation(here.col0 - margin, here.row0 - margin)
+    transform = tile.transform @ Affine.translation(here.col0 - margin, here.row0 - margin)
 
     def read(number: int) -> tuple[Look, float]:
         started = time.perf_counter()

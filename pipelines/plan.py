@@ -159,7 +159,7 @@ def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Plann
         return Planned(published.tile, published.period, None, skipped=ALREADY_PUBLISHED)
     together = tuple(sorted({*blocks, *published.requested}))
     larger = {"requested": together, "blocks": _touched(tile, together, list(published.datatakes))}
-    return Planned(published.tile, published.period, Manifest(**{**dict(published), **larger}))
+    return Planned(published.tile, published.period, Manifest.model_validate({**published.model_dump(), **larger}))
 
 
 def _touched(tile: Tile, blocks: tuple[int, ...], datatakes: list[Datatake]) -> tuple[int, ...]:

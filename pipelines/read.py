@@ -232,7 +232,7 @@ def _read_window(
         ) as warped:
             return warped.read(1)
     # Pixels of the window that the file covers, as first and one past the last; multiples of the file's pixel.
-    col0, row0 = (round(v) for v in ~window.transform * (source.bounds.left, source.bounds.top))
+    col0, row0 = (round(v) for v in ~window.transform @ (source.bounds.left, source.bounds.top))
     rows = _meeting(row0, source.height * step, window.shape[0])
     cols = _meeting(col0, source.width * step, window.shape[1])
     if rows is None or cols is None:
@@ -255,7 +255,7 @@ def _step(source: rasterio.DatasetReader, window: _Grid) -> int | None:
     step = round(there.a / here.a)
     if step < 1 or not np.isclose(there.a, step * here.a) or not np.isclose(there.e, step * here.e):
         return None
-    offsets = np.array(~here * (there.c, there.f))
+    offsets = np.array(~here @ (there.c, there.f))
     return step if np.allclose(offsets, np.round(offsets), atol=1e-3) else None
 
 

@@ -303,10 +303,10 @@ def _write_scene(folder: Path, product: Product, overpass: _Overpass, classes: n
     for k, band in enumerate(BANDS):
         step = 2 if band in ("B11", "B12") else 1
         values = dn[k] if step == 1 else _coarser(dn[k])
-        _write_cog(home / f"{band}.tif", values, transform * Affine.scale(step), tile.epsg, nodata=0)
-        assets[band] = _asset(band, values.shape, transform * Affine.scale(step), -offset / 10000)
-    _write_cog(home / "SCL.tif", scl[::2, ::2], transform * Affine.scale(2), tile.epsg, nodata=0)
-    assets["SCL"] = _asset("SCL", scl[::2, ::2].shape, transform * Affine.scale(2), None)
+        _write_cog(home / f"{band}.tif", values, transform @ Affine.scale(step), tile.epsg, nodata=0)
+        assets[band] = _asset(band, values.shape, transform @ Affine.scale(step), -offset / 10000)
+    _write_cog(home / "SCL.tif", scl[::2, ::2], transform @ Affine.scale(2), tile.epsg, nodata=0)
+    assets["SCL"] = _asset("SCL", scl[::2, ::2].shape, transform @ Affine.scale(2), None)
     bounds = rasterio.transform.array_bounds(*product.size, transform)
     outline = shapely.segmentize(shapely.box(*bounds), 5000)
     geometry = transform_geom(f"EPSG:{tile.epsg}", "EPSG:4326", json.loads(shapely.to_geojson(outline)))

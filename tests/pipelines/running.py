@@ -1,0 +1,75 @@
+"""Running `landloom map` in a test, in this process or in another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from catalog.legend import load_legend
+from catalog.manifest import Period
+from catalog.sources import open_source
+from pipelines.annual_map import Job
+from pipelines.area import area_of_tiles
+from pipelines.plan import Settings, plan
+from pipelines.run import Accounts, map_tile_years, name_run
+from services.inference import model_spec
+
+ROOT = Path(__file__).parents[2]
+
+
+def map_tiles(
+    source: Path | str,
+    out: Path | str,
+    network: Path,
+    *,
+    tiles: str = "33UUU",
+    years: Sequence[int] = (2021,),
+    beam: Sequence[str] = (),
+    retry_seconds: float = 2.0,
+    s3_endpoint: str | None = None,
+    mapping: Path | None = None,
+    **settings,
+) -> Accounts:
+    """Plan and map whole tiles in this process."""
+    job = Job(name_run(), str(out), str(network), s3_endpoint, settings.get("overwrite", False), retry_seconds)
+    chosen = Settings(model=model_spec(str(network)), legend=load_legend("nine"), **settings)
+    opened = open_source(str(source), mapping=str(mapping) if mapping else None)
+    periods = [Period.of_year(year) for year in years]
+    planned = list(plan(area_of_tiles(tiles), periods, opened, job.store(), chosen))
+    return map_tile_years(job, planned, beam)
+
+
+def landloom(*arguments: str | Path, check: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does; `check` is the exit code expected."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **env},
+        capture_output=True,
+        text=True,
+    )
+    assert check is None or done.returncode == check, done.stderr
+    return done
+
+
+def contents(out: Path) -> dict[str, object]:
+    """All that was published, by path: file contents, JSON without its time stamps and the run's accounts left out."""
+    found: dict[str, object] = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if not path.is_file() or name.startswith(("runs/", ".")) or name.endswith(".parquet"):
+            continue
+        content = path.read_bytes()
+        found[name] = _without_times(json.loads(content)) if name.endswith(".json") else content
+    return found
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        times = ("created", "updated", "processing:datetime")
+        return {key: _without_times(one) for key, one in value.items() if key not in times}
+    return [_without_times(one) for one in value] if isinstance(value, list) else value

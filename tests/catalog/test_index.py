@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import geopandas
+import pandas as pd
+import pystac
+import pytest
+import stac_geoparquet.arrow
+from pyarrow import parquet
+
+from catalog.collections import add_items
+from catalog.index import INDEX, build_index
+from catalog.items import read_items
+from catalog.manifest import Period
+from catalog.store import Store, open_store
+from tests.catalog.tile_years import manifest_of, register
+
+ANNUAL = "lulc-annual"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = open_store(str(tmp_path / "out"))
+    for tile in ("48QUE", "33UUU"):
+        for year in (2019, 2020):
+            register(store, manifest_of(tile, Period.of_year(year)))
+    return store
+
+
+def test_geopandas_reads_it(store: Store) -> None:
+    assert build_index(store, ANNUAL) == 4
+    table = geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))
+    assert sorted(table["id"]) == ["33UUU-2019", "33UUU-2020", "48QUE-2019", "48QUE-2020"]
+    assert table.crs.to_epsg() == 4326
+    in_2020 = table[table["datetime"] == pd.Timestamp("2020-01-01", tz="UTC")]
+    assert sorted(in_2020["io:tile_id"]) == ["33UUU", "48QUE"]
+    assert len(table.cx[100:110, 10:20]) == 2
+
+
+def test_duckdb_reads_it(store: Store) -> None:
+    build_index(store, ANNUAL)
+    rows = duckdb.sql(
+        f"select id, assets.data.href from '{store.href(f'{ANNUAL}/{INDEX}')}' "
+        "where bbox.xmin < 110 and bbox.xmax > 100 and datetime >= '2020-01-01' order by id"
+    ).fetchall()
+    folder = f"lulc-annual/48QUE/2020/{manifest_of().fingerprint}"
+    assert rows == [("48QUE-2020", store.href(f"{folder}/data.tif"))]
+
+
+def test_gives_the_items_back_with_absolute_addresses(store: Store) -> None:
+    build_index(store, ANNUAL)
+    table = parquet.read_table(store.href(f"{ANNUAL}/{INDEX}"))
+    items = {item["id"]: pystac.Item.from_dict(item) for item in stac_geoparquet.arrow.stac_table_to_items(table)}
+    item, original = items["48QUE-2020"], next(i for i in read_items(store, ANNUAL) if i["id"] == "48QUE-2020")
+    assert item.get_self_href() == store.href(manifest_of().item_key)
+    assert item.properties["landloom:fingerprint"] == original["properties"]["landloom:fingerprint"]
+    assert item.properties["proj:transform"] == original["properties"]["proj:transform"]
+    assert item.assets["data"].extra_fields["file:values"] == original["assets"]["data"]["file:values"]
+    assert [link.href for link in item.links if link.rel == "derived_from"] == [
+        scene.href for scene in manifest_of().datatakes[0].scenes
+    ]
+
+
+def test_items_with_and_without_scores_share_it(store: Store) -> None:
+    manifest = manifest_of("48QUF")
+    item = register(store, manifest)
+    item["assets"]["scores"] = {**item["assets"]["confidence"], "bands": [{"name": "water"}]}
+    store.write(manifest.item_key, json.dumps(item).encode())
+    assert build_index(store, ANNUAL) == 5
+    table = geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))
+    with_scores = [row["id"] for _, row in table.iterrows() if row["assets"]["scores"]]
+    assert with_scores == ["48QUF-2020"]
+
+
+def test_the_collection_names_it(store: Store) -> None:
+    add_items(store, ANNUAL, read_items(store, ANNUAL))
+    build_index(store, ANNUAL)
+    asset = pystac.Collection.from_file(store.href(f"{ANNUAL}/collection.json")).assets["items"]
+    assert asset.media_type == "application/vnd.apache.parquet"
+    assert Path(asset.get_absolute_href()).is_file()
+
+
+def test_an_item_registered_while_it_is_built_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = iter([manifest_of("48QUF")])
+
+    def read_while_another_run_ends(store: Store, collection: str):
+        yield from list(read_items(store, collection))
+        for manifest in late:
+            register(store, manifest)
+            build_index(store, collection)
+
+    monkeypatch.setattr("catalog.index.read_items", read_while_another_run_ends)
+    assert build_index(store, ANNUAL) == 5
+    assert len(geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))) == 5
+
+
+def test_no_items_no_index(tmp_path: Path) -> None:
+    empty = open_store(str(tmp_path / "empty"))
+    assert build_index(empty, ANNUAL) == 0
+    assert empty.list() == []

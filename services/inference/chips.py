@@ -28,7 +28,7 @@ class Chip:
     """One training chip."""
 
     image: np.ndarray
-    """uint16 `[9, H, W]`, reflectance x 10,000, 0 = no data."""
+    """uint16 `[9, H, W]`, reflectance x 10,000, valid values at least 1, 0 = no data."""
     classes: np.ndarray
     """uint8 `[H, W]`: the teacher's class where it is to be learned, or cloud; elsewhere `UNLABELLED`."""
     level: str
@@ -60,6 +60,7 @@ def read_chips(folder: Path, split: str) -> list[Chip]:
         )
         classes = np.where(valid[0] > 0, teacher.argmax(axis=0), UNLABELLED).astype(np.uint8)
         classes[cloud[0] > 0] = CLOUD
+        image = np.where(image.any(axis=0), np.maximum(image, 1), 0).astype(np.uint16)
         zenith = 40.0 if pd.isna(row.sun_zenith) else float(row.sun_zenith)
         chips.append(Chip(image, classes, str(row.level), zenith))
     if not chips:

@@ -13,7 +13,7 @@ from catalog.errors import BadInput
 from catalog.model import ModelSpec
 from catalog.scenes import BANDS
 
-_TYPES = {"tensor(uint16)": "uint16", "tensor(uint8)": "uint8"}
+_METADATA_KEY = "landloom"
 
 
 class OnnxNetwork:
@@ -29,40 +29,73 @@ class OnnxNetwork:
         """
         if not path.is_file():
             raise BadInput(f"There is no network {str(path)!r}. Give the ID of a shipped one, or an ONNX file.")
+        content = path.read_bytes()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Chips come in a few sizes; planning memory for each would keep the largest of all of them.
+        options.log_severity_level = 3
+        # The arena is kept (without it the network takes twice as long, in page faults), and so memory stays at what
+        # the largest chip needs; plans for each size of chip would come on top.
         options.enable_mem_pattern = False
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise BadInput(f"{str(path)!r} is not an ONNX network that can be opened: {error}") from error
-        self.spec = _read_spec(self._session, path)
+        self.spec = _read_spec(self._session, path).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
         self._input = self._session.get_inputs()[0].name
 
     def scores(self, chips: np.ndarray) -> np.ndarray:
-        """See `catalog.model.Network`."""
+        """See `catalog.model.Network`.
+
+        Raises:
+            ValueError: chips of another type, number of bands or size.
+        """
+        stride, bands = self.spec.stride, len(self.spec.bands)
+        if (
+            chips.dtype != np.uint16
+            or chips.ndim != 4
+            or chips.shape[1] != bands
+            or any(side % stride or not side for side in chips.shape[2:])
+        ):
+            raise ValueError(
+                f"Chips are uint16 [N, {bands}, H, W] with H and W multiples of {stride}; "
+                f"these are {chips.dtype} {list(chips.shape)}."
+            )
         return self._session.run(None, {self._input: chips})[0]
 
 
 def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
-    text = session.get_modelmeta().custom_metadata_map.get("landloom")
+    """The description inside, checked against the network itself and against what mapping feeds it."""
+    text = session.get_modelmeta().custom_metadata_map.get(_METADATA_KEY)
     if text is None:
-        raise BadInput(f"{str(path)!r} says nothing of its bands and classes: it was not exported by Landloom.")
+        raise BadInput(
+            f"{str(path)!r} says nothing of its bands and classes (metadata key {_METADATA_KEY!r}). "
+            "Export it with services.inference.export."
+        )
     try:
         spec = ModelSpec.model_validate_json(text)
     except ValidationError as error:
-        raise BadInput(f"The description inside {str(path)!r} is not valid: {error.errors()[0]['msg']}.") from error
-    entrance, exit_ = session.get_inputs()[0], session.get_outputs()[0]
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"The description inside {str(path)!r} is not valid: {where}: {first['msg']}.") from error
     found = (
-        f"{_TYPES.get(entrance.type, entrance.type)} with {entrance.shape[1]} bands ({', '.join(spec.bands)})",
-        f"{_TYPES.get(exit_.type, exit_.type)} with {exit_.shape[1]} classes",
+        f"{_form(session.get_inputs(), 'bands')} ({', '.join(spec.bands)})",
+        _form(session.get_outputs(), "classes"),
     )
-    wanted = (f"uint16 with {len(BANDS)} bands ({', '.join(BANDS)})", f"uint8 with {len(spec.classes)} classes")
+    wanted = (
+        f"tensor(uint16) with {len(BANDS)} bands ({', '.join(BANDS)})",
+        f"tensor(uint8) with {len(spec.classes)} classes",
+    )
     if found != wanted:
         raise BadInput(
-            f"Network {str(path)!r} takes {found[0]} and gives {found[1]}; Landloom maps with {wanted[0]} in "
-            f"and {wanted[1]} out. Use a network of that form."
+            f"Network {str(path)!r} takes {found[0]} and gives {found[1]}; "
+            f"{wanted[0]} in and {wanted[1]} out are needed. Use a network of that form."
         )
-    return spec.model_copy(update={"sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    return spec
+
+
+def _form(tensors: list[onnxruntime.NodeArg], axis: str) -> str:
+    """As `tensor(uint16) with 6 bands`, of the only input or output."""
+    if len(tensors) != 1 or len(tensors[0].shape) != 4:
+        return ", ".join(f"{tensor.type} {tensor.shape}" for tensor in tensors)
+    return f"{tensors[0].type} with {tensors[0].shape[1]} {axis}"

@@ -41,8 +41,9 @@ class Patches:
         self._chips = chips
         counts = np.array([np.bincount(chip.classes.ravel(), minlength=256)[: CLOUD + 1] for chip in chips])
         # The square root lets small chips and rare places come more often than their pixels alone would.
+        self._present = np.flatnonzero(counts.sum(axis=0))
         self._chances = np.sqrt(counts / np.maximum(counts.sum(axis=0), 1))
-        self._chances /= self._chances.sum(axis=0)
+        self._chances /= np.maximum(self._chances.sum(axis=0), 1e-9)
         self._clouds = [
             k
             for k, chip in enumerate(chips)
@@ -81,7 +82,7 @@ class Patches:
     def _crop(self, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A square of surface reflectance round a pixel of an evenly drawn class, turned, zoomed and re-lit."""
         random = self._random
-        wanted = random.integers(CLOUD + 1)
+        wanted = random.choice(self._present)
         chip = self._chips[random.choice(len(self._chips), p=self._chances[:, wanted])]
         height, width = chip.classes.shape
         factor = float(random.uniform(0.75, 1.4)) if random.random() < 0.3 and min(height, width) > side * 1.4 else 1.0

@@ -19,15 +19,15 @@ SQUARE = 100_000
 _MGRS = mgrs.MGRS()
 
 
-def square_name(epsg: int, left: int, bottom: int, inside: int = SQUARE // 2) -> str:
-    """A square's name, with the band that lies `inside` metres above its south edge.
+def square_name(epsg: int, left: int, bottom: int) -> str:
+    """A square's name.
 
     The MGRS library names a position by the zone in force there. So it is asked for the row near the central
     meridian, and for the column near the equator, where every zone reaches over all eight columns.
     """
     zone, northern = epsg % 100, epsg < 32700
     # A kilometre west of the central meridian, since 31V ends there. North and south are clamped to 84 N and 80 S.
-    y = min(bottom + inside, 9_328_000) if northern else max(bottom + inside, 1_119_000)
+    y = min(bottom + SQUARE // 2, 9_328_000) if northern else max(bottom + SQUARE // 2, 1_119_000)
     row = _MGRS.UTMToMGRS(zone, "N" if northern else "S", 499_000, y, 0)
     column = _MGRS.UTMToMGRS(zone, "N", min(max(left + SQUARE // 2, 180_000), 820_000), SQUARE // 2, 0)
     return f"{zone:02d}{row[2]}{column[3]}{row[4]}"
@@ -53,8 +53,10 @@ def squares_by_name(zone: int) -> dict[str, tuple[int, int, int]]:
     """The squares of a zone, as (EPSG, left, bottom), by name, and by MGRS's other name where it cuts them."""
     names, others = {}, {}
     for epsg in (zones.utm_epsg(zone, True), zones.utm_epsg(zone, False)):
-        for left, bottom in zip(*(axis.tolist() for axis in squares(epsg)[:2]), strict=True):
-            names[square_name(epsg, left, bottom)] = (epsg, left, bottom)
-            for inside in (1, SQUARE - 1):
-                others[square_name(epsg, left, bottom, inside)] = (epsg, left, bottom)
+        for left, bottom, (_, south, _, north) in zip(*(axis.tolist() for axis in squares(epsg)), strict=True):
+            name = square_name(epsg, left, bottom)
+            names[name] = (epsg, left, bottom)
+            for lat in (max(south, zones.SOUTH), min(north, zones.NORTH - 1e-6)):
+                band = _MGRS.toMGRS(lat, zones.central_meridian(epsg), MGRSPrecision=0)[2]
+                others[f"{name[:2]}{band}{name[3:]}"] = (epsg, left, bottom)
     return others | names

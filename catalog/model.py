@@ -31,7 +31,9 @@ class ModelSpec(BaseModel):
     bands: tuple[str, ...]
     classes: tuple[str, ...]
     stride: int = Field(ge=1, description="chips begin at multiples of it, in pixels of the tile")
-    halo: int = Field(ge=0, description="pixels at a chip's border whose scores are cropped; at least the receptive radius")
+    halo: int = Field(
+        ge=0, description="pixels at a chip's border whose scores are cropped; at least the receptive radius"
+    )
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
 
 

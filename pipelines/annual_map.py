@@ -52,9 +52,13 @@ class Job:
         return open_store(self.out, s3_endpoint=self.s3_endpoint)
 
 
-# One per worker process, whatever the number of bundles and DoFn instances.
+# One network and one reader per worker process and run, whatever the number of bundles and DoFn instances.
 _network = functools.lru_cache(maxsize=1)(open_network)
-_reader = functools.lru_cache(maxsize=1)(SceneReader)
+
+
+@functools.lru_cache(maxsize=1)
+def _reader(run: str, retry_seconds: float) -> SceneReader:
+    return SceneReader(retry_seconds)
 
 
 @functools.lru_cache(maxsize=64)
@@ -101,7 +105,7 @@ class ClassifyBlock(_ManifestDoFn):
                 f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
             )
         try:
-            voted, report = classify_block(manifest, number, _reader(self._job.retry_seconds), network)
+            voted, report = classify_block(manifest, number, _reader(self._job.run, self._job.retry_seconds), network)
         except SourceUnavailable as error:
             log.warning("%s block %d: %s", manifest.id, number, error)
             yield key, {"block": number, "state": "failed", "reason": str(error)}

@@ -309,6 +309,8 @@ def _click_parameters() -> list[Any]:
 def _log(verbose: bool) -> None:
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
+    # Beam logs what a worker raised, with all its own frames, before it reaches us.
+    logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
 def run() -> None:

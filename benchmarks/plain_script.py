@@ -19,7 +19,7 @@ CHIP, HALO = 512, 48
 
 
 def main(catalog: str, model: str, out: str, epsg: str, *bounds: str) -> None:
-    items = [item for item in pystac_client.Client.open(catalog).get_items(recursive=True)]
+    items = list(pystac_client.Client.open(catalog).get_items(recursive=True))
     geobox = GeoBox.from_bbox(tuple(map(float, bounds)), crs=f"EPSG:{epsg}", resolution=10, tight=True)
     cube = odc.stac.load(items, bands=[*BANDS, "SCL"], geobox=geobox, groupby="solar_day", resampling="bilinear")
     scale = {item.datetime.date(): offset_of(item) for item in items}
@@ -37,12 +37,18 @@ def main(catalog: str, model: str, out: str, epsg: str, *bounds: str) -> None:
     codes[votes.sum(axis=0) == 0] = 0
     profile = {"driver": "COG", "dtype": "uint8", "count": 1, "height": codes.shape[0], "width": codes.shape[1]}
     with rasterio.open(
-        out, "w", crs=f"EPSG:{epsg}", transform=geobox.transform, compress="DEFLATE", overview_resampling="mode", **profile
+        out,
+        "w",
+        crs=f"EPSG:{epsg}",
+        transform=geobox.transform,
+        compress="DEFLATE",
+        overview_resampling="mode",
+        **profile,
     ) as target:
         target.write(codes, 1)
 
 
-def offset_of(item) -> int:  # noqa: ANN001 - a pystac item
+def offset_of(item) -> int:
     return round(item.assets["B02"].extra_fields["raster:bands"][0].get("offset", 0) * 10000)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -42,11 +43,12 @@ class Legend(BaseModel):
 
     @model_validator(mode="after")
     def _each_once(self) -> Legend:
-        for what, values in {
+        values_of: dict[str, list[Any]] = {
             "code": [c.code for c in self.classes],
             "name": [c.name for c in self.classes],
             "model class": [m for c in self.classes for m in c.model_classes],
-        }.items():
+        }
+        for what, values in values_of.items():
             twice = sorted({str(v) for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"{what} {', '.join(twice)} stands twice in legend {self.id}")

@@ -63,7 +63,7 @@ class Period(BaseModel):
             ) from error
         if finish < begin:
             raise BadInput(f"Period {text!r} ends before it starts. Give START/END in order.")
-        if not FIRST_YEAR <= begin.year or begin > datetime.now(UTC).date():
+        if not begin.year >= FIRST_YEAR or begin > datetime.now(UTC).date():
             raise BadInput(f"Period {text!r} has no Sentinel-2 scenes. Start between {FIRST_YEAR} and today.")
         return cls(
             start=datetime(begin.year, begin.month, begin.day, tzinfo=UTC),

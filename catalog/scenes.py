@@ -14,6 +14,8 @@ from catalog.errors import SceneUnreadable
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 """The network's bands, in its order."""
+Signer = Literal["planetary-computer"]
+"""Whose signatures a scene's files need when they are read."""
 _COMMON_NAMES = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "B11": "swir16", "B12": "swir22"}
 _PRODUCT = re.compile(r"(S2[A-D])_MSIL\d[AC]_(\d{8}T\d{6})_")
 _DATATAKE = re.compile(r"G(S2[A-D])_(\d{8}T\d{6})_")
@@ -54,7 +56,7 @@ class Scene(BaseModel):
     footprint: dict[str, Any] = Field(description="GeoJSON geometry, longitude and latitude")
     bands: dict[str, Raster]
     scl: Raster | None = Field(default=None, description="scene classification of L2A products")
-    signer: Literal["planetary-computer"] | None = None
+    signer: Signer | None = None
 
 
 class Datatake(BaseModel):
@@ -90,7 +92,7 @@ class AssetNames(BaseModel):
     )
 
 
-def scene_from_item(item: Mapping[str, Any], href: str, names: AssetNames, signer: str | None = None) -> Scene:
+def scene_from_item(item: Mapping[str, Any], href: str, names: AssetNames, signer: Signer | None = None) -> Scene:
     """Reduce a STAC item (JSON) to a scene.
 
     The offset is decided in this order: a flag of the source that it has been removed; scale and offset in
@@ -162,7 +164,7 @@ def _parse(text: str) -> datetime:
 def _find(assets: Mapping[str, Any], *names: str | None) -> Mapping[str, Any] | None:
     """The asset of one of these keys, or the one whose only band has one of these names."""
     for name in names:
-        if name in assets:
+        if name and name in assets:
             return assets[name]
     for asset in assets.values():
         bands = asset.get("bands") or asset.get("eo:bands") or []

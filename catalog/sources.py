@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlparse
 
 import pystac_client
@@ -22,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
 from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable
-from catalog.scenes import AssetNames, Exclusion, Scene, interval_of, scene_from_item
+from catalog.scenes import AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
 from catalog.store import NotFound, open_store
 
 RETRIES = Retry(
@@ -45,7 +46,7 @@ class StacApi(BaseModel):
     url: str
     collections: tuple[str, ...] = ("sentinel-2-l2a",)
     names: AssetNames = AssetNames()
-    signer: Literal["planetary-computer"] | None = None
+    signer: Signer | None = None
 
 
 KNOWN_APIS = {
@@ -121,7 +122,9 @@ class ApiSource:
         try:
             self._client = pystac_client.Client.open(api.url, stac_io=StacApiIO(max_retries=RETRIES, timeout=_TIMEOUT))
         except Exception as error:
-            raise SourceUnavailable(f"{api.url} does not answer: {_brief(error)}. Check the URL and try again.") from error
+            raise SourceUnavailable(
+                f"{api.url} does not answer: {_brief(error)}. Check the URL and try again."
+            ) from error
 
     def search(self, geometry: BaseGeometry, start: datetime, end: datetime) -> SearchResult:
         """See `Source`."""
@@ -209,10 +212,8 @@ def _walk(href: str) -> Iterator[tuple[dict[str, Any], str]]:
 def _join(base: str, href: str) -> str:
     if urlparse(href).scheme or href.startswith("/"):
         return href
-    if urlparse(base).scheme:
-        scheme, _, rest = base.partition("://")
-        return f"{scheme}://{os.path.normpath(os.path.join(os.path.dirname(rest), href))}"
-    return os.path.normpath(os.path.join(os.path.dirname(base), href))
+    scheme, separator, rest = base.rpartition("://")
+    return scheme + separator + posixpath.normpath(f"{rest.rpartition('/')[0] or '.'}/{href}")
 
 
 def _read_json(href: str) -> dict[str, Any]:

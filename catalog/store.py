@@ -17,7 +17,7 @@ from catalog.errors import BadInput, StoreError
 _UPDATE_TRIES = 60
 
 
-class NotFound(StoreError):  # noqa: N818  (reads as a plain statement where it is caught)
+class NotFound(StoreError):
     """There is no object of that name."""
 
 

@@ -93,6 +93,7 @@ class ClassifyBlock(_ManifestDoFn):
     """`(manifest key, block)` to `(manifest key, Outcome)`; returns at once if the block is staged."""
 
     def process(self, element: tuple[str, int]) -> Iterator[tuple[str, Outcome]]:
+        """See the class."""
         key, number = element
         manifest = self._look_up(key)
         if self._store.exists(manifest.block_key(number)) or self._is_published(manifest):
@@ -119,6 +120,7 @@ class PublishWhenComplete(_ManifestDoFn):
     """Passes outcomes on, and publishes a tile-year as soon as all its blocks are staged."""
 
     def process(self, element: tuple[str, Outcome]) -> Iterator[tuple[str, Outcome]]:
+        """See the class."""
         yield element
         key, outcome = element
         if outcome["state"] == "failed":
@@ -132,6 +134,7 @@ class Account(_ManifestDoFn):
     """All outcomes of a tile-year to one record, written under `runs/{run}/`."""
 
     def process(self, element: tuple[str, Iterable[Outcome]]) -> Iterator[dict[str, Any]]:
+        """See the class."""
         key, found = element
         outcomes, manifest = list(found), self._look_up(key)
         failed = [outcome for outcome in outcomes if outcome["state"] == "failed"]
@@ -171,6 +174,7 @@ class MapTileYears(beam.PTransform):
         ]
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
+        """See the class."""
         return (
             root
             | "Blocks" >> beam.Create(list(enumerate(self._elements)), reshuffle=False)

@@ -89,7 +89,9 @@ def area_of_file(path: str) -> Area:
     try:
         frame = geopandas.read_parquet(path) if path.endswith("parquet") else geopandas.read_file(path)
     except Exception as error:
-        raise BadInput(f"{path!r} cannot be read as polygons: {error}. Give GeoJSON, GeoPackage or GeoParquet.") from error
+        raise BadInput(
+            f"{path!r} cannot be read as polygons: {error}. Give GeoJSON, GeoPackage or GeoParquet."
+        ) from error
     polygons = frame[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]) & ~frame.geometry.is_empty]
     if polygons.empty:
         raise BadInput(f"{path!r} holds no polygon. Give a file with polygons.")

@@ -69,9 +69,7 @@ class BlockReport:
     """Scenes used, but odd (implausibly dark or bright)."""
 
 
-def classify_block(
-    manifest: Manifest, number: int, reader: SceneReader, network: Network
-) -> tuple[Voted, BlockReport]:
+def classify_block(manifest: Manifest, number: int, reader: SceneReader, network: Network) -> tuple[Voted, BlockReport]:
     """Map one block of a tile-year.
 
     Memory does not grow with the number of datatakes: while one is classified only the next is read.
@@ -185,9 +183,7 @@ def _read_ahead(
             del look
 
 
-def _score(
-    bands: np.ndarray, network: Network, frame: Frame, owned: np.ndarray, report: BlockReport
-) -> np.ndarray:
+def _score(bands: np.ndarray, network: Network, frame: Frame, owned: np.ndarray, report: BlockReport) -> np.ndarray:
     """Scores of the block and the margin round it, chip by chip; where there are no data they stay 0.
 
     Args:
@@ -201,13 +197,13 @@ def _score(
         uint8 `[classes, H + 2 margin, W + 2 margin]`.
     """
     halo, margin = frame.halo, frame.margin
-    useful = bands[0, halo:-halo or None, halo:-halo or None] > 0
+    useful = bands[0, halo : -halo or None, halo : -halo or None] > 0
     scores = np.zeros((len(network.spec.classes), *useful.shape), np.uint8)
     useful[margin:-margin, margin:-margin] &= owned
     if not useful.any():
         return scores
     # Blocks, margin and halo are multiples of the stride, so every chip begins on it in the tile's coordinates.
-    rows, cols = (_extent(useful.any(axis=axis), frame.stride) for axis in (1, 0))
+    rows, cols = (_extent(np.any(useful, axis=axis), frame.stride) for axis in (1, 0))
     for row0, row1 in _pieces(*rows, frame.stride):
         for col0, col1 in _pieces(*cols, frame.stride):
             if not useful[row0:row1, col0:col1].any():

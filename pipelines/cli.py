@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from catalog.collections import rebuild
 from catalog.errors import BadInput, LandloomError
 from catalog.legend import load_legend
 from catalog.manifest import Period
@@ -149,9 +150,7 @@ def estimate_command(
         console.print(f"Wrote {write_prices}: edit it and pass it with --prices.")
     table = load_prices(prices)
     area, periods = _area(bbox, centre, size_km, tiles, aoi), _periods(year, period)
-    settings = Settings(
-        model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud
-    )
+    settings = Settings(model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
     with tempfile.TemporaryDirectory() as nowhere:
         planned = _plan(area, periods, source, mapping, open_store(nowhere), settings)
     found = estimate(planned, table)
@@ -287,7 +286,7 @@ def _beam_options(args: list[str]) -> list[str]:
     for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
         if "_add_argparse_args" in vars(options):
             try:
-                options._add_argparse_args(parser)
+                options._add_argparse_args(parser)  # type: ignore[attr-defined]
             except argparse.ArgumentError:
                 continue  # Two option classes share this flag.
     _, unknown = parser.parse_known_args(args)

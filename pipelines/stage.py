@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from pipelines.vote import Voted
 
 def stage(store: Store, manifest: Manifest, number: int, voted: Voted, report: BlockReport) -> None:
     """Write a finished block under its name. Doing so twice does no harm."""
-    arrays = {"data": voted.data, "confidence": voted.confidence, "observations": voted.observations}
+    arrays: dict[str, Any] = {"data": voted.data, "confidence": voted.confidence, "observations": voted.observations}
     if voted.scores is not None:
         arrays["scores"] = voted.scores
     told = {
@@ -43,7 +44,7 @@ def read_staged(store: Store, manifest: Manifest, number: int) -> StagedBlock:
     """Read a staged block back."""
     with np.load(io.BytesIO(store.read(manifest.block_key(number)))) as arrays:
         told = json.loads(arrays["report"].tobytes())
-        scores = arrays["scores"] if "scores" in arrays else None
+        scores = arrays.get("scores")
         voted = Voted(arrays["data"], arrays["confidence"], arrays["observations"], scores)
     return StagedBlock(voted, told["problems"], told["warnings"])
 

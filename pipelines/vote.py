@@ -154,7 +154,7 @@ class Vote:
             sums = self._month_sum[:, rows].astype(np.float32)
             mean = sums / np.maximum(weight, 1).astype(np.float32) / np.float32(255)
             looks = weight.astype(np.float32) / np.float32(255)
-            counts = 2 * looks / (looks + 1)
+            counts: np.ndarray = 2 * looks / (looks + 1)
             self._total[:, rows] += mean * counts
             self._weight[rows] += counts
             if self._snow is not None:

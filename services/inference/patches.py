@@ -1,4 +1,4 @@
-"""Augmented patches for training, each with the teacher's answer for the very pixels that the network sees."""
+"""Augmented patches for training, each with the teacher's answer for the surface that the network is shown."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ PATCH = 128
 """Side in pixels."""
 _BORDER = 8
 """Pixels at a patch's edge that are not learned: the teacher pads them with zeros."""
+_BLUE = 0
+_CLOUD_BLUE = 0.15
+"""Surface reflectance in blue from which a pasted cloud is called one."""
 
 
 @dataclass
@@ -57,7 +60,9 @@ class Patches:
         side = PATCH // quarters
         surface = np.zeros((9, PATCH, PATCH), np.float32)
         learn, cloud = np.zeros((2, PATCH, PATCH), bool)
-        air = Atmosphere.of(float(random.choice([0.02, 0.05, 0.08, 0.15])), float(random.uniform(20, 65)))
+        # The teacher answers under clearer air than the network is shown, which so learns to see through haze.
+        clear = Atmosphere.of(float(random.uniform(0.02, 0.1)), float(random.uniform(20, 60)))
+        air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
         for row in range(0, PATCH, side):
             for col in range(0, PATCH, side):
                 here = (slice(row, row + side), slice(col, col + side))
@@ -66,15 +71,16 @@ class Patches:
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
         target = np.zeros((10, PATCH, PATCH), np.float32)
-        asked = np.clip(top * 10000, 0, 65535).astype(np.uint16)
+        asked = np.clip(clear.raise_to_top(surface) * 10000, 1, 65535).astype(np.uint16)
+        asked[:, empty] = 0
         target[:9] = self._teacher.run(None, {"image": asked[np.newaxis]})[0][0]
         known = learn & ~empty & ~cloud
-        if random.random() < 0.3 and self._clouds:
+        if random.random() < 0.25 and self._clouds:
             surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
         # Labels across the seams of the quarters are the teacher's own: it saw the same seam.
         target[:, ~known] = 0
         target[:, cloud] = 0
-        target[CLOUD, cloud] = 1
+        target[CLOUD, cloud & ~empty] = 1
         target[:, :_BORDER] = target[:, -_BORDER:] = 0
         target[:, :, :_BORDER] = target[:, :, -_BORDER:] = 0
         return Patch(_pack(surface, empty), _pack(top, empty), np.rint(target * 250).astype(np.uint8))
@@ -110,19 +116,23 @@ class Patches:
     def _paste_cloud(
         self, surface: np.ndarray, top: np.ndarray, known: np.ndarray, cloud: np.ndarray, air: Atmosphere
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Lay a soft-edged cloud over part of a patch; what shows through its rim is not learned."""
+        """Lay a soft-edged cloud over part of a patch; what is neither clear nor surely cloud is not learned.
+
+        A dim veil over a dark forest looks like a forest in haze: were it learned as cloud, winter scenes would be.
+        """
         random = self._random
         source = self._chips[self._clouds[random.integers(len(self._clouds))]]
         row, col = random.integers(0, np.array(source.classes.shape) - PATCH + 1)
         there = source.image[:, row : row + PATCH, col : col + PATCH].astype(np.float32) / 10000
         bright = there if source.level == "L2A" else Atmosphere.of(0.08, source.sun_zenith).lower_to_surface(there)
-        bright = np.clip(bright * random.uniform(0.6, 1.3), 0, 2)
+        bright = np.clip(bright * random.uniform(0.9, 2.5), 0, 2)
         field = gaussian_filter(random.normal(size=(PATCH, PATCH)), random.uniform(4, 16))
         field = (field - np.quantile(field, random.uniform(0.3, 0.9))) / field.std()
         opacity = np.clip(field * random.uniform(1, 6), 0, 1).astype(np.float32)
         surface = surface * (1 - opacity) + bright * opacity
         top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
-        return surface, top, known & (opacity < 0.1), (cloud & (opacity < 0.1)) | (opacity > 0.5)
+        certain = (opacity > 0.5) & (surface[_BLUE] > _CLOUD_BLUE)
+        return surface, top, known & (opacity < 0.1), (cloud & (opacity < 0.1)) | certain
 
 
 def _pack(reflectance: np.ndarray, empty: np.ndarray) -> np.ndarray:

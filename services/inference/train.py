@@ -3,7 +3,7 @@
 Run as `python -m services.inference.train --chips DIR --teacher FILE.onnx --out FILE.pt --minutes 80`.
 
 The teacher (Dynamic World's forward network: nine bands, top-of-atmosphere) answers for every augmented patch that
-the student sees (Beyer et al. 2021, "Knowledge distillation: a good teacher is patient and consistent"). It costs
+the network is shown (Beyer et al. 2021, "Knowledge distillation: a good teacher is patient and consistent"). It costs
 more than the student, so its answers are kept in a buffer and used several times. Patches are drawn so that each
 class comes equally often; clouds, which the teacher does not know, come from cloud masks and are pasted elsewhere.
 """
@@ -28,7 +28,7 @@ from services.inference.unet import UNet, normalise
 _RATE = 2e-3
 """Learning rate at its highest."""
 _BATCH = 16
-_FRESH = 2
+_FRESH = 1
 """Patches drawn a step: each is seen about `_BATCH / _FRESH` times."""
 _BUFFER = 4000
 """Patches kept, 0.55 MB each."""

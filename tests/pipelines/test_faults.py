@@ -160,7 +160,8 @@ def test_a_bucket_that_does_not_exist_is_a_clear_error(simulated, network, s3):
 def test_runs_of_different_tiles_both_count_in_the_collection(simulated, network, tmp_path):
     """Two runs of different years into one output end at about the same time."""
     threads = [
-        threading.Thread(target=landloom, args=arguments(simulated, network, tmp_path, year)) for year in ("2021", "2022")
+        threading.Thread(target=landloom, args=arguments(simulated, network, tmp_path, year))
+        for year in ("2021", "2022")
     ]
     for thread in threads:
         thread.start()

@@ -54,7 +54,9 @@ def test_a_single_look_is_never_certain_and_more_looks_are_surer():
 
 
 def test_two_snowy_looks_of_twenty_are_not_land_cover():
-    looks = [look(1, snow_ice=1.0)] * 2 + [look(month, crops=0.6, grass=0.4) for month in range(4, 10) for _ in range(3)]
+    looks = [look(1, snow_ice=1.0)] * 2 + [
+        look(month, crops=0.6, grass=0.4) for month in range(4, 10) for _ in range(3)
+    ]
     assert vote(*looks).data[0, 0] == CROPS
 
 

@@ -31,7 +31,7 @@ help: ## Show this list
 map: .venv/map ## Map a real sample scene: no server, no account, about a minute
 	@$(BIN)/landloom sample --out $(LANDLOOM_SAMPLE)
 	@$(BIN)/landloom map --source $(LANDLOOM_SAMPLE)/catalog.json --tiles 33UUU --year 2017 --out out/map --overwrite
-	@$(BIN)/landloom agreement out/map 33UUU-2017 --polygons $(LANDLOOM_SAMPLE)/polygons.geojson
+	@$(BIN)/landloom agreement out/map/lulc-annual/33UUU/2017/33UUU-2017.json --polygons $(LANDLOOM_SAMPLE)/polygons.geojson
 	@$(BIN)/landloom show out/map/lulc-annual/33UUU/2017/33UUU-2017.json --png out/map.png
 
 test: .venv/test ## Run all tests

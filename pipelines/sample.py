@@ -7,7 +7,6 @@ OpenStreetMap polygons (ODbL). Only its data are wanted: it is installed without
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ import numpy as np
 import pystac
 import rasterio
 import rasterio.shutil
-import shapely
+import stactools.core.create
 from rasterio.features import rasterize
-from rasterio.warp import transform_geom
 from rich.table import Table
 
 from catalog.errors import BadInput
@@ -70,7 +68,7 @@ def write_sample(out: Path) -> Path:
             rasterio.shutil.copy(
                 jp2, tif, driver="COG", compress="DEFLATE", predictor="STANDARD", blocksize=512, overviews="NONE"
             )
-            bounds, crs, gsd = jp2.bounds, jp2.crs, jp2.res[0]
+            gsd = jp2.res[0]
         assets[band] = pystac.Asset(
             str(tif.absolute()),
             title=band,
@@ -81,29 +79,23 @@ def write_sample(out: Path) -> Path:
                 "raster:bands": [{"nodata": 0, "scale": 0.0001, "offset": 0, "data_type": "uint16"}],
             },
         )
-    footprint = transform_geom(crs, "EPSG:4326", json.loads(shapely.to_geojson(shapely.box(*bounds))))
-    item = pystac.Item(
-        SCENE,
-        footprint,
-        list(shapely.bounds(shapely.geometry.shape(footprint))),
-        pystac.utils.str_to_datetime("2017-02-16T10:21:01Z"),
-        {
-            "platform": "sentinel-2a",
-            "constellation": "sentinel-2",
-            "eo:cloud_cover": 12,
-            "grid:code": "MGRS-33UUU",
-            "s2:mgrs_tile": "33UUU",
-            "s2:product_type": "S2MSI1C",
-            "s2:processing_baseline": "02.04",
-            "proj:code": crs.to_string(),
-        },
-        stac_extensions=[
-            "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
-            "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-            "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-        ],
-        assets=assets,
-    )
+    item = stactools.core.create.item(str((folder / "B02.tif").absolute()))
+    item.id, item.datetime, item.assets = SCENE, pystac.utils.str_to_datetime("2017-02-16T10:21:01Z"), assets
+    item.stac_extensions += [
+        "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
+        "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
+    ]
+    # Those of one band are not those of all.
+    del item.properties["proj:transform"], item.properties["proj:shape"]
+    item.properties |= {
+        "platform": "sentinel-2a",
+        "constellation": "sentinel-2",
+        "eo:cloud_cover": 12,
+        "grid:code": "MGRS-33UUU",
+        "s2:mgrs_tile": "33UUU",
+        "s2:product_type": "S2MSI1C",
+        "s2:processing_baseline": "02.04",
+    }
     collection.add_item(item)
     collection.update_extent_from_items()
     catalog.normalize_hrefs(str(out.absolute()))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from catalog.collections import check_legend
 from catalog.datatakes import group_datatakes
 from catalog.errors import BadInput
 from catalog.grid import Tile, block, blocks_intersecting, owned_geometry
@@ -84,10 +85,13 @@ def plan(area: Area, periods: Iterable[Period], source: Source, store: Store, se
     """Plan every tile-year of an area; nothing is written and no pixel is read.
 
     Raises:
-        BadInput: settings that make no map.
+        BadInput: settings that make no map, or a legend that contradicts what is published.
         SourceUnavailable: the source does not answer.
     """
     settings.check()
+    periods = list(periods)
+    for collection in sorted({period.collection for period in periods}):
+        check_legend(store, collection, settings.legend)
     for period in periods:
         for tile in area.tiles:
             yield plan_tile(tile, area.geometry, period, source, store, settings)

@@ -111,11 +111,16 @@ def _run_pipeline(job: Job, manifests: Sequence[Manifest], beam_options: Sequenc
 def _root_cause(error: Exception) -> Exception:
     """Beam wraps what a worker raised in text; give the user our own error back where it is one."""
     for line in reversed(str(error).splitlines()):
-        for kind in LandloomError.__subclasses__():
+        for kind in _kinds(LandloomError):
             marker = f"{kind.__module__}.{kind.__name__}: "
             if marker in line:
                 return kind(line.split(marker, 1)[1].split(" [while running")[0])
     return error
+
+
+def _kinds(error: type[LandloomError]) -> Iterator[type[LandloomError]]:
+    for kind in error.__subclasses__():
+        yield from (kind, *_kinds(kind))
 
 
 def _settle(job: Job, manifest: Manifest, accounts: Accounts) -> None:

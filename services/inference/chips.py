@@ -50,7 +50,7 @@ def read_chips(folder: Path, split: str) -> list[Chip]:
     """
     if not (folder / "chips.csv").is_file():
         raise BadInput(f"There is no chips.csv in {str(folder)!r}. Give the folder of the training chips.")
-    index = pd.read_csv(folder / "chips.csv")
+    index = pd.read_csv(folder / "chips.csv").fillna({"sun_zenith": 40.0})
     chips = []
     for row in index[index["split"] == split].itertuples():
         if str(row.scene).startswith(_HELD_OUT):
@@ -61,8 +61,7 @@ def read_chips(folder: Path, split: str) -> list[Chip]:
         classes = np.where(valid[0] > 0, teacher.argmax(axis=0), UNLABELLED).astype(np.uint8)
         classes[cloud[0] > 0] = CLOUD
         image = np.where(image.any(axis=0), np.maximum(image, 1), 0).astype(np.uint16)
-        zenith = 40.0 if pd.isna(row.sun_zenith) else float(row.sun_zenith)
-        chips.append(Chip(image, classes, str(row.level), zenith))
+        chips.append(Chip(image, classes, str(row.level), float(str(row.sun_zenith))))
     if not chips:
         raise BadInput(f"{str(folder / 'chips.csv')!r} lists no chips of split {split!r}. It has train and val.")
     return chips

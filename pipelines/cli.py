@@ -52,7 +52,9 @@ PeriodOption = Annotated[str, typer.Option("--period", help="START/END instead o
 Bbox = Annotated[str, typer.Option(help="W,S,E,N in degrees.")]
 Centre = Annotated[str, typer.Option(help="LON,LAT in degrees, with --size-km.")]
 SizeKm = Annotated[str, typer.Option(help="W,H in kilometres, round --centre.")]
-Tiles = Annotated[str, typer.Option(help="Sentinel-2 tiles, comma-separated: 48QUE,48QUF; or land for every tile with land.")]
+Tiles = Annotated[
+    str, typer.Option(help="Sentinel-2 tiles, comma-separated: 48QUE,48QUF; or land for every tile with land.")
+]
 Aoi = Annotated[str, typer.Option(help="Polygon file: GeoJSON, GeoPackage, GeoParquet; any CRS.")]
 Model = Annotated[str, typer.Option(help="Network: an ID that Landloom ships, or an ONNX file.")]
 LegendOption = Annotated[str, typer.Option("--legend", help="nine, ten, or a legend file (JSON).")]

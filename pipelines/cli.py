@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -43,6 +44,21 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a whole number. Give one, as 12.") from error
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a number. Give one, as 50.") from error
+
+
 Source = Annotated[
     str,
     typer.Option(help="planetary-computer, earth-search, a STAC API's URL, or a static catalog (path, URL, s3://)."),
@@ -58,9 +74,13 @@ Tiles = Annotated[
 Aoi = Annotated[str, typer.Option(help="Polygon file: GeoJSON, GeoPackage, GeoParquet; any CRS.")]
 Model = Annotated[str, typer.Option(help="Network: an ID that Landloom ships, or an ONNX file.")]
 LegendOption = Annotated[str, typer.Option("--legend", help="nine, ten, or a legend file (JSON).")]
-MaxScenes = Annotated[int, typer.Option(help="Datatakes used for a tile-year, at most.")]
-MaxCloud = Annotated[float, typer.Option(help="Leave out scenes with more cloud, per cent.")]
-MinObservations = Annotated[int, typer.Option(help="Clear looks a pixel needs; with fewer it is no data.")]
+MaxScenes = Annotated[int, typer.Option(parser=_whole, metavar="N", help="Datatakes used for a tile-year, at most.")]
+MaxCloud = Annotated[
+    float, typer.Option(parser=_number, metavar="PCT", help="Leave out scenes with more cloud, per cent.")
+]
+MinObservations = Annotated[
+    int, typer.Option(parser=_whole, metavar="N", help="Clear looks a pixel needs; with fewer it is no data.")
+]
 S3Endpoint = Annotated[str, typer.Option(help="Endpoint of an S3 server other than Amazon's.")]
 Mapping = Annotated[str, typer.Option(help="JSON file that names the bands of an unknown STAC API.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
@@ -93,7 +113,9 @@ def map_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps made with other settings.")] = False,
     s3_endpoint: S3Endpoint = "",
     mapping: Mapping = "",
-    retry_seconds: Annotated[float, typer.Option(help="How long a failing source is tried again.")] = 300.0,
+    retry_seconds: Annotated[
+        float, typer.Option(parser=_number, metavar="S", help="How long a failing source is tried again.")
+    ] = 300.0,
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
@@ -149,7 +171,7 @@ def estimate_command(
     _log(verbose)
     if write_prices:
         write_prices.write_text(default_prices())
-        console.print(f"Wrote {write_prices}: edit it and pass it with --prices.")
+        console.print(f"Wrote {write_prices}: edit it and pass it with --prices.", markup=False)
     table = load_prices(prices)
     area, periods = _area(bbox, centre, size_km, tiles, aoi), _periods(year, period)
     settings = Settings(model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
@@ -170,7 +192,7 @@ def estimate_command(
     console.print(shown)
     for rate, note in table.notes.items():
         if "ASSUMED" in note:
-            console.print(f"{rate}: {note}", highlight=False)
+            console.print(f"{rate}: {note}", highlight=False, markup=False)
 
 
 @app.command("sample")
@@ -179,7 +201,7 @@ def sample_command(
 ) -> None:
     """Write the sample input: a real Sentinel-2 scene of Brandenburg an der Havel, and land-use polygons."""
     catalog = write_sample(out)
-    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False)
+    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False, markup=False)
 
 
 @app.command("agreement")
@@ -248,7 +270,7 @@ def _tell(accounts: Accounts, planned: list[Planned], out: str) -> None:
         console.print(f"{len(left_out)} scenes found and not used: the manifests say which and why.")
     for title, reasons in (("Skipped", accounts.skipped), ("Dead-lettered", accounts.dead_lettered)):
         for name, reason in list(reasons.items())[:20]:
-            console.print(f"{title} {name}: {reason}", highlight=False)
+            console.print(f"{title} {name}: {reason}", highlight=False, markup=False)
         if len(reasons) > 20:
             console.print(f"… and {len(reasons) - 20} more, see runs/{accounts.run}.json")
     for name in accounts.published[:20]:
@@ -284,14 +306,17 @@ def _periods(year: str, period: str) -> list[Period]:
 
 def _beam_options(args: list[str]) -> list[str]:
     """Options that are not Landloom's must be Beam's: a misspelt one is an error, not silently without effect."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
         if "_add_argparse_args" in vars(options):
             try:
                 options._add_argparse_args(parser)  # type: ignore[attr-defined]
             except argparse.ArgumentError:
                 continue  # Two option classes share this flag.
-    _, unknown = parser.parse_known_args(args)
+    try:
+        _, unknown = parser.parse_known_args(args)
+    except argparse.ArgumentError as error:
+        raise BadInput(f"Apache Beam refuses its option: {error}.") from error
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
         known += [parameter.opts[0] for parameter in _click_parameters()]
@@ -319,8 +344,8 @@ def run() -> None:
     try:
         app()
     except BadInput as error:
-        console.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except LandloomError as error:
-        console.print(f"[red]Stopped:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]Stopped:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

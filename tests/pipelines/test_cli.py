@@ -1,0 +1,266 @@
+"""The command line: what it refuses, what it tells, and with which exit code."""
+
+import json
+import re
+import sys
+import warnings
+from datetime import UTC, datetime
+
+import geopandas
+import pytest
+import shapely
+import typer
+
+from pipelines import cli
+from tests.networks import write_spectral_network
+from tests.pipelines.running import landloom
+
+BOX = ("--bbox", "12.3,52.3,12.4,52.4")
+YEAR = ("--year", "2021")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command in this process: `command("map", …)` gives exit code, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["landloom", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as stopped:
+            cli.run()
+        told = capsys.readouterr()
+        return stopped.value.code or 0, told.out, told.err
+
+    return run
+
+
+def polygons(path, *geometries, crs="EPSG:4326"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # A file without a CRS is what one test wants.
+        geopandas.GeoDataFrame(geometry=list(geometries), crs=crs).to_file(path)
+    return path
+
+
+NEXT_YEAR = datetime.now(UTC).year + 1
+BAD_PLACES_AND_TIMES = {
+    "a year before Sentinel-2": ((*BOX, "--year", "2014"), "Year 2014", "from 2015"),
+    "a year to come": ((*BOX, "--year", f"2021,{NEXT_YEAR}"), f"Year {NEXT_YEAR}", "from 2015"),
+    "no year": ((*BOX, "--year", "MMXX"), "'MMXX'", "2020,2021"),
+    "neither year nor period": (BOX, "--year", "--period"),
+    "both year and period": ((*BOX, *YEAR, "--period", "2021-01-01"), "either", "--period START/END"),
+    "a period that is none": ((*BOX, "--period", "spring 2021"), "'spring 2021'", "2020-03-01/2020-05-31"),
+    "a day that is none": ((*BOX, "--period", "2021-02-30"), "'2021-02-30'", "START/END"),
+    "a period back to front": ((*BOX, "--period", "2021-05-01/2021-03-01"), "'2021-05-01/2021-03-01'", "in order"),
+    "a period before Sentinel-2": ((*BOX, "--period", "2014-03-01/2014-05-31"), "'2014-03-01/2014-05-31'", "2015"),
+    "a box upside down": ((*YEAR, "--bbox", "12,53,13,52"), "'12,53,13,52'", "S below N"),
+    "a box without height": ((*YEAR, "--bbox", "12,52,13,52"), "'12,52,13,52'", "S below N"),
+    "a box without width": ((*YEAR, "--bbox", "12,52,12,53"), "'12,52,12,53'", "W left of E"),
+    "a box from east to west": ((*YEAR, "--bbox", "13,52,12,53"), "'13,52,12,53'", "antimeridian"),
+    "a box of words": ((*YEAR, "--bbox", "a,b,c,d"), "'a,b,c,d'", "W,S,E,N in degrees"),
+    "a box of three numbers": ((*YEAR, "--bbox", "12,52,13"), "'12,52,13'", "W,S,E,N in degrees"),
+    "a box with a number that is none": ((*YEAR, "--bbox", "nan,52,13,53"), "'nan,52,13,53'", "W,S,E,N"),
+    "a box off the globe": ((*YEAR, "--bbox", "-190,52,-185,53"), "'-190,52,-185,53'", "-180 to 180"),
+    "a box at the pole": ((*YEAR, "--bbox", "0,85,10,89"), "'0,85,10,89'", "84 N"),
+    "a centre off the globe": ((*YEAR, "--centre", "12,95", "--size-km", "5,5"), "'12,95'", "-90 to 90"),
+    "a centre without a size": ((*YEAR, "--centre", "12,52"), "--centre", "--size-km"),
+    "a size without a centre": ((*YEAR, *BOX, "--size-km", "5,5"), "--centre", "--size-km"),
+    "a size of nothing": ((*YEAR, "--centre", "12,52", "--size-km", "0,5"), "'0,5'", "above 0"),
+    "an unknown tile": ((*YEAR, "--tiles", "33UUU,33IOO"), "'33IOO'", "as 48QUE"),
+    "no tile": ((*YEAR, "--tiles", ","), "','", "48QUE"),
+    "a box and tiles": ((*YEAR, *BOX, "--tiles", "33UUU"), "--bbox", "Give one area"),
+    "no area": (YEAR, "none", "--bbox"),
+    "a name in square brackets": ((*YEAR, "--aoi", "[old]/[/x].gpkg"), "'[old]/[/x].gpkg'", "polygon file"),
+    "a file that is not there": ((*YEAR, "--aoi", "no-such.geojson"), "'no-such.geojson'", "polygon file"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named", "remedy"), BAD_PLACES_AND_TIMES.values(), ids=BAD_PLACES_AND_TIMES)
+def test_places_and_times_that_cannot_be_mapped(command, simulated, tmp_path, arguments, named, remedy):
+    refused(command, simulated.catalog, tmp_path / "out", arguments, named, remedy)
+
+
+BAD_SETTINGS = {
+    "no scene at all": (("--max-scenes", "0"), "--max-scenes 0", "1 to 1000"),
+    "more than all cloud": (("--max-cloud", "101"), "--max-cloud 101", "0 to 100"),
+    "less than no cloud": (("--max-cloud=-1",), "--max-cloud -1", "0 to 100"),
+    "more looks than scenes": (("--min-observations", "30"), "--min-observations 30", "--max-scenes (24)"),
+    "a number of scenes that is none": (("--max-scenes", "many"), "'many'", "whole number"),
+    "a share of cloud that is none": (("--max-cloud", "some"), "'some'", "a number"),
+    "an unknown legend": (("--legend", "eleven"), "'eleven'", "nine, ten"),
+    "an unknown network": (("--model", "unet-huge"), "'unet-huge'", "unet-small"),
+    "a network that is not there": (("--model", "no-such.onnx"), "'no-such.onnx'", "ONNX file"),
+    "a misspelt option": (("--max-scense", "3"), "'--max-scense'", "Did you mean --max-scenes?"),
+    "a misspelt option of Beam": (("--direct_num_wokers=2",), "--direct_num_wokers=2", "--direct_num_workers?"),
+    "a bad value of Beam": (("--direct_num_workers=two",), "'two'", "--direct_num_workers"),
+    "a word too many": (("everything",), "'everything'", "landloom map --help"),
+    "another store": (("--out", "gs://bucket/maps"), "'gs://bucket/maps'", "s3://BUCKET/PREFIX"),
+    "a mapping that is not there": (("--mapping", "no-such.json"), "'no-such.json'", "JSON file"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named", "remedy"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_settings_that_make_no_map(command, simulated, tmp_path, arguments, named, remedy):
+    refused(command, simulated.catalog, tmp_path / "out", (*BOX, *YEAR, *arguments), named, remedy)
+
+
+def refused(command, source, out, arguments, named, remedy):
+    """One paragraph that names the value and the remedy, exit code 2, nothing written."""
+    code, printed, told = command("map", "--source", source, "--out", out, *arguments)
+    assert code == 2, told
+    assert named in told and remedy in told
+    assert "Traceback" not in told and "\n\n" not in told.strip() and len(told) < 1200
+    assert not printed and not out.exists()
+
+
+def test_polygon_files_that_hold_no_place(command, simulated, tmp_path):
+    lonely, outside = shapely.Point(12.35, 52.35), shapely.box(190, 10, 200, 20)
+    (tmp_path / "text.geojson").write_text("this is no GeoJSON")
+    for path, remedy in (
+        (polygons(tmp_path / "points.geojson", lonely), "a file with polygons"),
+        (polygons(tmp_path / "outside.gpkg", outside), "Check their CRS"),
+        (polygons(tmp_path / "nowhere.gpkg", shapely.box(0, 0, 1, 1), crs=None), "EPSG:4326"),
+        (tmp_path / "text.geojson", "GeoPackage"),
+    ):
+        refused(command, simulated.catalog, tmp_path / "out", (*YEAR, "--aoi", path), path.name, remedy)
+
+
+def test_sources_that_are_none(command, simulated, tmp_path):
+    empty, table = tmp_path / "empty.json", tmp_path / "table.json"
+    empty.write_text(json.dumps({"type": "Catalog", "id": "empty", "links": []}))
+    table.write_text("band,file")
+    for source, remedy in (
+        ("no-such-source", "planetary-computer"),
+        ("ftp://example.org/scenes", "planetary-computer"),
+        (tmp_path / "no-such.json", "static catalog"),
+        (empty, "Sentinel-2 scenes"),
+        (table, "Give a STAC catalog"),
+    ):
+        refused(command, source, tmp_path / "out", (*BOX, *YEAR), str(source), remedy)
+
+
+def test_a_source_without_the_six_bands(command, simulated, tmp_path):
+    items = []
+    for path in sorted(simulated.catalog.parent.glob("sentinel-2-l2a/*/*.json")):
+        item = json.loads(path.read_text())
+        item["assets"] = {name: asset for name, asset in item["assets"].items() if name not in ("B11", "B12")}
+        items.append(tmp_path / path.name)
+        items[-1].write_text(json.dumps(item))
+    links = [{"rel": "item", "href": f"./{path.name}"} for path in items]
+    (tmp_path / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "four", "links": links}))
+    refused(command, tmp_path / "catalog.json", tmp_path / "out", (*BOX, *YEAR), "without band B11, B12", "--mapping")
+
+
+def test_a_network_of_another_input(command, simulated, tmp_path):
+    network = write_spectral_network(tmp_path / "four-bands.onnx", bands=("B02", "B03", "B04", "B08"))
+    arguments = (*BOX, *YEAR, "--model", network)
+    refused(command, simulated.catalog, tmp_path / "out", arguments, "four-bands.onnx", "with 6 bands")
+
+
+def test_a_legend_that_does_not_fit(command, simulated, tmp_path):
+    broken, short = tmp_path / "broken.json", tmp_path / "short.json"
+    broken.write_text('{"id": "broken"}')
+    classes = [{"code": k, "name": name, "title": name, "color": "000000", "model_classes": [name]} for k, name in
+               enumerate(("water", "trees"), 1)]  # fmt: skip
+    short.write_text(json.dumps({"id": "short", "version": "1", "description": "two", "classes": classes}))
+    for path, named, remedy in ((broken, "broken.json", "version"), (short, "Legend short", "every class")):
+        refused(command, simulated.catalog, tmp_path / "out", (*BOX, *YEAR, "--legend", path), named, remedy)
+
+
+def test_an_error_of_the_command_itself(simulated, tmp_path):
+    """As the user's shell sees it."""
+    arguments = ("--source", simulated.catalog, "--out", tmp_path / "out", *YEAR)
+    told = landloom("map", *arguments, "--bbox", "12,53,13,52", check=2).stderr
+    assert told.startswith("Error: Box '12,53,13,52'") and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_option_that_is_missing_is_named(command, tmp_path):
+    code, _, told = command("map", *BOX, *YEAR, "--out", tmp_path / "out")
+    assert code == 2 and "Missing option '--source'" in told
+
+
+def test_west_longitudes_are_no_options(command, simulated, tmp_path):
+    code, _, told = command(
+        *("map", "--source", simulated.catalog, "--out", tmp_path, "--bbox", "-70.1,-10.2,-70.0,-10.1", *YEAR)
+    )
+    assert code == 0 and "no usable scene" in told
+
+
+def test_options_of_beam_are_passed_on(command, simulated, network, tmp_path, monkeypatch):
+    passed = []
+    whole = cli.map_tile_years
+    monkeypatch.setattr(cli, "map_tile_years", lambda job, plan, beam, tell: passed.append(beam) or whole(job, plan))
+    code, _, _ = command(
+        *("map", "--source", simulated.catalog, "--out", tmp_path, "--model", network, "--tiles", "33UUT", *YEAR),
+        *("--direct_num_workers=2", "--direct_running_mode", "multi_processing", "--job_name=belgium"),
+    )
+    assert code == 0
+    assert passed == [
+        ["--direct_num_workers=2", "--direct_running_mode", "multi_processing", "--job_name=belgium"],
+    ]
+
+
+def test_a_map_prints_what_was_published_and_what_was_not(command, simulated, network, tmp_path):
+    arguments = ("map", "--source", simulated.catalog, "--out", tmp_path, "--model", network, "--tiles", "33UUU,33UUT")
+    code, printed, told = command(*arguments, *YEAR)
+    assert code == 0
+    assert printed == f"{tmp_path}/lulc-annual/33UUU/2021/33UUU-2021.json\n"
+    assert "Skipped 33UUT-2021: no usable scene" in told
+
+
+def test_a_dead_lettered_tile_year_is_told_by_the_exit_code(command, simulated, network, tmp_path):
+    code, printed, told = command(
+        *("map", "--source", simulated.catalog, "--out", tmp_path, "--model", network, "--tiles", "33UUU"),
+        *(*YEAR, "--min-observations", 4),
+    )
+    assert code == 3 and not printed
+    assert "Dead-lettered 33UUU-2021: no pixel has --min-observations 4" in told
+
+
+@pytest.mark.parametrize("name", ["map", "estimate", "sample", "agreement", "show", "index"])
+def test_help_explains_every_option(command, name):
+    code, told, _ = command(name, "--help")
+    assert code == 0
+    parameters = typer.main.get_command(cli.app).commands[name].params
+    assert parameters
+    for parameter in parameters:
+        assert parameter.help, f"{parameter.name} is not explained"
+        shown = parameter.opts[0] if parameter.opts[0].startswith("--") else parameter.opts[0].lower()
+        assert re.search(rf"{re.escape(shown)}\b", told.lower()), shown
+    if name == "map":
+        assert "--direct_num_workers=2" in told and "3 some tile-years dead-lettered" in told
+
+
+def test_an_estimate_as_json(command, simulated, tmp_path):
+    code, printed, _ = command("estimate", "--source", simulated.catalog, "--tiles", "33UUU", *YEAR, "--json")
+    found = json.loads(printed)
+    assert code == 0
+    assert (found["tile_years"], found["blocks"], found["datatakes"], found["scenes"]) == (1, 2, 3, 3)
+
+
+def test_an_estimate_as_a_table_marks_what_is_assumed(command, simulated):
+    code, _, told = command("estimate", "--source", simulated.catalog, "--tiles", "33UUU,33UUT", *YEAR)
+    assert code == 0
+    assert "1 (of 2; the others have no usable scene)" in told
+    assert "pixels_per_gpu_second: ASSUMED" in told
+
+
+def test_the_price_table_is_written_edited_and_used(command, simulated, tmp_path):
+    estimate = ("estimate", "--source", simulated.catalog, "--tiles", "33UUU", *YEAR, "--json")
+    mine = tmp_path / "prices.json"
+    _, before, _ = command(*estimate, "--write-prices", mine)
+    table = json.loads(mine.read_text())
+    table["prices_usd"]["core_hour"] *= 3
+    mine.write_text(json.dumps(table))
+    _, after, _ = command(*estimate, "--prices", mine)
+    assert json.loads(after)["core_usd"] == pytest.approx(3 * json.loads(before)["core_usd"])
+
+
+def test_show_and_agreement_name_what_they_cannot_read(command, tmp_path):
+    for arguments in (
+        ("show", "no-such-item.json", "--png", tmp_path / "map.png"),
+        ("agreement", "no-such-item.json", "--polygons", tmp_path / "polygons.geojson"),
+    ):
+        code, _, told = command(*arguments)
+        assert code == 2 and "'no-such-item.json'" in told and "Traceback" not in told
+    assert not list(tmp_path.iterdir())

@@ -28,8 +28,10 @@ from pipelines.area import Area
 HALO_DEGREES = 0.01
 """About 1 km: scenes this near a tile may fill the halo round its blocks."""
 ALREADY_PUBLISHED = "already published"
-_GRID = 8
+_GRID = 20
 """Points along a tile's side at which looks are counted when scenes are chosen."""
+_ROUNDING = 1e-10
+"""Square degrees, about a square metre: a neighbour's product that shares no more with a tile only touches it."""
 
 
 class Settings(BaseModel):
@@ -196,9 +198,10 @@ def choose_datatakes(
 ) -> tuple[list[Datatake], list[Exclusion]]:
     """Choose the least cloudy datatakes, spread over months and over the parts of the tile.
 
-    Greedy: each step takes the datatake that adds most, where a clear look at a place counts 1 / (1 + clear looks
-    already taken there in the same month). So the second look in a month is worth half of the first in another
-    month, and an orbit that sees only the tile's corner is taken for that corner.
+    Greedy: each step takes the datatake that adds most, where a clear look at a place counts
+    1 / ((1 + clear looks taken there in the same month) (1 + clear looks taken there in all)²). So the second look in
+    a month is worth half of the first in another month, and places that few orbits see are served before places
+    seen often get one more look: no part of a tile is left without data for the sake of another.
 
     Args:
         datatakes: candidates, in order of time.
@@ -216,7 +219,7 @@ def choose_datatakes(
         footprint = _footprint(datatake)
         own = [scene for scene in datatake.scenes if scene.tile == tile.name] or list(datatake.scenes)
         cloud = sum(scene.cloud_cover for scene in own) / len(own)
-        if not footprint.intersects(whole):
+        if footprint.intersection(whole).area <= _ROUNDING:
             reason = "touches only the halo of the tile"
         elif cloud > max_cloud:
             reason = f"cloudier than --max-cloud {max_cloud:g} %"
@@ -233,7 +236,8 @@ def choose_datatakes(
     looks = np.zeros((12, len(points)))
     left, taken = list(range(len(candidates))), list[int]()
     while left and len(taken) < max_scenes:
-        gains = [clear[k] * (sees[k] / (1 + looks[month[k]])).sum() for k in left]
+        served = (1 + looks.sum(axis=0)) ** 2
+        gains = [clear[k] * (sees[k] / ((1 + looks[month[k]]) * served)).sum() for k in left]
         best = left.pop(int(np.argmax(gains)))
         taken.append(best)
         looks[month[best]] += clear[best] * sees[best]
@@ -244,13 +248,13 @@ def choose_datatakes(
 
 
 def _points(whole: BaseGeometry, footprints: list[BaseGeometry]) -> np.ndarray:
-    """Places at which looks are counted: a grid over the tile, and one inside each footprint, however small."""
-    points = []
-    for part in getattr(whole, "geoms", [whole]):
-        west, south, east, north = part.bounds
-        lon, lat = np.meshgrid(np.linspace(west, east, _GRID + 2)[1:-1], np.linspace(south, north, _GRID + 2)[1:-1])
-        grid = np.column_stack([lon.ravel(), lat.ravel()])
-        points.append(grid[shapely.contains_xy(part, grid)])
-    inside = [footprint.intersection(whole).representative_point() for footprint in footprints]
-    points.append(shapely.get_coordinates(inside))
-    return np.unique(np.concatenate(points), axis=0)
+    """Places at which looks are counted, `[N, 2]`: a grid over the tile, and one in each footprint that it misses."""
+    west, south, east, north = whole.bounds
+    lon, lat = np.meshgrid(np.linspace(west, east, _GRID + 2)[1:-1], np.linspace(south, north, _GRID + 2)[1:-1])
+    points = np.column_stack([lon.ravel(), lat.ravel()])
+    points = points[shapely.contains_xy(whole, points)]
+    for footprint in footprints:
+        if not shapely.contains_xy(footprint, points).any():
+            inside = footprint.intersection(whole).representative_point()
+            points = np.vstack([points, shapely.get_coordinates(inside)])
+    return points

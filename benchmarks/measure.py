@@ -1,10 +1,12 @@
-"""Run a command and watch the memory of each of its processes."""
+"""Run a command and watch its time and the memory of each of its processes."""
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,50 +14,71 @@ from pathlib import Path
 
 import psutil
 
+ROOT = Path(__file__).parents[1]
+_EVERY = 0.1
+"""Seconds between two looks at the memory."""
+
 
 @dataclass(frozen=True)
 class Measured:
     """One finished command."""
 
     seconds: float
+    core_seconds: float
+    """Processor time, user and system, of all its processes."""
     peak_rss: float
     """Largest resident memory of any one of its processes, bytes."""
     total_rss: float
-    """Largest resident memory of all its processes together, bytes."""
+    """Largest resident memory of all its processes together, bytes; shared pages count in each."""
     output: str
 
 
-def run(command: Sequence[str], *, threads: int | None = None) -> Measured:
-    """Run a command to its end; raises with its output if it fails."""
-    env = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]))
-    if threads:
-        env["OMP_NUM_THREADS"] = str(threads)
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-    peak = total = 0.0
-    root = psutil.Process(process.pid)
-    os.set_blocking(process.stdout.fileno(), False)  # type: ignore[union-attr]
-    output: list[str] = []
-    while process.poll() is None:
-        sizes = []
-        try:
-            for one in (root, *root.children(recursive=True)):
-                try:
-                    sizes.append(one.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
-        except psutil.NoSuchProcess:
-            break
-        peak, total = max(peak, *sizes, 0), max(total, sum(sizes))
-        output.append(process.stdout.read() or "")  # type: ignore[union-attr]
-        time.sleep(0.1)
-    seconds = time.perf_counter() - started
-    output.append(process.stdout.read() or "")  # type: ignore[union-attr]
-    if process.wait():
-        raise RuntimeError(f"{' '.join(command)} failed:\n{''.join(output)}")
-    return Measured(seconds, peak, total, "".join(output))
+def run(command: Sequence[str]) -> Measured:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: it fails; with its output.
+    """
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+    before, started = _core_seconds(), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT)
+        peak = total = 0.0
+        while process.poll() is None:
+            sizes = _sizes(process.pid)
+            peak, total = max(peak, *sizes, 0), max(total, sum(sizes))
+            time.sleep(_EVERY)
+        seconds, core_seconds = time.perf_counter() - started, _core_seconds() - before
+        output.seek(0)
+        text = output.read()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{text}")
+    return Measured(seconds, core_seconds, peak, total, text)
 
 
 def landloom(*arguments: str) -> list[str]:
     """The `landloom` command of this environment."""
     return [sys.executable, "-m", "pipelines", *arguments]
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """A module of this repository, run as a program."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _sizes(root: int) -> list[float]:
+    sizes = []
+    try:
+        for one in (psutil.Process(root), *psutil.Process(root).children(recursive=True)):
+            try:
+                sizes.append(float(one.memory_info().rss))
+            except psutil.NoSuchProcess:
+                continue
+    except psutil.NoSuchProcess:
+        pass
+    return sizes
+
+
+def _core_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

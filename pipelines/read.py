@@ -45,6 +45,8 @@ GDAL_SETTINGS = {
     "GDAL_HTTP_RETRY_DELAY": "0.3",
 }
 """Set in the environment where the user has not, since reading runs in several threads."""
+_ROWS = 32
+"""Coarse rows interpolated at a time, so that temporaries stay in the processor's cache."""
 OPEN_FILES = 512
 """Files kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two products."""
 _DARK, _BRIGHT = 1, 12_000
@@ -120,16 +122,12 @@ class SceneReader:
             valid = valid & (band != (scene.bands[name].nodata or 0))
         if not valid.any():
             return
-        whole = bool(valid.all())
-        for k, name in enumerate(BANDS):
-            values = _harmonise(numbers[k], scene.bands[name])  # type: ignore[arg-type]
-            if whole:
-                look.bands[k] = values
-            else:
-                np.copyto(look.bands[k], values, where=valid)
+        where = True if valid.all() else valid
+        for target, band, name in zip(look.bands, numbers, BANDS, strict=True):
+            _harmonise(band, scene.bands[name], target, where)  # type: ignore[arg-type]
         if scl is not None:
             look.scl = np.zeros(valid.shape, np.uint8) if look.scl is None else look.scl
-            np.copyto(look.scl, scl.astype(np.uint8), where=valid)
+            np.copyto(look.scl, scl.astype(np.uint8), where=where)
         warning = _implausible(look.bands, valid)
         if warning:
             look.warnings.append(Exclusion(scene=scene.id, reason=warning))
@@ -237,14 +235,15 @@ def _read_window(
     cols = _meeting(col0, source.width * step, window.shape[1])
     if rows is None or cols is None:
         return None
-    out = np.full(window.shape, nodata, source.dtypes[0])
-    inside = (slice(*rows), slice(*cols))
-    if step == 1:
-        part = Window(cols[0] - col0, rows[0] - row0, cols[1] - cols[0], rows[1] - rows[0])
-        out[inside] = source.read(1, window=part)
-        return out
     wanted = (rows[0] - row0, rows[1] - row0, cols[0] - col0, cols[1] - col0)
-    out[inside] = _read_finer(source, step, *wanted, nodata, resampling)
+    if step == 1:
+        found = source.read(1, window=Window.from_slices(wanted[:2], wanted[2:]))
+    else:
+        found = _read_finer(source, step, *wanted, nodata, resampling)
+    if found.shape == window.shape:
+        return found
+    out = np.full(window.shape, nodata, found.dtype)
+    out[slice(*rows), slice(*cols)] = found
     return out
 
 
@@ -298,43 +297,48 @@ def upsample(coarse: np.ndarray, step: int, nodata: float) -> np.ndarray:
     Returns:
         `[H step, W step]` of the same type.
     """
-    empty = coarse == nodata
-    values = coarse.astype(np.float32)
-    if not empty.any():
-        fine = _stretch(_stretch(values, step, 0), step, 1)
-        return np.rint(fine, out=fine).astype(coarse.dtype)
-    known = (~empty).astype(np.float32)
-    weight = _stretch(_stretch(known, step, 0), step, 1)
-    fine = _stretch(_stretch(values * known, step, 0), step, 1) / np.maximum(weight, 1e-6)
-    out = np.rint(fine).astype(coarse.dtype)
-    out[empty.repeat(step, axis=0).repeat(step, axis=1)] = nodata
+    height, width = coarse.shape
+    padded = np.pad(coarse, 1, mode="edge")
+    out = np.empty((height * step, width * step), coarse.dtype)
+    for row in range(0, height, _ROWS):
+        strip = padded[row : row + _ROWS + 2].astype(np.uint32)
+        empty = strip == nodata
+        if empty.any():
+            known = (~empty).astype(np.uint32)
+            weight = _interpolate(known, step)
+            fine = (_interpolate(strip * known, step) + weight // 2) // np.maximum(weight, 1)
+            fine[empty[1:-1, 1:-1].repeat(step, axis=0).repeat(step, axis=1)] = nodata
+        else:
+            fine = (_interpolate(strip, step) + 2 * step * step) // (4 * step * step)
+        out[row * step : (row + _ROWS) * step] = fine
     return out
 
 
-def _stretch(values: np.ndarray, step: int, axis: int) -> np.ndarray:
-    """Linear interpolation along one axis; the outermost half pixels repeat the edge."""
-    size = values.shape[axis]
-    shape = list(values.shape)
-    shape[axis] = size * step
-    out = np.empty(shape, np.float32)
-    before = np.take(values, np.maximum(np.arange(size) - 1, 0), axis)
-    after = np.take(values, np.minimum(np.arange(size) + 1, size - 1), axis)
-    for k in range(step):
-        distance = (k + 0.5) / step - 0.5
-        other = after if distance > 0 else before
-        index = [slice(None)] * values.ndim
-        index[axis] = slice(k, None, step)
-        out[tuple(index)] = values * np.float32(1 - abs(distance)) + other * np.float32(abs(distance))
-    return out
+def _interpolate(values: np.ndarray, step: int) -> np.ndarray:
+    """Linear along both axes, times `4 step^2`, in whole numbers; `[H + 2, W + 2]` to `[H step, W step]`."""
+    rows, cols = values.shape[0] - 2, values.shape[1] - 2
+    for axis, size in ((0, (rows * step, cols + 2)), (1, (rows * step, cols * step))):
+        lead = (slice(None),) * axis
+        inner, before, after = (values[(*lead, part)] for part in (slice(1, -1), slice(None, -2), slice(2, None)))
+        # In half fine pixels: how far each fine pixel's centre lies from the coarse one's.
+        distances = [2 * k + 1 - step for k in range(step)]
+        phases = [
+            inner * np.uint32(2 * step - abs(d)) + (after if d > 0 else before) * np.uint32(abs(d)) for d in distances
+        ]
+        values = np.stack(phases, axis=axis + 1).reshape(size)
+    return values
 
 
-def _harmonise(numbers: np.ndarray, raster: Raster) -> np.ndarray:
-    """The source's numbers as reflectance x 10,000 without offset, at least 1, in uint16."""
+def _harmonise(numbers: np.ndarray, raster: Raster, out: np.ndarray, where: np.ndarray | bool) -> None:
+    """The source's numbers as reflectance x 10,000 without offset, at least 1, written to a part of `out` (uint16)."""
     factor, offset = raster.scale * 10_000, round(raster.offset * 10_000)
     if np.isclose(factor, 1) and numbers.dtype == np.uint16 and offset <= 0:
         # In whole numbers: what lies below the offset becomes 1.
-        return np.maximum(numbers, np.uint16(1 - offset)) - np.uint16(-offset)
-    return np.clip(np.rint(numbers * np.float32(factor) + np.float32(offset)), 1, 65535).astype(np.uint16)
+        np.maximum(numbers, np.uint16(1 - offset), out=out, where=where)
+        np.subtract(out, np.uint16(-offset), out=out, where=where)
+    else:
+        exact = np.rint(numbers * np.float32(factor) + np.float32(offset))
+        np.copyto(out, np.clip(exact, 1, 65535), casting="unsafe", where=where)
 
 
 def _implausible(bands: np.ndarray, valid: np.ndarray) -> str:

@@ -16,6 +16,7 @@ and nothing ever 100 %.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,8 @@ class Vote:
             else None
         )
         self._month: tuple[int, int] | None = None
+        # Most months have one look: it is kept as it is, and the sums are only made when a second one comes.
+        self._only: np.ndarray | None = None
         # uint32: 300 looks of 255 x 255 pass what 16 bits hold.
         self._month_sum = np.zeros((len(self._land), *shape), np.uint32)
         self._month_weight = np.zeros(shape, np.uint32)
@@ -93,18 +96,24 @@ class Vote:
             raise ValueError(f"look of {month} after one of {self._month}: looks are added in order of time")
         if month != self._month:
             self._close_month()
-            self._month = month
+        first, before = month != self._month, self._only
+        self._month, self._only = month, scores if first else None
         for rows in self._strips():
             weight = clear[rows].astype(np.uint16)
             if self._cloud is None:
                 weight *= 255
             else:
                 weight *= 255 - scores[self._cloud, rows].astype(np.uint16)
-            product = np.empty(weight.shape, np.uint16)
-            for k, i in enumerate(self._land):
-                np.multiply(scores[i, rows], weight, out=product)
-                self._month_sum[k, rows] += product
-            self._month_weight[rows] += weight
+            if first:
+                self._month_weight[rows] = weight
+            else:
+                if before is not None:
+                    for sums, k in zip(self._month_sum[:, rows], self._land, strict=True):
+                        np.multiply(before[k, rows], self._month_weight[rows], out=sums)
+                product = np.empty(weight.shape, np.uint16)
+                for sums, k in zip(self._month_sum[:, rows], self._land, strict=True):
+                    sums += np.multiply(scores[k, rows], weight, out=product)
+                self._month_weight[rows] += weight
             self._looks[rows] += clear[rows]
             self._seen[rows] |= seen[rows]
 
@@ -147,22 +156,29 @@ class Vote:
 
     def _close_month(self) -> None:
         for rows in self._strips() if self._month is not None else []:
-            weight = self._month_weight[rows]
-            looked = weight > 0
-            if not looked.any():
+            weight = self._month_weight[rows].astype(np.float32)
+            if not weight.any():
                 continue
-            sums = self._month_sum[:, rows].astype(np.float32)
-            mean = sums / np.maximum(weight, 1).astype(np.float32) / np.float32(255)
-            looks = weight.astype(np.float32) / np.float32(255)
-            counts: np.ndarray = 2 * looks / (looks + 1)
-            self._total[:, rows] += mean * counts
+            # Sums of scores x weight, or a single look's scores: what makes them a mean of 0-255 differs.
+            if self._only is None:
+                values, of_weight = self._month_sum[:, rows], np.maximum(weight, 1)
+            else:
+                values, of_weight = self._only[self._land, rows], np.ones_like(weight)
+            # A month counts 2 n / (n + 1), with n = weight / 255 looks.
+            counts = 2 * weight / (weight + 255)
+            factor = counts / (255 * of_weight)
+            for total, one in zip(self._total[:, rows], values, strict=True):
+                total += one.astype(np.float32) * factor
             self._weight[rows] += counts
             if self._snow is not None:
-                by_code = self._by_code(mean)
-                snow = by_code[self._snow]
-                wins = by_code.argmax(axis=0) == self._snow
-                less = looked & (snow < self._least_snow[rows])
-                self._least_snow[rows][less] = snow[less]
-                self._snow_lasts[rows][less] = wins[less]
-            self._month_sum[:, rows] = 0
-            self._month_weight[rows] = 0
+                self._note_snow(rows, values, of_weight, weight > 0)
+
+    def _note_snow(self, rows: slice, values: np.ndarray, of_weight: np.ndarray, looked: np.ndarray) -> None:
+        """Remember of the least snowy month whether snow won in it; a tie is no snow."""
+        by_code = [values[members].sum(axis=0, dtype=np.uint32) for members in self._members]
+        snow = by_code.pop(self._snow)  # type: ignore[arg-type]
+        others = functools.reduce(np.maximum, by_code)
+        share = (snow / of_weight).astype(np.float32)
+        less = looked & (share < self._least_snow[rows])
+        np.copyto(self._least_snow[rows], share, where=less)
+        np.copyto(self._snow_lasts[rows], snow > others, where=less)

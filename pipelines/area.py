@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import antimeridian
 import geopandas
+import numpy as np
 import pyproj
 import shapely
-from shapely.geometry import box
+from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
@@ -92,19 +94,32 @@ def area_of_file(path: str) -> Area:
         raise BadInput(
             f"{path!r} cannot be read as polygons: {error}. Give GeoJSON, GeoPackage or GeoParquet."
         ) from error
-    polygons = frame[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]) & ~frame.geometry.is_empty]
+    polygons = frame.geometry[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
+    polygons = polygons.make_valid(method="structure", keep_collapsed=False)
+    polygons = polygons[~polygons.is_empty]
     if polygons.empty:
         raise BadInput(f"{path!r} holds no polygon. Give a file with polygons.")
     if polygons.crs is None:
         raise BadInput(f"{path!r} does not say its CRS. Write the file with one, as EPSG:4326.")
-    geometry = shapely.union_all(shapely.make_valid(polygons.to_crs("EPSG:4326").geometry.to_numpy()))
-    west, south, east, north = geometry.bounds
+    polygons = _to_lonlat(polygons)
+    west, south, east, north = polygons.total_bounds
     if not (west >= -180 and south >= -90 and east <= 180 and north <= 90):
         raise BadInput(
             f"The polygons of {path!r} reach off the globe: {west:g},{south:g},{east:g},{north:g}. "
             "Check their CRS; longitudes are -180 to 180, latitudes -90 to 90 degrees."
         )
-    return _area_of(geometry, path)
+    return _area_of(shapely.union_all(polygons.to_numpy()), path)
+
+
+def _to_lonlat(polygons: geopandas.GeoSeries) -> geopandas.GeoSeries:
+    """In degrees. Edges that were straight in metres stay on their ground, also across the antimeridian."""
+    if polygons.crs.is_geographic:
+        return polygons.to_crs("EPSG:4326")
+    west, south, east, north = polygons.total_bounds
+    dense = polygons.segmentize(max(east - west, north - south) / 500).to_crs("EPSG:4326")
+    if not np.isfinite(dense.total_bounds).all():
+        return dense
+    return dense.apply(lambda one: shape(antimeridian.fix_shape(shapely.orient_polygons(one)))).make_valid()
 
 
 def _area_of(geometry: BaseGeometry, given: str) -> Area:

@@ -128,6 +128,6 @@ def _looks(manifest: Manifest) -> float:
     for number in manifest.blocks:
         here = block(number)
         part = owned_geometry(tile, here.window)
-        covered = shapely.area(shapely.intersection(footprints, part)).sum() / part.area
-        total += covered * here.pixels
+        if part.area:
+            total += shapely.area(shapely.intersection(footprints, part)).sum() / part.area * here.pixels
     return total

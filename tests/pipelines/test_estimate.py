@@ -1,0 +1,149 @@
+"""Estimates: sums over what was planned; the files of the scenes do not even exist."""
+
+import json
+
+import pytest
+
+from catalog.errors import BadInput
+from catalog.grid import BLOCKS
+from catalog.legend import load_legend
+from catalog.manifest import Period
+from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.scenes import BANDS
+from catalog.sources import open_source
+from catalog.store import open_store
+from pipelines.area import Area, area_of_tiles
+from pipelines.estimate import default_prices, estimate, load_prices
+from pipelines.plan import Settings, plan
+from tests.pipelines.items import ground, item, write_items
+
+NETWORK = ModelSpec(id="unet", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=8, halo=32, sha256="ab")
+WEST_HALF, CORNER = (0, 10_000, 0, 5000), (0, 1700, 0, 1700)
+
+
+@pytest.fixture
+def estimated(tmp_path):
+    """What a year will take: `estimated(items, …)`."""
+
+    def run(items, *, tiles="33UUU", over=None, prices=""):
+        source = open_source(str(write_items(tmp_path / "scenes", items)))
+        area = Area(area_of_tiles(tiles).tiles, over)
+        settings = Settings(model=NETWORK, legend=load_legend("nine"))
+        planned = list(plan(area, [Period.of_year(2021)], source, open_store(str(tmp_path / "out")), settings))
+        return estimate(planned, load_prices(prices))
+
+    return run
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """The default table with other values, `edited(rates={…}, prices_usd={…})`; returns its path."""
+
+    def write(**changes):
+        table = json.loads(default_prices())
+        for part, values in changes.items():
+            table[part].update(values)
+        (tmp_path / "prices.json").write_text(json.dumps(table))
+        return str(tmp_path / "prices.json")
+
+    return write
+
+
+def test_a_tile_seen_twice(estimated):
+    found = estimated([item("2021-06-01"), item("2021-07-01")])
+    assert (found.tile_years, found.blocks, found.datatakes, found.scenes) == (1, 25, 2, 2)
+    assert found.pixels == 1e8
+    assert found.looks == pytest.approx(2e8)
+    rates = load_prices("").rates
+    assert found.core_hours == pytest.approx(2e8 / rates.pixels_per_core_second / 3600)
+    assert found.gpu_hours == pytest.approx(2e8 / rates.pixels_per_gpu_second / 3600)
+    assert found.read_gigabytes == pytest.approx(0.2 * rates.bytes_per_pixel)
+    assert found.written_gigabytes == pytest.approx(0.1 * rates.output_bytes_per_pixel)
+
+
+def test_only_what_a_scene_covers_is_read(estimated):
+    found = estimated([item("2021-06-01"), item("2021-07-01", over=ground("33UUU", WEST_HALF))])
+    assert found.looks == pytest.approx(1.5e8, rel=1e-3)
+    assert found.pixels == 1e8
+
+
+def test_a_part_of_a_tile_takes_only_its_blocks(estimated):
+    found = estimated([item("2021-06-01")], over=ground("33UUU", (10, 20, 10, 20)))
+    assert found.blocks == 1
+    assert found.pixels == BLOCKS[0].pixels
+    assert found.looks == pytest.approx(found.pixels, rel=1e-4)
+
+
+def test_products_of_one_datatake_are_read_where_they_lie_but_once(estimated):
+    cut = [
+        item("2021-06-01", over=ground("33UUU", (0, 5200, 0, 10_000)), part=0),
+        item("2021-06-01", over=ground("33UUU", (4800, 10_000, 0, 10_000)), part=1),
+        item("2021-06-01", tile="33UTU"),
+    ]
+    found = estimated(cut)
+    assert (found.datatakes, found.scenes) == (1, 3)
+    assert found.looks == pytest.approx(1e8, rel=1e-3)
+
+
+def test_tile_years_without_scenes_cost_nothing(estimated):
+    found = estimated([item("2021-06-01", over=ground("33UUU", CORNER))], tiles="33UUU,33UVU,48QUE")
+    assert found.tile_years == 1 and found.blocks == 1
+    nothing = estimated([item("2020-06-01")])
+    assert set(nothing.model_dump().values()) == {0}
+
+
+def test_a_tile_cut_by_its_zone(estimated):
+    """31UGT owns a strip; its blocks are counted in full, those beyond the zone not at all."""
+    found = estimated([item("2021-06-01", tile="31UGT")], tiles="31UGT")
+    assert 0 < found.blocks < 25
+    assert found.looks == pytest.approx(found.pixels, rel=0.01)
+
+
+def test_prices_that_the_user_edited_are_used(estimated, edited):
+    scenes = [item("2021-06-01")]
+    before = estimated(scenes)
+    mine = edited(
+        rates={"pixels_per_core_second": 1_000_000, "reader_cores_per_gpu": 0},
+        prices_usd={"core_hour": 1, "gpu_hour": 10, "read_gigabyte": 0.5, "stored_gigabyte_month": 2},
+    )
+    after = estimated(scenes, prices=mine)
+    assert after.core_usd == after.core_hours == pytest.approx(1e8 / 1e6 / 3600)
+    assert after.gpu_usd == pytest.approx(10 * before.gpu_hours)
+    assert after.read_usd == pytest.approx(0.5 * before.read_gigabytes)
+    assert after.storage_usd_month == pytest.approx(2 * before.written_gigabytes)
+
+
+def test_gpus_are_paid_with_the_cores_that_feed_them(estimated):
+    found, table = estimated([item("2021-06-01")]), load_prices("")
+    cores = table.rates.reader_cores_per_gpu * table.prices_usd.core_hour
+    assert found.gpu_usd == pytest.approx(found.gpu_hours * (table.prices_usd.gpu_hour + cores))
+
+
+def test_the_table_says_which_rates_are_assumed():
+    table = load_prices("")
+    assert set(table.notes) <= {*table.rates.model_dump(), *table.prices_usd.model_dump()}
+    assert "measured" in table.notes["pixels_per_core_second"]
+    assert table.notes["pixels_per_gpu_second"].startswith("ASSUMED")
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"rates": {"pixels_per_core_second": 0}}, "rates.pixels_per_core_second.*greater than 0"),
+        ({"prices_usd": {"core_hour": -1}}, "prices_usd.core_hour.*greater than or equal to 0"),
+        ({"prices_usd": {"gpu_hour": "dear"}}, "prices_usd.gpu_hour.*number"),
+        ({"prices_usd": {"tea": 1}}, "prices_usd.tea"),
+    ],
+    ids=["a rate of nothing", "a price below nothing", "a word", "an unknown price"],
+)
+def test_a_bad_table_is_refused_by_the_value(edited, changes, where):
+    with pytest.raises(BadInput, match=f"prices.json.*{where}"):
+        load_prices(edited(**changes))
+
+
+def test_a_table_that_is_none(tmp_path):
+    (tmp_path / "notes.txt").write_text("dear")
+    with pytest.raises(BadInput, match=r"notes.txt.*the file"):
+        load_prices(str(tmp_path / "notes.txt"))
+    with pytest.raises(BadInput, match=r"no-such.json.*--write-prices"):
+        load_prices("no-such.json")

@@ -32,7 +32,7 @@ from catalog.errors import SceneUnreadable, SourceUnavailable
 from catalog.scenes import BANDS, Datatake, Exclusion, Raster, Scene
 
 GDAL_SETTINGS = {
-    "GDAL_CACHEMAX": "128",  # Megabytes a worker process.
+    "GDAL_CACHEMAX": "64",  # Megabytes a worker process.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "",
     # A failed request must be asked again, not answered from memory; open files keep their headers all the same.
@@ -68,7 +68,7 @@ class Look:
 
 
 class SceneReader:
-    """Reads windows of scenes. Not to be shared between processes; safe for one reading thread at a time."""
+    """Reads windows of scenes. Not to be shared between processes; of several threads one reads at a time."""
 
     def __init__(self, retry_seconds: float = 300.0):
         """How long a source that fails in ways that may pass is tried again."""
@@ -76,7 +76,7 @@ class SceneReader:
             os.environ.setdefault(name, value)
         self._retry_seconds = retry_seconds
         self._open: OrderedDict[str, rasterio.DatasetReader] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._pool = ThreadPoolExecutor(len(BANDS) + 1, thread_name_prefix="band")
         self._unreadable: dict[str, str] = {}
 
@@ -92,8 +92,11 @@ class SceneReader:
         Raises:
             SourceUnavailable: a file could not be read for `retry_seconds`, for reasons that may pass.
         """
-        look = Look(np.zeros((len(BANDS), *shape), np.uint16), None)
-        window = _Grid(epsg, transform, shape)
+        with self._reading:
+            return self._look(datatake, _Grid(epsg, transform, shape))
+
+    def _look(self, datatake: Datatake, window: _Grid) -> Look:
+        look = Look(np.zeros((len(BANDS), *window.shape), np.uint16), None)
         for scene in datatake.scenes:
             gap = look.bands[0] == 0
             if not window.meets(scene) or not gap.any():
@@ -110,38 +113,54 @@ class SceneReader:
 
     def _fill(self, look: Look, gap: np.ndarray, scene: Scene, window: _Grid) -> None:
         """Fill the gaps of a look from one scene."""
-        numbers: list[np.ndarray | None] = [
-            future.result() for future in [self._pool.submit(self._band, scene, name, window) for name in BANDS]
-        ]
-        scl = self._read_raster(scene, scene.scl, window, Resampling.nearest) if scene.scl else None
+        numbers = np.empty_like(look.bands)
+        reads = [self._pool.submit(self._band, scene, name, window, numbers[k]) for k, name in enumerate(BANDS)]
+        classes = (
+            self._pool.submit(self._read_raster, scene, scene.scl, window, Resampling.nearest) if scene.scl else None
+        )
+        reached = [read.result() for read in reads]
+        scl = classes.result() if classes else None
+        if not all(reached):
+            return
         valid = gap
-        for band, name in zip(numbers, BANDS, strict=True):
-            if band is None:
-                return  # The scene does not reach into the window.
-            # No data is decided on the source's own numbers, in any band.
-            valid = valid & (band != (scene.bands[name].nodata or 0))
+        for band in numbers:
+            valid = valid & (band > 0)
         if not valid.any():
             return
-        where = True if valid.all() else valid
-        for target, band, name in zip(look.bands, numbers, BANDS, strict=True):
-            _harmonise(band, scene.bands[name], target, where)  # type: ignore[arg-type]
+        whole = bool(valid.all())
+        if whole:
+            look.bands = numbers
+        else:
+            np.copyto(look.bands, numbers, where=valid)
         if scl is not None:
             look.scl = np.zeros(valid.shape, np.uint8) if look.scl is None else look.scl
-            np.copyto(look.scl, scl.astype(np.uint8), where=where)
+            np.copyto(look.scl, scl.astype(np.uint8), where=True if whole else valid)
         warning = _implausible(look.bands, valid)
         if warning:
             look.warnings.append(Exclusion(scene=scene.id, reason=warning))
 
-    def _band(self, scene: Scene, name: str, window: _Grid) -> np.ndarray | None:
-        return self._read_raster(scene, scene.bands[name], window, Resampling.bilinear)
+    def _band(self, scene: Scene, name: str, window: _Grid, out: np.ndarray) -> bool:
+        """Write one band's reflectance, 0 = no data, to `out`; False if the scene does not reach into the window."""
+        raster = scene.bands[name]
+        found = self._read_raster(scene, raster, window, Resampling.bilinear, out)
+        if found is None:
+            return False
+        # Decided on the source's own numbers.
+        missing = found == (raster.nodata or 0)
+        _harmonise(found, raster, out)
+        if missing.any():
+            out[missing] = 0
+        return True
 
-    def _read_raster(self, scene: Scene, raster: Raster, window: _Grid, resampling: Resampling) -> np.ndarray | None:
-        """The source's numbers on the window's grid; None if the file does not reach into it."""
+    def _read_raster(
+        self, scene: Scene, raster: Raster, window: _Grid, resampling: Resampling, out: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """The source's numbers on the window's grid, in `out` where they fit; None if the file does not reach there."""
         deadline = time.monotonic() + self._retry_seconds
         delay, failures = 0.5, 0
         while True:
             try:
-                return _read_window(self._dataset(scene, raster), raster, window, resampling)
+                return _read_window(self._dataset(scene, raster), raster, window, resampling, out)
             except (RasterioError, OSError) as error:
                 self._close(raster.href)
                 failures += 1
@@ -213,7 +232,7 @@ def _to_lonlat(epsg: int) -> Callable[..., tuple]:
 
 
 def _read_window(
-    source: rasterio.DatasetReader, raster: Raster, window: _Grid, resampling: Resampling
+    source: rasterio.DatasetReader, raster: Raster, window: _Grid, resampling: Resampling, out: np.ndarray | None
 ) -> np.ndarray | None:
     nodata = raster.nodata or 0
     step = _step(source, window)
@@ -237,14 +256,16 @@ def _read_window(
         return None
     wanted = (rows[0] - row0, rows[1] - row0, cols[0] - col0, cols[1] - col0)
     if step == 1:
-        found = source.read(1, window=Window.from_slices(wanted[:2], wanted[2:]))
+        part = Window.from_slices(wanted[:2], wanted[2:])
+        fits = out is not None and out.dtype == source.dtypes[0] and out.shape == (part.height, part.width)
+        found = source.read(1, window=part, out=out if fits else None)
     else:
         found = _read_finer(source, step, *wanted, nodata, resampling)
     if found.shape == window.shape:
         return found
-    out = np.full(window.shape, nodata, found.dtype)
-    out[slice(*rows), slice(*cols)] = found
-    return out
+    whole = np.full(window.shape, nodata, found.dtype)
+    whole[slice(*rows), slice(*cols)] = found
+    return whole
 
 
 def _step(source: rasterio.DatasetReader, window: _Grid) -> int | None:
@@ -329,16 +350,16 @@ def _interpolate(values: np.ndarray, step: int) -> np.ndarray:
     return values
 
 
-def _harmonise(numbers: np.ndarray, raster: Raster, out: np.ndarray, where: np.ndarray | bool) -> None:
-    """The source's numbers as reflectance x 10,000 without offset, at least 1, written to a part of `out` (uint16)."""
+def _harmonise(numbers: np.ndarray, raster: Raster, out: np.ndarray) -> None:
+    """The source's numbers as reflectance x 10,000 without offset, at least 1; `out` is uint16 and may be the same."""
     factor, offset = raster.scale * 10_000, round(raster.offset * 10_000)
     if np.isclose(factor, 1) and numbers.dtype == np.uint16 and offset <= 0:
         # In whole numbers: what lies below the offset becomes 1.
-        np.maximum(numbers, np.uint16(1 - offset), out=out, where=where)
-        np.subtract(out, np.uint16(-offset), out=out, where=where)
+        np.maximum(numbers, np.uint16(1 - offset), out=out)
+        np.subtract(out, np.uint16(-offset), out=out)
     else:
         exact = np.rint(numbers * np.float32(factor) + np.float32(offset))
-        np.copyto(out, np.clip(exact, 1, 65535), casting="unsafe", where=where)
+        np.copyto(out, np.clip(exact, 1, 65535), casting="unsafe")
 
 
 def _implausible(bands: np.ndarray, valid: np.ndarray) -> str:

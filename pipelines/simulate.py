@@ -51,6 +51,8 @@ CHANGE_CELL = 400
 _OFFSET_FROM = datetime(2022, 1, 25, tzinfo=UTC)
 """From this day on products carry +1000 (processing baseline 04.00)."""
 _STRIP = 512
+_NOISE = 1024
+"""Pixels after which the noise of an overpass repeats: where products overlap they show the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -285,12 +287,14 @@ def _write_scene(folder: Path, product: Product, overpass: _Overpass, classes: n
     day, offset = overpass.day, 1000 if overpass.day >= _OFFSET_FROM else 0
     dn = np.empty((len(BANDS), *product.size), np.uint16)
     scl = np.empty(product.size, np.uint8)
-    random = np.random.default_rng([overpass.seed, overpass.year, overpass.number, product.part])
+    random = np.random.default_rng([overpass.seed, overpass.year, overpass.number])
+    noise = random.integers(-25, 26, (len(BANDS), _NOISE, _NOISE), np.int8)
+    across, down = (np.floor(axis / RESOLUTION).astype(np.int64) % _NOISE for axis in (x, y))
     for rows in _strips(len(y)):
         reflectance, scl[rows] = overpass.look(classes[rows], x, y[rows])
         for number in range(len(BANDS)):
-            noise = random.integers(-25, 26, reflectance[number].shape, np.int8)
-            dn[number, rows] = np.clip(reflectance[number] + noise, 1, 20_000).astype(np.uint16) + np.uint16(offset)
+            numbers = reflectance[number] + noise[number][np.ix_(down[rows], across)]
+            dn[number, rows] = np.clip(numbers, 1, 20_000).astype(np.uint16) + np.uint16(offset)
         if overpass.wedge:
             # The swath's edge runs from north-north-east to south-south-west through the tile's middle.
             edge = tile.left + TILE_SIZE * RESOLUTION / 2 + (y[rows] - (tile.bottom + tile.top) / 2) * 0.2

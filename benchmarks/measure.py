@@ -33,13 +33,13 @@ class Measured:
     output: str
 
 
-def run(command: Sequence[str]) -> Measured:
-    """Run a command to its end.
+def run(command: Sequence[str], threads: int = 1) -> Measured:
+    """Run a command to its end, its numerical libraries on so many threads a process.
 
     Raises:
         RuntimeError: it fails; with its output.
     """
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS=str(threads))
     before, started = _core_seconds(), time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT)

@@ -58,6 +58,8 @@ def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
         StoreError: there is no room for it, or what came out is no valid COG.
     """
     try:
+        with rasterio.open(plain) as source:
+            overviews = _overviews(source.width, source.height)
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True):
             rasterio.shutil.copy(
                 plain,
@@ -68,6 +70,7 @@ def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
                 level=6,
                 predictor="NO" if classes else "STANDARD",
                 overview_resampling="MODE" if classes else "AVERAGE",
+                **({"overview_count": overviews} if overviews else {"overviews": "NONE"}),
                 sparse_ok=True,
                 bigtiff="IF_SAFER",
             )
@@ -76,6 +79,20 @@ def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
     valid, problems, _ = cog_validate(cog, quiet=True)
     if not valid:
         raise StoreError(f"{cog} is not a valid COG: {'; '.join(problems)}. Is the temporary folder full?")
+
+
+def _overviews(width: int, height: int) -> int:
+    """How many overviews: until one fits into a block, but none of just a block's width that is longer.
+
+    Validators take such a one, 512 x 514 px, for untiled. Blocks of a tile are 2048 px wide, so it is not rare.
+    """
+    count = 0
+    while max(width, height) > BLOCK:
+        width, height = -(-width // 2), -(-height // 2)
+        if width == BLOCK < height:
+            break
+        count += 1
+    return count
 
 
 def write_thumbnail(cog: Path, png: Path, legend: Legend) -> None:

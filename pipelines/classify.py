@@ -46,7 +46,7 @@ class Frame:
         """
         if any(edge % spec.stride for edge in BLOCK_EDGES):
             raise BadInput(f"Network {spec.id} has a stride of {spec.stride} px. Use one whose stride divides 16.")
-        return cls(_up(CLOUD_EDGE + 1, spec.stride), _up(spec.halo, spec.stride), spec.stride)
+        return cls(_up(CLOUD_EDGE + 2, spec.stride), _up(spec.halo, spec.stride), spec.stride)
 
 
 @dataclass

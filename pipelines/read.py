@@ -34,7 +34,6 @@ from catalog.scenes import BANDS, Datatake, Exclusion, Raster, Scene
 GDAL_SETTINGS = {
     "GDAL_CACHEMAX": "64",  # Megabytes a worker process.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "",
     # A failed request must be asked again, not answered from memory; open files keep their headers all the same.
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",

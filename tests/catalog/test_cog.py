@@ -134,3 +134,13 @@ def test_the_thumbnail_shows_the_mapped_part_in_the_legends_colours(tmp_path: Pa
     assert picture.size == (512, 512)
     assert picture.getpixel((100, 256)) == (0x41, 0x9B, 0xDF, 255)
     assert picture.getpixel((400, 256)) == (0x39, 0x7D, 0x49, 255)
+
+
+@pytest.mark.parametrize(("width", "height"), [(2048, 2064), (4096, 4112), (2048, 8208), (1024, 1400), (300, 200)])
+def test_a_map_of_a_few_blocks_of_any_shape_is_a_valid_cog(tmp_path: Path, width: int, height: int) -> None:
+    """An overview of just a block's width, 512 x 516 px, would be taken for untiled."""
+    data = np.ones((1, height, width), np.uint8)
+    write_plain(tmp_path / "plain.tif", data, UTM, 32648, nodata=0, legend=LEGEND)
+    write_cog(tmp_path / "plain.tif", tmp_path / "data.tif", classes=True)
+    valid, problems, _ = cog_validate(tmp_path / "data.tif", quiet=True)
+    assert valid and not problems

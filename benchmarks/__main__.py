@@ -1,0 +1,45 @@
+"""Measure Landloom: `python -m benchmarks [NAME…]`, all by default; prints a table and what the machine is.
+
+Inputs are simulated into `out/bench/` and kept. Give the machine nothing else to do meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Callable
+
+from benchmarks import far, job, planning, script
+from benchmarks.report import Figure, print_table
+
+SIZE = 4000
+"""Pixels along the simulated scenes' sides."""
+MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
+    "speed": job.speed,
+    "script": script.against_script,
+    "memory": job.memory,
+    "full-tile": lambda size: job.full_tile(),
+    "planning": lambda size: planning.planning(),
+    "far": far.far,
+}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASUREMENTS)}")
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels along a scene's side, a multiple of 4")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(MEASUREMENTS):
+        parser.error(f"no measurement {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}")
+    figures: list[Figure] = []
+    for name in arguments.names or MEASUREMENTS:
+        print(f"Measuring {name} …", flush=True)
+        figures += MEASUREMENTS[name](arguments.size)
+    print_table(figures)
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ import difflib
 import logging
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.sources import open_source
 from catalog.store import Store, open_store
+from pipelines import worker_log
 from pipelines.annual_map import Job
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from pipelines.estimate import default_prices, estimate, load_prices
@@ -134,7 +136,7 @@ def map_command(
     settings.check()
     job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds)
     planned = _plan(area, periods, source, mapping, job.store(), settings)
-    with _progress() as progress:
+    with nullcontext() if verbose else worker_log.apart(job.run), _progress() as progress:
         bar = progress.add_task("Mapping blocks", total=None)
         accounts = map_tile_years(
             job,

@@ -18,11 +18,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 import shapely
@@ -37,7 +37,7 @@ class WebServer:
     """A running server, as its user sees it."""
 
     url: str
-    """`http://127.0.0.1:PORT`; the folder's files lie under it, the STAC API under `/stac`."""
+    """`http://127.0.0.1:PORT`: the folder's files; under `/stac` an API over its items, under `/token` signatures."""
 
     def behave(self, **behaviour: Any) -> None:
         """Change some of `latency`, `bytes_per_second`, `fail`, `signature`, `page` (items on a page)."""
@@ -81,9 +81,17 @@ class _State:
                 return self.fail
         return None
 
-    def items(self) -> list[dict[str, Any]]:
-        found = [json.loads(path.read_text()) for path in sorted(self.folder.rglob("*.json"))]
-        return [item for item in found if item.get("type") == "Feature"]
+    def items(self, url: str) -> list[dict[str, Any]]:
+        """The folder's items, their hrefs made absolute as an API's are."""
+        found = []
+        for path in sorted(self.folder.rglob("*.json")):
+            item = json.loads(path.read_text())
+            if item.get("type") == "Feature":
+                here = f"{url}/{path.relative_to(self.folder).as_posix()}"
+                for asset in item["assets"].values():
+                    asset["href"] = urljoin(here, asset["href"])
+                found.append({**item, "links": [{"rel": "self", "href": here}]})
+        return found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -99,6 +107,10 @@ class _Handler(BaseHTTPRequestHandler):
             with self.state.lock:
                 log, self.state.log = self.state.log, []
             self._send_json(log)
+        elif path.startswith("/token/"):
+            # As Planetary Computer answers who asks for a signature: it claims to be good for an hour.
+            expiry = datetime.now(UTC) + timedelta(hours=1)
+            self._send_json({"token": f"sig={self.state.signature}", "msft:expiry": expiry.isoformat()})
         elif path.rstrip("/") == "/stac":
             self._failing() or self._send_json(self._landing())
         else:
@@ -180,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         area = shape(query["intersects"]) if "intersects" in query else shapely.box(*query["bbox"])
         found = [
             item
-            for item in self.state.items()
+            for item in self.state.items(f"http://{self.headers['Host']}")
             if item.get("collection") in query["collections"]
             and shape(item["geometry"]).intersects(area)
             and _time(start) <= _time(item["properties"]["datetime"]) <= _time(end)

@@ -33,6 +33,11 @@ map: .venv/map ## Map a real sample scene: no server, no account, about a minute
 	@$(BIN)/landloom map --source $(LANDLOOM_SAMPLE)/catalog.json --tiles 33UUU --year 2017 --out out/map --overwrite
 	@$(BIN)/landloom agreement out/map/lulc-annual/33UUU/2017/33UUU-2017.json --polygons $(LANDLOOM_SAMPLE)/polygons.geojson
 	@$(BIN)/landloom show out/map/lulc-annual/33UUU/2017/33UUU-2017.json --png out/map.png
+	@echo
+	@echo "Picture      out/map.png"
+	@echo "Map          out/map/lulc-annual/33UUU/2017/ (STAC item and COGs)"
+	@echo "Catalog      out/map/catalog.json, index out/map/lulc-annual/items.parquet"
+	@echo "Your area    . .venv/bin/activate; landloom map --help"
 
 test: .venv/test ## Run all tests
 	@$(BIN)/python -m pytest

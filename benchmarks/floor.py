@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 from catalog.grid import BLOCK_EDGES
 from catalog.scenes import BANDS
+from pipelines.classify import CHIP
 from services.inference import open_network
 
 Span = tuple[int, int]
@@ -44,6 +45,12 @@ def classify(task: tuple[str, Span]) -> None:
     _network(model).scores(_chip(shape))
 
 
+def _sides(length: int, largest: int) -> list[int]:
+    """A block's length cut into equal parts, as the job cuts it."""
+    count = -(-length // largest)
+    return [-(-length // count // 8) * 8] * count
+
+
 @functools.lru_cache(maxsize=4)
 def _chip(shape: Span) -> np.ndarray:
     return np.random.default_rng(0).integers(1, 4000, (1, len(BANDS), *shape), np.uint16)
@@ -53,13 +60,11 @@ def main(catalog: str, corner: str, size: str, model: str, workers: str) -> None
     """Time both parts, with as many processes as the job has workers."""
     halo = open_network(model).spec.halo
     edges = sorted({min(max(edge - int(corner), 0), int(size)) for edge in BLOCK_EDGES})
-    # Every block is cut in two each way, as the job does with blocks of more than 1,040 px.
-    halves = [edge for a, b in pairwise(edges) for edge in (a, (a + b) // 16 * 8)] + [edges[-1]]
     scenes = [path.parent for path in sorted(Path(catalog).parent.glob("*/*/B02.tif"))]
     around = [(max(a - halo, 0), min(b + halo, int(size))) for a, b in pairwise(edges)]
     windows = [(scene, rows, cols) for rows, cols in product(around, around) for scene in scenes]
-    sides = [b - a + 2 * halo for a, b in pairwise(halves)]
-    chips = [(model, shape) for shape in product(sides, sides) for _ in scenes]
+    sides = [[side + 2 * halo for a, b in pairwise(edges) for side in _sides(b - a, largest)] for largest in CHIP]
+    chips = [(model, shape) for shape in product(*sides) for _ in scenes]
     with ProcessPoolExecutor(int(workers), multiprocessing.get_context("spawn")) as pool:
         list(pool.map(classify, chips[: 4 * int(workers)]))  # Workers are up and their memory is touched.
         started = time.perf_counter()

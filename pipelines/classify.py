@@ -21,8 +21,9 @@ from pipelines.vote import Vote, Voted
 
 CLOUD_EDGE = 5
 """Pixels (of 10 m) round a cloud whose look does not count: thin rims and halos."""
-CHIP = 1040
-"""Largest side of the part of a chip that is kept, in pixels: larger chips lose less to the halo."""
+CHIP = (1040, 704)
+"""Largest rows and columns of the part of a chip that is kept: larger chips lose less to the halo, but the network's
+memory grows with them (200 MB with these)."""
 _SCL_CLOUD = (8, 9, 10)
 _SCL_SHADOW = 3
 
@@ -204,8 +205,8 @@ def _score(bands: np.ndarray, network: Network, frame: Frame, owned: np.ndarray,
         return scores
     # Blocks, margin and halo are multiples of the stride, so every chip begins on it in the tile's coordinates.
     rows, cols = (_extent(np.any(useful, axis=axis), frame.stride) for axis in (1, 0))
-    for row0, row1 in _pieces(*rows, frame.stride):
-        for col0, col1 in _pieces(*cols, frame.stride):
+    for row0, row1 in _pieces(*rows, CHIP[0], frame.stride):
+        for col0, col1 in _pieces(*cols, CHIP[1], frame.stride):
             if not useful[row0:row1, col0:col1].any():
                 continue
             chip = np.ascontiguousarray(bands[:, row0 : row1 + 2 * halo, col0 : col1 + 2 * halo])
@@ -222,9 +223,9 @@ def _extent(useful: np.ndarray, stride: int) -> tuple[int, int]:
     return int(found[0]) // stride * stride, _up(int(found[-1]) + 1, stride)
 
 
-def _pieces(start: int, stop: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Cut a range into about equal pieces of at most `CHIP`, each a multiple of the stride."""
-    count = -(-(stop - start) // CHIP)
+def _pieces(start: int, stop: int, largest: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Cut a range into about equal pieces of at most so many pixels, each a multiple of the stride."""
+    count = -(-(stop - start) // largest)
     size = _up(-(-(stop - start) // count), stride)
     for begin in range(start, stop, size):
         yield begin, min(begin + size, stop)

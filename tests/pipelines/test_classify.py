@@ -142,12 +142,12 @@ def test_a_stride_on_which_blocks_do_not_begin_is_refused():
 @given(st.integers(0, 50), st.integers(1, 400), st.sampled_from([1, 4, 8, 16]))
 def test_pieces_cover_a_range_once_and_begin_on_the_stride(start, length, stride):
     start, stop = start * stride, (start + length) * stride
-    pieces = list(_pieces(start, stop, stride))
+    pieces = list(_pieces(start, stop, CHIP[0], stride))
     assert [first for first, _ in pieces] == [start, *(last for _, last in pieces[:-1])]
     assert pieces[-1][1] == stop
-    assert all(0 < last - first <= CHIP and first % stride == 0 for first, last in pieces)
+    assert all(0 < last - first <= CHIP[0] and first % stride == 0 for first, last in pieces)
 
 
 def test_blocks_are_cut_into_few_chips():
     largest = Block(0, 0, 2064, 0, 2064)
-    assert len(list(_pieces(0, largest.shape[0] + 16, 8))) == 2
+    assert len(list(_pieces(0, largest.shape[0] + 16, CHIP[0], 8))) == 2

@@ -263,7 +263,7 @@ def test_four_blocks_join_as_if_they_were_one_chip(blocks, one_chip):
 
 
 def test_the_size_of_chips_cannot_be_seen(blocks, corner, shipped, monkeypatch):
-    monkeypatch.setattr(classify, "CHIP", 64)
+    monkeypatch.setattr(classify, "CHIP", (64, 64))
     small = from_blocks(corner, shipped)
     for name in (*ASSETS, "scores"):
         np.testing.assert_array_equal(small[name], blocks[name], err_msg=name)

@@ -5,7 +5,10 @@
     server.behave(latency=0.06, bytes_per_second=30e6)       # an object store far away
     server.behave(fail={"path": "B04.tif", "status": 503, "retry_after": 1, "times": 2})
     server.behave(fail={"path": "B04.tif", "drop": True, "times": 1})
+    server.behave(fail={"path": "B04.tif", "drop_after": 1000, "times": 1})  # bytes of the answer
     server.behave(signature="two")                           # files only with `?sig=two`; else 403
+
+It also stands in for a failing bucket to read from: with `AWS_ENDPOINT_URL` set to it, `s3://a/b.tif` is `a/b.tif`.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from shapely.geometry import shape
 
 ROOT = Path(__file__).parents[2]
 _PIECE = 1 << 16
+_BEHAVIOUR = {"latency", "bytes_per_second", "fail", "signature", "page"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class WebServer:
         requests.post(f"{self.url}/_behave", json=behaviour, timeout=10).raise_for_status()
 
     def log(self) -> list[dict[str, Any]]:
-        """Requests since the last call: `method`, `path`, `query`, `range`, `status`, `bytes`."""
+        """Requests since the last call: `at` (seconds), `method`, `path`, `query`, `range`, `status`, `bytes`."""
         return requests.get(f"{self.url}/_log", timeout=10).json()
 
 
@@ -96,7 +100,11 @@ class _State:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Else the body waits for the client to acknowledge the head: 40 ms on top of every latency asked for.
+    disable_nagle_algorithm = True
     state: _State
+    _drop_after: int | None = None
+    """Bytes of this answer's body that are sent before the connection breaks."""
 
     def do_HEAD(self) -> None:
         self._answer(head=True)
@@ -110,9 +118,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("/token/"):
             # As Planetary Computer answers who asks for a signature: it claims to be good for an hour.
             expiry = datetime.now(UTC) + timedelta(hours=1)
-            self._send_json({"token": f"sig={self.state.signature}", "msft:expiry": expiry.isoformat()})
+            token = {"token": f"sig={self.state.signature}", "msft:expiry": expiry.isoformat()}
+            if not self._failing():
+                self._send_json(token)
         elif path.rstrip("/") == "/stac":
-            self._failing() or self._send_json(self._landing())
+            if not self._failing():
+                self._send_json(self._landing())
         else:
             self._answer()
 
@@ -120,11 +131,13 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         path = urlsplit(self.path).path
         if path == "/_behave":
-            for name, value in content.items():
-                setattr(self.state, name, value)
-            self._send_json({})
+            unknown = set(content) - _BEHAVIOUR
+            if not unknown:
+                vars(self.state).update(content)
+            self._send(400 if unknown else 200, b"")
         elif path == "/stac/search":
-            self._failing() or self._send_json(self._search(content))
+            if not self._failing():
+                self._send_json(self._search(content))
         else:
             self._send(404, b"")
 
@@ -143,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         size = path.stat().st_size
         asked = self.headers.get("Range")
-        first, last, headers = 0, size - 1, {"Accept-Ranges": "bytes"}
+        first, last, headers = 0, size - 1, {"Accept-Ranges": "bytes", "ETag": f'"{size}"'}
         if asked:
             begin, _, end = asked.removeprefix("bytes=").partition("-")
             first, last = int(begin), min(int(end or size - 1), size - 1)
@@ -160,7 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Meet the failure that was ordered, if any; waits for the latency, too."""
         time.sleep(self.state.latency)
         failure = self.state.failure(self.path)
-        if failure is None:
+        self._drop_after = None if failure is None else failure.get("drop_after")
+        if failure is None or self._drop_after is not None:
             return False
         if failure.get("drop"):
             self._note(0, 0)
@@ -195,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             for item in self.state.items(f"http://{self.headers['Host']}")
             if item.get("collection") in query["collections"]
             and shape(item["geometry"]).intersects(area)
-            and _time(start) <= _time(item["properties"]["datetime"]) <= _time(end)
+            and _overlaps(item["properties"], start, end)
         ]
         size, first = min(query.get("limit", 10), self.state.page), int(query.get("token", 0))
         links = []
@@ -209,11 +223,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None, length: int = -1) -> None:
+        length = len(content) if length < 0 else length
+        if self._drop_after is not None:
+            content, self._drop_after, self.close_connection = content[: self._drop_after], None, True
         self._note(status, len(content))
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content) if length < 0 else length))
+        self.send_header("Content-Length", str(length))
         self.end_headers()
         rate, started = self.state.bytes_per_second, time.monotonic()
         for first in range(0, len(content), _PIECE):
@@ -227,14 +244,18 @@ class _Handler(BaseHTTPRequestHandler):
             return
         entry = {"method": self.command, "path": split.path, "query": split.query, "status": status, "bytes": count}
         with self.state.lock:
-            self.state.log.append({**entry, "range": self.headers.get("Range")})
+            self.state.log.append({**entry, "at": time.monotonic(), "range": self.headers.get("Range")})
 
     def log_message(self, *args: Any) -> None:
         """Requests are in the log that can be asked for."""
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _overlaps(properties: dict[str, Any], start: str, end: str) -> bool:
+    """As the STAC API has it: an item's interval counts where it has one; without any date it is never found."""
+    moment = properties.get("datetime")
+    first, last = properties.get("start_datetime") or moment, properties.get("end_datetime") or moment
+    parse = datetime.fromisoformat
+    return bool(first and last) and parse(first) <= parse(end) and parse(last) >= parse(start)
 
 
 class _Server(ThreadingHTTPServer):

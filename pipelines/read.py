@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import random
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -20,7 +19,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyproj
 import rasterio
-import requests
 import shapely
 from affine import Affine
 from rasterio.enums import Resampling
@@ -31,6 +29,7 @@ from shapely.geometry import box, shape
 
 from catalog.errors import SceneUnreadable, SourceUnavailable
 from catalog.scenes import BANDS, Datatake, Exclusion, Raster, Scene
+from pipelines.remote import brief, s3_settings, scene_unreadable, seconds_to_wait, signed
 
 GDAL_SETTINGS = {
     "GDAL_CACHEMAX": "64",  # Megabytes a worker process.
@@ -51,6 +50,8 @@ _ROWS = 32
 """Coarse rows interpolated at a time, so that temporaries stay in the processor's cache."""
 OPEN_FILES = 512
 """Files kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two products."""
+_BROKEN = 4
+"""Failures in a row, on fresh connections to a server that is well, after which a file is taken for broken."""
 _DARK, _BRIGHT = 1, 12_000
 """Medians of the visible bands (reflectance x 10,000) beyond which a scene is implausible."""
 
@@ -160,21 +161,23 @@ class SceneReader:
     ) -> np.ndarray | None:
         """The source's numbers on the window's grid, in `out` where they fit; None if the file does not reach there."""
         deadline = time.monotonic() + self._retry_seconds
-        delay, failures = 0.5, 0
+        delay, broken = 0.5, 0
         while True:
             try:
                 return _read_window(self._dataset(scene, raster), raster, window, resampling, out)
             except (RasterioError, OSError) as error:
                 self._close(raster.href)
-                failures += 1
-                wait = _wait_or_raise(raster.href, self._signed(scene, raster.href), error, failures)
-                self._forget_signatures(scene)
-                if time.monotonic() + delay > deadline:
+                wait = seconds_to_wait(scene, raster.href, error)
+                broken = broken + 1 if wait is None else 0
+                if broken == _BROKEN:
+                    raise scene_unreadable(raster.href, brief(error)) from error
+                left = deadline - time.monotonic()
+                if left <= 0:
                     raise SourceUnavailable(
-                        f"{raster.href} could not be read for {self._retry_seconds:.0f} s: {_brief(error)}. "
+                        f"{raster.href} could not be read for {self._retry_seconds:.0f} s: {brief(error)}. "
                         "Run again when the source is well; finished blocks are kept."
                     ) from error
-                time.sleep(min(max(wait, delay * random.uniform(0.5, 1.0)), max(0.0, deadline - time.monotonic())))
+                time.sleep(min(max(wait or 0.0, delay * random.uniform(0.5, 1.0)), left))
                 delay = min(delay * 2, 30.0)
 
     def _dataset(self, scene: Scene, raster: Raster) -> rasterio.DatasetReader:
@@ -182,7 +185,8 @@ class SceneReader:
             if raster.href in self._open:
                 self._open.move_to_end(raster.href)
                 return self._open[raster.href]
-        opened = rasterio.open(self._signed(scene, raster.href))
+        with rasterio.Env(**s3_settings()):
+            opened = rasterio.open(signed(scene, raster.href))
         with self._lock:
             self._open[raster.href] = opened
             while len(self._open) > OPEN_FILES:
@@ -194,22 +198,6 @@ class SceneReader:
             opened = self._open.pop(href, None)
         if opened is not None:
             opened.close()
-
-    @staticmethod
-    def _forget_signatures(scene: Scene) -> None:
-        """The library keeps a signature until its stated end; one that was refused is asked for anew."""
-        if scene.signer == "planetary-computer":
-            import planetary_computer.sas
-
-            planetary_computer.sas.TOKEN_CACHE.clear()
-
-    @staticmethod
-    def _signed(scene: Scene, href: str) -> str:
-        if scene.signer != "planetary-computer":
-            return href
-        import planetary_computer
-
-        return planetary_computer.sign(href)
 
 
 def _share_memory_between_threads() -> None:
@@ -384,39 +372,3 @@ def _implausible(bands: np.ndarray, valid: np.ndarray) -> str:
     if medians.min() > _BRIGHT:
         return f"implausibly bright (median reflectance {told}): is the scale right?"
     return ""
-
-
-def _wait_or_raise(href: str, signed: str, error: Exception, failures: int) -> float:
-    """Decide whether a failed read may succeed later, and after how many seconds at least.
-
-    Raises:
-        SceneUnreadable: it will not.
-    """
-    name = href.rsplit("/", 1)[-1]
-    if href.startswith("s3://"):
-        if re.search(r"404|NoSuchKey|does not exist|not recognized|AccessDenied|403", str(error)) or failures > 3:
-            raise SceneUnreadable(f"{name}: {_brief(error)}") from error
-        return 0.0
-    if not href.startswith(("http://", "https://")):
-        raise SceneUnreadable(f"{name}: {_brief(error)}") from error
-    # GDAL hides the status of a failed request behind its own messages, so the server is asked directly.
-    try:
-        with requests.get(signed, headers={"Range": "bytes=0-0"}, timeout=(10, 60), stream=True) as answer:
-            status, later = answer.status_code, answer.headers.get("Retry-After", "")
-    except requests.RequestException:
-        return 0.0
-    if status in (200, 206):
-        # The server is well: what failed twice in a row on fresh connections is broken itself.
-        if failures >= 3:
-            raise SceneUnreadable(f"{name}: {_brief(error)}") from error
-        return 0.0
-    if status in (408, 425, 429) or status >= 500 or (status in (401, 403) and signed != href):
-        return float(later) if later.isdigit() else 0.0
-    raise SceneUnreadable(f"{name}: HTTP {status}") from error
-
-
-def _brief(error: Exception) -> str:
-    """The innermost message: GDAL's own reason, not rasterio's pointer to it."""
-    while error.__cause__ is not None:
-        error = error.__cause__  # type: ignore[assignment]
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rasterio
 
 from benchmarks.data import Input, simulated
-from benchmarks.job import TWO_WORKERS, map_input
+from benchmarks.job import TWO_THREADS, map_input
 from benchmarks.report import Figure
 from catalog.scenes import BANDS
 from tests.servers.http import serve
@@ -16,10 +16,10 @@ LATENCY, RATE = 0.06, 30e6
 def far(size: int) -> list[Figure]:
     """Time against local files, and bytes fetched against those that the scenes' full resolution takes."""
     source = simulated(size, dates=10, corner=0)
-    near = map_input(source, *TWO_WORKERS)
+    near = map_input(source, *TWO_THREADS)
     with serve(source.catalog.parent) as server:
         server.behave(latency=LATENCY, bytes_per_second=RATE)
-        away = map_input(source, *TWO_WORKERS, catalog=f"{server.url}/catalog.json")
+        away = map_input(source, *TWO_THREADS, catalog=f"{server.url}/catalog.json")
         requests = [entry for entry in server.log() if entry["path"].endswith(".tif")]
     fetched, needed = sum(entry["bytes"] for entry in requests), _needed(source)
     headers = sum((entry["range"] or "").startswith("bytes=0-") for entry in requests)

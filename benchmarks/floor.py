@@ -30,10 +30,10 @@ _network = functools.lru_cache(maxsize=1)(open_network)
 
 
 def decode(task: tuple[Path, Span, Span]) -> None:
-    """Read the six bands of a scene in one window of it, rows and columns at 10 m."""
+    """Read the six bands and the scene classification in one window of a scene, rows and columns at 10 m."""
     scene, rows, cols = task
-    for name in BANDS:
-        step = 2 if name in ("B11", "B12") else 1
+    for name in (*BANDS, "SCL"):
+        step = 2 if name in ("B11", "B12", "SCL") else 1
         with rasterio.open(scene / f"{name}.tif") as source:
             left, top, width, height = (v // step for v in (cols[0], rows[0], cols[1] - cols[0], rows[1] - rows[0]))
             source.read(1, window=Window(left, top, width, height))

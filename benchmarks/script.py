@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.data import CORNER, TILE, simulated
-from benchmarks.job import TWO_WORKERS, map_input
+from benchmarks.job import TWO_THREADS, map_input
 from benchmarks.measure import python, run
 from benchmarks.report import Figure
 from catalog.grid import RESOLUTION, Tile
@@ -25,7 +25,7 @@ def against_script(size: int) -> list[Figure]:
             python("benchmarks.plain_script", str(source.catalog), model, str(out), str(tile.epsg), *map(str, bounds)),
             threads=2,
         )
-    ours = map_input(source, *TWO_WORKERS)
+    ours = map_input(source, *TWO_THREADS)
     return [
         Figure(
             "times as fast as the plain script",

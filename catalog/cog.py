@@ -68,6 +68,7 @@ def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
                 blocksize=BLOCK,
                 compress="DEFLATE",
                 level=6,
+                num_threads="ALL_CPUS",
                 predictor="NO" if classes else "STANDARD",
                 overview_resampling="MODE" if classes else "AVERAGE",
                 **({"overview_count": overviews} if overviews else {"overviews": "NONE"}),

@@ -137,7 +137,7 @@ class Manifest(BaseModel):
 
     def block_key(self, number: int) -> str:
         """Where a finished block is staged."""
-        return f"{self.staging}block-{number:02d}.npz"
+        return f"{self.staging}block-{number:02d}.npz.gz"
 
     def to_json(self) -> bytes:
         """The bytes that are stored."""

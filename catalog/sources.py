@@ -22,7 +22,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
-from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable
+from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable, StoreError
 from catalog.scenes import AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
 from catalog.store import NotFound, open_store
 
@@ -148,8 +148,10 @@ class StaticSource:
 
     def __init__(self, href: str, described: StacApi | None, name: str):
         self.name, self._api = name, described or StacApi(url=href)
-        self._items = [(item, where) for item, where in _walk(href) if item.get("geometry")]
-        if not self._items:
+        items = list(_walk(href))
+        self._items = [(item, where) for item, where in items if item.get("geometry")]
+        self._nowhere = [item["id"] for item, _ in items if not item.get("geometry")]
+        if not items:
             raise BadInput(f"The catalog {name!r} holds no items. Give the JSON of a catalog with Sentinel-2 scenes.")
         self._tree = shapely.STRtree([shape(item["geometry"]) for item, _ in self._items])
 
@@ -166,7 +168,9 @@ class StaticSource:
                 continue
             if first <= end and last >= start:
                 overlapping.append((item, href))
-        return _to_scenes(iter(overlapping), self._api, start, end, self.name)
+        result = _to_scenes(iter(overlapping), self._api, start, end, self.name)
+        result.excluded.extend(Exclusion(scene=name, reason="without a geometry") for name in self._nowhere)
+        return result
 
 
 def _to_scenes(
@@ -193,10 +197,10 @@ def _to_scenes(
 
 def _walk(href: str) -> Iterator[tuple[dict[str, Any], str]]:
     """All items under a static catalog or collection, with their addresses."""
-    waiting, seen = [href], {href}
+    waiting, seen = [(href, "")], {href}
     while waiting:
-        here = waiting.pop()
-        content = _read_json(here)
+        here, linked_from = waiting.pop()
+        content = _read_json(here, linked_from)
         if content.get("type") == "Feature":
             yield content, here
             continue
@@ -206,7 +210,7 @@ def _walk(href: str) -> Iterator[tuple[dict[str, Any], str]]:
             there = _join(here, link["href"])
             if link["rel"] in ("child", "item") and there not in seen:
                 seen.add(there)
-                waiting.append(there)
+                waiting.append((there, here))
 
 
 def _join(base: str, href: str) -> str:
@@ -216,12 +220,14 @@ def _join(base: str, href: str) -> str:
     return scheme + separator + posixpath.normpath(f"{rest.rpartition('/')[0] or '.'}/{href}")
 
 
-def _read_json(href: str) -> dict[str, Any]:
+def _read_json(href: str, linked_from: str = "") -> dict[str, Any]:
     readers: dict[str, Callable[[str], bytes]] = {"http": _read_http, "https": _read_http, "s3": _read_s3}
     try:
         return json.loads(readers.get(urlparse(href).scheme, lambda path: Path(path).read_bytes())(href))
     except (FileNotFoundError, NotFound) as error:
-        raise BadInput(f"The catalog links to {href!r}, which is not there. Mend the catalog.") from error
+        if linked_from:
+            raise BadInput(f"{linked_from!r} links to {href!r}, which is not there. Mend the catalog.") from error
+        raise BadInput(f"There is no {href!r}. Give a STAC catalog, or the root of a STAC API.") from error
     except ValueError as error:
         raise BadInput(f"{href!r} is not JSON. Give a STAC catalog, or the root of a STAC API.") from error
 
@@ -243,7 +249,12 @@ def _read_http(href: str) -> bytes:
 
 def _read_s3(href: str) -> bytes:
     bucket, _, key = href.removeprefix("s3://").partition("/")
-    return open_store(f"s3://{bucket}", s3_endpoint=os.environ.get("AWS_ENDPOINT_URL")).read(key)
+    try:
+        return open_store(f"s3://{bucket}", s3_endpoint=os.environ.get("AWS_ENDPOINT_URL")).read(key)
+    except NotFound:
+        raise
+    except StoreError as error:
+        raise SourceUnavailable(f"{href} cannot be read. {error}") from error
 
 
 def _self_href(item: dict[str, Any], fallback: str) -> str:
@@ -267,4 +278,5 @@ def _read_mapping(path: str, source: str) -> StacApi:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BadInput(f"Mapping {path!r} is not valid at {where}: {first['msg']}. See docs/sources.md.") from error
-    return StacApi(**{**dict(described), "url": described.url or source})
+    stated = {name: getattr(described, name) for name in described.model_fields_set}
+    return KNOWN_APIS.get(source, StacApi(url=source)).model_copy(update=stated)

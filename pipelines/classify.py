@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -128,8 +129,8 @@ def clear_pixels(
     """
     cloud = np.zeros(valid.shape, bool)
     if CLOUD in classes:
-        land = [i for i, name in enumerate(classes) if name != CLOUD]
-        cloud = scores[classes.index(CLOUD)] > scores[land].max(axis=0)
+        land = [scores[i] for i, name in enumerate(classes) if name != CLOUD]
+        cloud = scores[classes.index(CLOUD)] > functools.reduce(np.maximum, land)
     hidden = np.zeros(valid.shape, bool)
     if scl is not None:
         cloud |= np.isin(scl, _SCL_CLOUD)

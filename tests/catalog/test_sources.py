@@ -14,7 +14,7 @@ import shapely
 from catalog.datatakes import group_datatakes
 from catalog.errors import BadInput, SourceUnavailable
 from catalog.scenes import BANDS, AssetNames, scene_from_item
-from catalog.sources import open_source
+from catalog.sources import KNOWN_APIS, StacApi, open_source
 from tests.servers.http import WebServer, serve
 
 HERE = shapely.box(12.0, 52.0, 12.5, 52.5)
@@ -97,6 +97,20 @@ def test_a_catalog_gives_the_same_from_disk_over_http_from_a_bucket_and_by_an_ap
         assert ids(open_source(source)) == expected, source
 
 
+@pytest.mark.parametrize("where", ["catalog.json", "stac"])
+def test_only_what_touches_the_place_and_lies_in_the_period_is_found(web: WebServer, tmp_path, where):
+    elsewhere = item(3)
+    elsewhere["geometry"] = json.loads(shapely.to_geojson(shapely.box(30, 10, 31, 11)))
+    across = item(4, datetime=None, start_datetime="2020-12-20T00:00:00Z", end_datetime="2021-01-10T00:00:00Z")
+    write(tmp_path, item(0), item(1), item(2), elsewhere, across, item(7, datetime="2020-07-01T10:00:00Z"))
+    found = open_source(f"{web.url}/{where}").search(HERE, *YEAR)
+    assert sorted(scene.id for scene in found.scenes) == [item(n)["id"] for n in range(3)]
+    # A composite that reaches into the year before belongs to neither.
+    assert [(e.scene, e.reason) for e in found.excluded] == [
+        (across["id"], "seen between 2020-12-20 and 2021-01-10, not wholly in the period")
+    ]
+
+
 def test_every_page_of_a_search_is_read(web: WebServer):
     web.behave(page=2)
     assert len(ids(open_source(f"{web.url}/stac"))) == 5
@@ -109,7 +123,22 @@ def test_a_busy_api_is_asked_again_after_the_time_it_names(web: WebServer, statu
     web.log()
     web.behave(fail={"path": "/stac/search", "status": status, "retry_after": 1, "times": 2})
     assert len(ids(source)) == 5
-    assert [entry["status"] for entry in web.log()] == [status, status, 200]
+    log = web.log()
+    assert [entry["status"] for entry in log] == [status, status, 200]
+    assert log[2]["at"] - log[1]["at"] >= 1
+
+
+@pytest.mark.parametrize("where", ["catalog.json", "stac"])
+@pytest.mark.parametrize("how", [{"status": 503, "retry_after": 1}, {"drop": True}])
+def test_a_source_that_fails_for_a_moment_is_opened_all_the_same(web: WebServer, where, how):
+    web.behave(fail={"path": f"/{where}", "times": 2, **how})
+    assert len(ids(open_source(f"{web.url}/{where}"))) == 5
+
+
+def test_a_search_whose_connection_drops_is_asked_again(web: WebServer):
+    source = open_source(f"{web.url}/stac")
+    web.behave(fail={"path": "/stac/search", "drop": True, "times": 2})
+    assert len(ids(source)) == 5
 
 
 def test_an_api_that_refuses_is_named(web: WebServer):
@@ -125,7 +154,61 @@ def test_a_server_that_is_not_there_is_named(monkeypatch):
         open_source("http://127.0.0.1:9/stac")
 
 
-def test_an_unknown_api_is_described_by_a_mapping(tmp_path):
+def test_a_bucket_that_is_not_there_is_named(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    with pytest.raises(SourceUnavailable, match=r"s3://no-such-bucket/catalog\.json cannot be read"):
+        open_source("s3://no-such-bucket/catalog.json")
+
+
+def test_what_is_at_an_address_is_named_if_it_is_no_source(web: WebServer, tmp_path):
+    (tmp_path / "page.html").write_text("<html></html>")
+    (tmp_path / "features.json").write_text('{"type": "FeatureCollection", "features": []}')
+    write(tmp_path)
+    for name, told in (
+        ("none.json", r"There is no '.*/none\.json'"),
+        ("page.html", "is not JSON"),
+        ("features.json", "is no STAC catalog"),
+        ("catalog.json", "holds no items"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            open_source(f"{web.url}/{name}")
+
+
+def test_a_link_that_leads_nowhere_is_named_with_where_it_stands(tmp_path):
+    write(tmp_path, item(0))
+    (tmp_path / f"{item(0)['id']}.json").unlink()
+    with pytest.raises(BadInput, match=rf"catalog\.json' links to '.*{item(0)['id']}\.json', which is not there"):
+        open_source(str(tmp_path))
+
+
+def test_an_unknown_api_is_described_by_a_mapping(web: WebServer, tmp_path):
+    """Another name of the collection, of the assets and of the flag."""
+    odd = {f"band_{band}": {"href": f"https://example.com/{band}.tif"} for band in BANDS}
+    odd["classes"] = {"href": "https://example.com/classes.tif"}
+    one = item(9, assets=odd, **{"s2:processing_baseline": "05.09", "odd:offset_gone": True})
+    write(tmp_path, {**one, "collection": "odd"})
+    names = {"bands": {band: f"band_{band}" for band in BANDS}, "scl": "classes", "offset_applied": "odd:offset_gone"}
+    path = tmp_path / "mapping.txt"
+    path.write_text(json.dumps({"collections": ["odd"], "names": names}))
+    (scene,) = open_source(f"{web.url}/stac", mapping=str(path)).search(HERE, *YEAR).scenes
+    assert scene.collection == "odd"
+    assert scene.bands["B12"].href == "https://example.com/B12.tif"
+    assert scene.bands["B12"].offset == 0
+    assert scene.scl is not None
+    assert scene.scl.href == "https://example.com/classes.tif"
+
+
+def test_a_mapping_changes_only_what_it_says_of_a_known_api(web: WebServer, tmp_path, monkeypatch):
+    known = StacApi(url=f"{web.url}/stac", signer="planetary-computer")
+    monkeypatch.setitem(KNOWN_APIS, "planetary-computer", known)
+    path = tmp_path / "mapping.txt"
+    path.write_text(json.dumps({"names": {"scl": "classes"}}))
+    scenes = open_source("planetary-computer", mapping=str(path)).search(HERE, *YEAR).scenes
+    assert len(scenes) == 5
+    assert {scene.signer for scene in scenes} == {"planetary-computer"}
+
+
+def test_assets_of_other_names_are_told_and_found_by_a_mapping(tmp_path):
     odd = {f"band_{band}": {"href": f"https://example.com/{band}.tif"} for band in BANDS}
     write(tmp_path, item(0, assets=odd))
     with pytest.raises(BadInput, match=r"lacks the six bands: S2A_.* is without band B02, B03.*--mapping"):
@@ -139,7 +222,13 @@ def test_an_unknown_api_is_described_by_a_mapping(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("{}x", "not valid at the file"), ('{"collection": "x"}', "not valid at collection"), (None, "no mapping file")],
+    [
+        ("{}x", "not valid at the file"),
+        ('{"collection": "x"}', "not valid at collection"),
+        ('{"names": {"bands": ["B02"]}}', "not valid at names.bands"),
+        ('{"signer": "me"}', "not valid at signer"),
+        (None, "no mapping file"),
+    ],
 )
 def test_a_wrong_mapping_is_named(tmp_path, content, told):
     path = tmp_path / "mapping.json"
@@ -160,25 +249,57 @@ def test_a_scene_that_cannot_be_used_is_excluded_with_the_reason(tmp_path):
     undated["properties"]["datetime"] = None
     halved = item(2)
     del halved["assets"]["B11"]
-    write(tmp_path, item(0), undated, halved)
+    nowhere = {**item(3), "geometry": None}
+    write(tmp_path, item(0), undated, halved, nowhere)
     found = open_source(str(tmp_path)).search(HERE, *YEAR)
     assert [scene.id for scene in found.scenes] == [item(0)["id"]]
     assert {e.scene: e.reason for e in found.excluded} == {
         undated["id"]: "without a date",
         halved["id"]: "without band B11",
+        nowhere["id"]: "without a geometry",
     }
 
 
-def test_the_offset_is_decided_by_flag_then_bands_then_baseline():
-    # Earth Search states the offset in raster:bands whether or not it has been applied; the flag tells.
+def test_earth_searchs_flag_comes_before_the_offset_it_states():
+    # It states -0.1 in raster:bands whether or not it has been applied; only the flag tells.
     assert offset(earth_search(**{"earthsearch:boa_offset_applied": True})) == 0
     assert offset(earth_search(**{"earthsearch:boa_offset_applied": False})) == -0.1
-    # What raster:bands state comes before the baseline: 99.99 carries none.
-    stated = {band: {"href": "x.tif", "raster:bands": [{"scale": 0.0001, "offset": 0}]} for band in BANDS}
-    assert offset(item(assets=stated, **{"s2:processing_baseline": "99.99"})) == 0
-    assert offset(item(**{"s2:processing_baseline": "04.00"})) == -0.1
-    assert offset(item(**{"s2:processing_baseline": "05.11"})) == -0.1
-    assert offset(item(**{"s2:processing_baseline": "03.01"})) == 0
+    assert offset(earth_search()) == -0.1
+
+
+@pytest.mark.parametrize(("baseline", "stated", "expected"), [("05.00", 0, 0), ("03.01", -0.1, -0.1)])
+def test_what_raster_bands_state_comes_before_the_baseline(baseline, stated, expected):
+    raster = {"raster:bands": [{"scale": 0.0001, "offset": stated}]}
+    assets = {band: {"href": "x.tif", **raster} for band in BANDS}
+    assert offset(item(assets=assets, **{"s2:processing_baseline": baseline})) == expected
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [("02.12", 0), ("03.01", 0), ("04.00", -0.1), ("05.11", -0.1), ("99.99", 0), (None, 0)],
+)
+def test_planetary_computers_items_state_nothing_and_the_baseline_decides(baseline, expected):
+    assert offset(item(**{"s2:processing_baseline": baseline})) == expected
+
+
+def test_scale_offset_and_nodata_of_stac_1_1():
+    odd = {"raster:scale": 0.001, "raster:offset": -0.2, "nodata": 65535}
+    one = item(assets={band: {"href": "./x.tif", "bands": [{"name": band, **odd}]} for band in BANDS})
+    raster = scene_from_item(one, "https://example.com/a/item.json", AssetNames()).bands["B04"]
+    assert raster.model_dump() == {
+        "href": "https://example.com/a/x.tif",
+        "nodata": 65535,
+        "scale": 0.001,
+        "offset": -0.2,
+    }
+
+
+def test_numbers_that_are_no_reflectance_exclude_the_scene(tmp_path):
+    raster = {"raster:bands": [{"scale": 1.0, "offset": 0}]}
+    odd = item(1, assets={band: {"href": "x.tif", **raster} for band in BANDS})
+    write(tmp_path, item(0), odd)
+    found = open_source(str(tmp_path)).search(HERE, *YEAR)
+    assert [(e.scene, e.reason) for e in found.excluded] == [(odd["id"], "with scale 1, which gives no reflectance")]
 
 
 def test_l1c_is_marked():
@@ -187,18 +308,51 @@ def test_l1c_is_marked():
     assert scene_from_item(item(), "x.json", AssetNames()).level == "L2A"
 
 
-def test_what_one_overpass_saw_is_one_datatake():
-    def scene(number: int, tile: str = "33UUU", baseline: str = "03.01", part: str = "", west: float = 12.0):
-        one = item(number, **{"s2:mgrs_tile": tile, "s2:processing_baseline": baseline})
-        one["id"] += f"_{tile}_{baseline}{part}"
-        one["geometry"] = json.loads(shapely.to_geojson(shapely.box(west, 52, west + 0.5, 52.5)))
-        return scene_from_item(one, "https://example.com/x.json", AssetNames())
+def of_datatake(number: int = 0, *, suffix: str, west: float = 12.0, **properties: Any):
+    """A scene of tile 33UUU, half a degree wide; `number` tells its overpass."""
+    one = item(number, **properties)
+    one["id"] += suffix
+    one["geometry"] = json.loads(shapely.to_geojson(shapely.box(west, 52, west + 0.5, 52.5)))
+    return scene_from_item(one, "https://example.com/x.json", AssetNames())
 
-    neighbour, older, newer = scene(0, "33UUT"), scene(0, baseline="02.12"), scene(0, baseline="05.00")
-    cut = scene(0, baseline="05.00", part="b", west=12.5)
-    datatakes, excluded = group_datatakes([neighbour, older, newer, cut, scene(1)], "33UUU")
-    assert [len(datatake.scenes) for datatake in datatakes] == [3, 1]
+
+def grouped(*scenes) -> tuple[list[list[str]], dict[str, str]]:
+    """Names of the scenes of each datatake in order, and those left out with the reason."""
+    datatakes, excluded = group_datatakes(scenes, "33UUU")
+    return [[scene.id for scene in one.scenes] for one in datatakes], {e.scene: e.reason for e in excluded}
+
+
+def test_what_one_overpass_saw_is_one_datatake():
+    neighbour = of_datatake(suffix="_neighbour", **{"s2:mgrs_tile": "33UUT"})
+    own, later = of_datatake(suffix="_own"), of_datatake(1, suffix="_later")
     # The tile's own come first, so that neighbours only fill what it lacks.
-    assert {one.id for one in datatakes[0].scenes[:2]} == {newer.id, cut.id}
-    assert datatakes[0].scenes[2].id == neighbour.id
-    assert [(e.scene, e.reason) for e in excluded] == [(older.id, "older processing of the same data")]
+    assert grouped(later, neighbour, own) == ([[own.id, neighbour.id], [later.id]], {})
+
+
+def test_of_the_same_data_only_the_newest_processing_counts():
+    older, newer, newest = (
+        of_datatake(suffix=f"_{name}", **{"s2:processing_baseline": baseline, "s2:generation_time": made})
+        for name, baseline, made in (
+            ("older", "02.12", "2023-01-01T00:00:00Z"),
+            ("newer", "05.00", "2022-01-01T00:00:00Z"),
+            ("newest", "05.00", "2022-06-01T00:00:00Z"),
+        )
+    )
+    left_out = {one.id: "older processing of the same data" for one in (newer, older)}
+    for given in ((older, newer, newest), (newest, older, newer)):
+        assert grouped(*given) == ([[newest.id]], left_out)
+
+
+def test_both_parts_of_a_product_that_was_cut_in_two_count():
+    # Told apart by their footprints, or, where footprints are alike, by their data strips.
+    west, east = of_datatake(suffix="_a"), of_datatake(suffix="_b", west=12.4)
+    assert grouped(west, east) == ([[west.id, east.id]], {})
+    strip = "S2A_OPER_MSI_L2A_DS_2APS_20210101T120000_S20210101T10{}00_N03.01"
+    first, second = (of_datatake(suffix=f"_{k}", **{"s2:datastrip_id": strip.format(k)}) for k in ("11", "22"))
+    assert grouped(first, second) == ([[first.id, second.id]], {})
+
+
+def test_l1c_gives_way_to_l2a_and_counts_where_there_is_no_other():
+    l2a, l1c = of_datatake(suffix="_l2a"), of_datatake(1, suffix="_l1c", **{"s2:product_type": "S2MSI1C"})
+    assert grouped(l2a, l1c) == ([[l2a.id]], {l1c.id: "L1C, while there are L2A scenes"})
+    assert grouped(l1c) == ([[l1c.id]], {})

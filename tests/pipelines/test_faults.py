@@ -69,7 +69,7 @@ def test_a_killed_run_is_finished_by_the_next(
         capture_output=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert len(list((tmp_path / "staging").rglob("*.npz"))) == staged
+    assert len(list((tmp_path / "staging").rglob("*.npz.gz"))) == staged
     landloom(*arguments(simulated, network, tmp_path))
     last = max((tmp_path / "runs").glob("*.json"))
     blocks = json.loads(last.read_text())["blocks"]

@@ -14,8 +14,6 @@ from catalog.model import MODEL_CLASSES
 from catalog.store import open_store
 from tests.pipelines.running import contents, landloom, map_tiles
 
-WORKERS = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
-
 
 @pytest.fixture(scope="module")
 def published(simulated, network, tmp_path_factory):
@@ -69,8 +67,10 @@ def test_the_catalog_can_be_browsed_from_its_root(published):
     assert not (published / "staging").exists()
 
 
-def test_two_processes_give_the_same(published, simulated, network, tmp_path):
-    map_tiles(simulated.catalog, tmp_path, network, years=(2021, 2022), scores=True, beam=WORKERS)
+@pytest.mark.parametrize("mode", ["multi_processing", "multi_threading"])
+def test_two_workers_give_the_same(published, simulated, network, tmp_path, mode):
+    workers = ("--direct_num_workers=2", f"--direct_running_mode={mode}")
+    map_tiles(simulated.catalog, tmp_path, network, years=(2021, 2022), scores=True, beam=workers)
     assert contents(tmp_path) == contents(published)
 
 

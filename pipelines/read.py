@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,10 +118,14 @@ class SceneReader:
     def _fill(self, look: Look, gap: np.ndarray, scene: Scene, window: _Grid) -> None:
         """Fill the gaps of a look from one scene."""
         numbers = np.empty_like(look.bands)
-        reads = [self._pool.submit(self._band, scene, name, window, numbers[k]) for k, name in enumerate(BANDS)]
+        reads: list[Future] = [
+            self._pool.submit(self._band, scene, name, window, numbers[k]) for k, name in enumerate(BANDS)
+        ]
         classes = (
             self._pool.submit(self._read_raster, scene, scene.scl, window, Resampling.nearest) if scene.scl else None
         )
+        # All of them, also when one fails: a file must not be read by two threads at once.
+        wait([*reads, classes] if classes else reads)
         reached = [read.result() for read in reads]
         scl = classes.result() if classes else None
         if not all(reached):
@@ -167,8 +171,8 @@ class SceneReader:
                 return _read_window(self._dataset(scene, raster), raster, window, resampling, out)
             except (RasterioError, OSError) as error:
                 self._close(raster.href)
-                wait = seconds_to_wait(scene, raster.href, error)
-                broken = broken + 1 if wait is None else 0
+                pause = seconds_to_wait(scene, raster.href, error)
+                broken = broken + 1 if pause is None else 0
                 if broken == _BROKEN:
                     raise scene_unreadable(raster.href, brief(error)) from error
                 left = deadline - time.monotonic()
@@ -177,7 +181,7 @@ class SceneReader:
                         f"{raster.href} could not be read for {self._retry_seconds:.0f} s: {brief(error)}. "
                         "Run again when the source is well; finished blocks are kept."
                     ) from error
-                time.sleep(min(max(wait or 0.0, delay * random.uniform(0.5, 1.0)), left))
+                time.sleep(min(max(pause or 0.0, delay * random.uniform(0.5, 1.0)), left))
                 delay = min(delay * 2, 30.0)
 
     def _dataset(self, scene: Scene, raster: Raster) -> rasterio.DatasetReader:

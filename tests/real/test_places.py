@@ -48,6 +48,13 @@ class Place:
 PLACES = {
     "thailand": Place("*/*T48QUE*/*.json", "48QUE", (2020,)),
     "punjab": Place("*/*T43RCP*/*.json", "43RCP", (2020,)),
+    "belgium": Place("*/*belgium*/*.json", "31UFS", period="2020-11-01/2021-10-31"),
+    "aquileia": Place("*/*aquileia*/*.json", "33TUL", (2019,)),
+    "congo": Place("*/*T33NZA*/*.json", "33MZV,33NZA", (2022,)),
+    "brandenburg": Place("*/*brandenburg*/*.json", "33UUU", (2017,)),
+    "rufiji": Place("*/*rufiji*/*.json", "37MEM", (2016, 2017, 2018, 2019, 2020)),
+    "amazon": Place("*/*amazon*/*.json", "21MWU", period="2022-01-01/2024-12-31"),
+    "newzealand": Place("*/*newzealand*/*.json", "60HWB", (2020,)),
 }
 
 
@@ -248,3 +255,110 @@ def test_punjab_is_voted_from_two_dates_and_not_from_their_l1c(mapped):
     assert len(manifest.excluded) == 2
     assert looks.max() == 2
     assert (looks[maps.read("43RCP-2020") != NODATA] == 2).mean() > 0.5
+
+
+def test_belgiums_monthly_composites_are_twelve_looks_of_which_two_are_empty(mapped):
+    maps, name = mapped("belgium"), "31UFS-20201101-20211031"
+    months = [(datatake.datetime.year, datatake.datetime.month) for datatake in maps.manifest(name).datatakes]
+    assert months == [(2020, 11), (2020, 12), *((2021, month) for month in range(1, 11))]
+    looks = maps.read(name, "observations")
+    assert looks.max() == 10
+    assert np.median(looks[maps.read(name) != NODATA]) >= 8
+
+
+def test_aquileias_empty_wedges_stay_empty_and_its_lagoon_is_water(mapped):
+    maps = mapped("aquileia")
+    codes, (scene,) = maps.read("33TUL-2019"), items_of(maps.place)
+    green, near_infrared = (warped(scene, band, maps.href("33TUL-2019")).astype(int) for band in ("B03", "B08"))
+    rows, cols = np.nonzero(codes)
+    inside = codes[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
+    assert 0.01 < (inside == NODATA).mean() < 0.15
+    lagoon = (near_infrared < 500) & (green > near_infrared + 200) & (codes != NODATA)
+    assert lagoon.sum() > 200_000
+    assert (codes[lagoon] == 1).mean() > 0.8
+
+
+def test_congo_under_cloud_from_edge_to_edge_gets_no_land_cover(mapped):
+    maps = mapped("congo")
+    for name in maps.accounts["published"]:
+        assert set(np.unique(maps.read(name))) <= {NODATA, CLOUDS}
+        assert not maps.read(name, "confidence").any()
+
+
+def test_congo_is_shared_by_the_tiles_on_both_sides_of_the_equator_and_no_pixel_is_lost(mapped):
+    maps = mapped("congo")
+    north, south = (maps.read(name) != NODATA for name in ("33NZA-2022", "33MZV-2022"))
+    (scene,) = items_of(maps.place).values()
+    height, width = scene["assets"]["B02"]["proj:shape"]
+    assert np.count_nonzero(south.any(axis=1)) == 34
+    assert north.sum() == (height - 34) * width
+    assert south.sum() == 34 * width
+    with rasterio.open(maps.href("33NZA-2022")) as first, rasterio.open(maps.href("33MZV-2022")) as second:
+        # In the northern zone's metres the equator lies at 0, in the southern zone's at 10,000 km.
+        assert (first.bounds.bottom, second.bounds.top) == (0, 10_000_000)
+    np.testing.assert_array_equal(north[-1], south[0])
+
+
+def test_brandenburgs_l1c_is_mapped_where_there_is_no_l2a(mapped):
+    maps = mapped("brandenburg")
+    (datatake,) = maps.manifest("33UUU-2017").datatakes
+    assert [scene.level for scene in datatake.scenes] == ["L1C"]
+    assert "L1C" in maps.item("33UUU-2017").properties["processing:lineage"]
+    assert (maps.read("33UUU-2017") != NODATA).sum() == 1536 * 768
+
+
+def test_rufijis_five_years_are_five_maps_on_one_grid(mapped):
+    maps = mapped("rufiji")
+    dates = {2016: 3, 2017: 2, 2018: 3, 2019: 3, 2020: 1}
+    for year, count in dates.items():
+        item = maps.item(f"37MEM-{year}")
+        assert item.properties["landloom:datatakes"] == count
+        assert item.properties["proj:transform"] == maps.item("37MEM-2016").properties["proj:transform"]
+        assert maps.read(f"37MEM-{year}", "observations").max() == count
+    mapped_pixels = [(maps.read(f"37MEM-{year}") != NODATA).sum() for year in dates]
+    # The scenes are 169 x 140 pixels of 20 m. A gap of one date is filled by the others, but 2020 has one date.
+    assert mapped_pixels[:4] == [4 * 169 * 140] * 4
+    assert 0.3 < mapped_pixels[4] / mapped_pixels[0] < 0.5
+
+
+def test_rufijis_scale_of_its_own_gives_plausible_reflectance(mapped):
+    maps = mapped("rufiji")
+    for datatake in maps.manifest("37MEM-2018").datatakes:
+        (scene,) = datatake.scenes
+        assert {(band.scale, band.offset) for band in scene.bands.values()} == {(0.001, 0.0)}
+        assert scene.baseline is None
+    # Ten times too bright would be cloud or snow throughout, ten times too dark water.
+    codes = maps.read("37MEM-2018")
+    assert np.isin(codes[codes != NODATA], (2, 4, 5, 11)).mean() > 0.7
+
+
+def test_the_amazon_without_a_date_is_refused_for_a_year_and_mapped_for_its_span(mapped, tmp_path):
+    accounts = map_tiles(SCENES, tmp_path, Path(DEFAULT_MODEL), tiles="21MWU", years=(2022, 2023))
+    assert accounts.planned == len(accounts.skipped) == 2
+    for reason in accounts.skipped.values():
+        assert "seen between 2022-01-25 and 2024-02-16, not wholly in the period" in reason
+    (published,) = mapped("amazon").accounts["published"]
+    assert published == "21MWU-20220101-20241231"
+
+
+# Red tells water, forest, fields and bare ground apart.
+@pytest.mark.parametrize("name", ["thailand", "aquileia", "brandenburg", "rufiji"])
+def test_classes_lie_on_what_they_show(mapped, name):
+    maps = mapped(name)
+    published, scene = maps.accounts["published"][0], next(iter(items_of(maps.place)))
+    codes, red = maps.read(published), warped(scene, "B04", maps.href(published)).astype(float)
+    explained = {
+        (down, right): variance_explained(codes, np.roll(red, (down, right), axis=(0, 1)))
+        for down in range(-4, 5)
+        for right in range(-4, 5)
+    }
+    down, right = max(explained, key=lambda shift: explained[shift])
+    assert abs(down) <= 1 and abs(right) <= 1, f"the map fits the scene best when moved by {down}, {right} pixels"
+
+
+def variance_explained(codes: np.ndarray, band: np.ndarray) -> float:
+    """Share of a band's variance that lies between the classes (eta squared)."""
+    both = (codes != NODATA) & (band > 0)
+    labels, values = codes[both], band[both] - band[both].mean()
+    sums, counts = np.bincount(labels, values), np.bincount(labels)
+    return float((sums[counts > 0] ** 2 / counts[counts > 0]).sum() / (values**2).sum())

@@ -54,7 +54,8 @@ def show(item: str, png: Path, asset: str = "data") -> Path:
     for row, one in enumerate(sorted(shown, key=lambda one: -counts[one["value"]])):
         top = 74 + row * _ROW
         draw.rectangle((left, top, left + 22, top + 20), fill=f"#{one['color_hint']}", outline="#444444")
-        label = f"{one.get('title') or one['name']}  {100 * counts[one['value']] / total:.1f} %"
+        share = 100 * counts[one["value"]] / total
+        label = f"{one.get('title') or one['name']}  {f'{share:.1f}' if share >= 0.05 else '< 0.1'} %"
         draw.text((left + 32, top + 2), label, fill="black", font=ImageFont.load_default(15))
     png.parent.mkdir(parents=True, exist_ok=True)
     canvas.save(png)

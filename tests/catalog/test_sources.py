@@ -333,9 +333,9 @@ def test_of_the_same_data_only_the_newest_processing_counts():
     older, newer, newest = (
         of_datatake(suffix=f"_{name}", **{"s2:processing_baseline": baseline, "s2:generation_time": made})
         for name, baseline, made in (
-            ("older", "02.12", "2023-01-01T00:00:00Z"),
-            ("newer", "05.00", "2022-01-01T00:00:00Z"),
-            ("newest", "05.00", "2022-06-01T00:00:00Z"),
+            ("c", "02.12", "2023-01-01T00:00:00Z"),
+            ("b", "05.00", "2022-01-01T00:00:00Z"),
+            ("a", "05.00", "2022-06-01T00:00:00Z"),
         )
     )
     left_out = {one.id: "older processing of the same data" for one in (newer, older)}

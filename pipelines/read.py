@@ -32,7 +32,7 @@ from catalog.scenes import BANDS, Datatake, Exclusion, Raster, Scene
 from pipelines.remote import brief, s3_settings, scene_unreadable, seconds_to_wait, signed
 
 GDAL_SETTINGS = {
-    "GDAL_CACHEMAX": "64",  # Megabytes a worker process.
+    "GDAL_CACHEMAX": "32",  # Megabytes a worker process.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # A failed request must be asked again, not answered from memory; open files keep their headers all the same.
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",
@@ -44,7 +44,7 @@ GDAL_SETTINGS = {
     "GDAL_HTTP_RETRY_DELAY": "0.3",
 }
 """Set in the environment where the user has not, since reading runs in several threads."""
-_M_ARENA_MAX = -8
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's `malloc.h`."""
 _ROWS = 32
 """Coarse rows interpolated at a time, so that temporaries stay in the processor's cache."""
@@ -77,7 +77,7 @@ class SceneReader:
         """How long a source that fails in ways that may pass is tried again."""
         for name, value in GDAL_SETTINGS.items():
             os.environ.setdefault(name, value)
-        _share_memory_between_threads()
+        _give_memory_back()
         self._retry_seconds = retry_seconds
         self._open: OrderedDict[str, rasterio.DatasetReader] = OrderedDict()
         self._lock, self._reading = threading.Lock(), threading.Lock()
@@ -204,11 +204,12 @@ class SceneReader:
             opened.close()
 
 
-def _share_memory_between_threads() -> None:
-    """Bands are read in threads of their own, and each would keep what it freed for itself: 130 MB in all."""
+def _give_memory_back() -> None:
+    """Bands are read in threads, each of which would keep what it freed for itself, and so would holes in the heap."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, 8_000_000)
 
 
 class _Grid:

@@ -10,6 +10,8 @@ import rasterio
 from tests.pipelines.running import map_tiles
 from tests.servers.http import serve
 
+pytestmark = pytest.mark.slow
+
 
 def pixels(out) -> list[np.ndarray]:
     """Class, confidence and observations of the one map."""

@@ -29,6 +29,8 @@ from services.inference import DEFAULT_MODEL, open_network
 from tests.pipelines.items import write_items
 from tests.pipelines.running import map_tiles
 
+pytestmark = pytest.mark.slow
+
 ASSETS = ("data", "confidence", "observations")
 NINE = load_legend("nine")
 

@@ -29,7 +29,7 @@ from services.inference import DEFAULT_MODEL
 from tests.pipelines.running import landloom, map_tiles
 
 SCENES = Path(__file__).parents[2].parent / "shared" / "data" / "scenes"
-pytestmark = pytest.mark.skipif(not SCENES.is_dir(), reason=f"no real scenes in {SCENES}")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not SCENES.is_dir(), reason=f"no real scenes in {SCENES}")]
 
 NODATA, CLOUDS = 0, 10
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,12 +115,16 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
 
 
 def _write_assets(store: Store, manifest: Manifest, mosaic: Mosaic, folder: Path) -> Iterator[AssetFile]:
-    for name, plain in mosaic.files.items():
+    def write(name: str) -> AssetFile:
         cog = folder / f"{name}.tif"
-        write_cog(plain, cog, classes=name == "data")
-        yield AssetFile.of(name, cog)
+        write_cog(mosaic.files[name], cog, classes=name == "data")
         store.upload(f"{manifest.folder}/{manifest.fingerprint}/{cog.name}", cog)
-        plain.unlink()
+        mosaic.files[name].unlink()
+        return AssetFile.of(name, cog)
+
+    # Two at a time: GDAL makes the overviews of a file on one core, and each adds to the worker's memory.
+    with ThreadPoolExecutor(2, thread_name_prefix="cog") as pool:
+        yield from pool.map(write, mosaic.files)
     png = folder / "thumbnail.png"
     write_thumbnail(folder / "data.tif", png, manifest.legend)
     store.upload(f"{manifest.folder}/{manifest.fingerprint}/{png.name}", png)

@@ -9,10 +9,9 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,17 +24,18 @@ from catalog.manifest import Period
 from catalog.sources import open_source
 from catalog.store import Store, open_store
 from pipelines import worker_log
-from pipelines.annual_map import Job
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings, plan
-from pipelines.run import Accounts, map_tile_years, name_run
 from services.inference import DEFAULT_MODEL, model_spec
+
+if TYPE_CHECKING:
+    from pipelines.run import Accounts
 
 DEAD_LETTERS = 3
 """Exit code of a run that ended, but left tile-years unpublished."""
 
-# What one command alone needs is imported in it: `landloom map` starts half a second sooner.
+# What one command alone needs is imported in it, above all Beam, which takes three seconds.
 app = typer.Typer(
     name="landloom",
     help="Annual 10 m land-cover maps from Sentinel-2, published as STAC.",
@@ -120,6 +120,9 @@ def map_command(
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
+    from pipelines.annual_map import Job
+    from pipelines.run import map_tile_years, name_run
+
     _log(verbose)
     beam_options = _beam_options(context.args)
     area, periods = _area(bbox, centre, size_km, tiles, aoi), _periods(year, period)
@@ -313,6 +316,8 @@ def _periods(year: str, period: str) -> list[Period]:
 
 def _beam_options(args: list[str]) -> list[str]:
     """Options that are not Landloom's must be Beam's: a misspelt one is an error, not silently without effect."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
         if "_add_argparse_args" in vars(options):

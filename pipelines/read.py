@@ -126,13 +126,14 @@ class SceneReader:
         )
         # All of them, also when one fails: a file must not be read by two threads at once.
         wait([*reads, classes] if classes else reads)
-        reached = [read.result() for read in reads]
+        found = [read.result() for read in reads]
         scl = classes.result() if classes else None
-        if not all(reached):
+        if None in found:
             return
         valid = gap
-        for band in numbers:
-            valid = valid & (band > 0)
+        for band, complete in zip(numbers, found, strict=True):
+            if not complete:
+                valid = valid & (band > 0)
         if not valid.any():
             return
         whole = bool(valid.all())
@@ -147,18 +148,22 @@ class SceneReader:
         if warning:
             look.warnings.append(Exclusion(scene=scene.id, reason=warning))
 
-    def _band(self, scene: Scene, name: str, window: _Grid, out: np.ndarray) -> bool:
-        """Write one band's reflectance, 0 = no data, to `out`; False if the scene does not reach into the window."""
+    def _band(self, scene: Scene, name: str, window: _Grid, out: np.ndarray) -> bool | None:
+        """Write one band's reflectance, 0 = no data, to `out`, and tell whether every pixel has data.
+
+        None if the scene does not reach into the window.
+        """
         raster = scene.bands[name]
         found = self._read_raster(scene, raster, window, Resampling.bilinear, out)
         if found is None:
-            return False
+            return None
         # Decided on the source's own numbers.
         missing = found == (raster.nodata or 0)
         _harmonise(found, raster, out)
-        if missing.any():
-            out[missing] = 0
-        return True
+        if not missing.any():
+            return True
+        out[missing] = 0
+        return False
 
     def _read_raster(
         self, scene: Scene, raster: Raster, window: _Grid, resampling: Resampling, out: np.ndarray | None = None

@@ -152,7 +152,7 @@ class Vote:
 
     def _by_code(self, sums: np.ndarray) -> np.ndarray:
         """Add the classes that are published together: `[land classes, h, w]` to `[codes, h, w]`."""
-        return np.stack([sums[members].sum(axis=0, dtype=sums.dtype) for members in self._members])
+        return np.stack([_together([sums[k] for k in members]) for members in self._members])
 
     def _close_month(self) -> None:
         for rows in self._strips() if self._month is not None else []:
@@ -161,24 +161,34 @@ class Vote:
                 continue
             # Sums of scores x weight, or a single look's scores: what makes them a mean of 0-255 differs.
             if self._only is None:
-                values, of_weight = self._month_sum[:, rows], np.maximum(weight, 1)
+                values, of_weight = [sums[rows] for sums in self._month_sum], np.maximum(weight, 1)
             else:
-                values, of_weight = self._only[self._land, rows], np.ones_like(weight)
+                values, of_weight = [self._only[k, rows] for k in self._land], np.ones_like(weight)
             # A month counts 2 n / (n + 1), with n = weight / 255 looks.
             counts = 2 * weight / (weight + 255)
             factor = counts / (255 * of_weight)
+            share = np.empty_like(factor)
             for total, one in zip(self._total[:, rows], values, strict=True):
-                total += one.astype(np.float32) * factor
+                total += np.multiply(one, factor, out=share, dtype=np.float32, casting="same_kind")
             self._weight[rows] += counts
             if self._snow is not None:
                 self._note_snow(rows, values, of_weight, weight > 0)
 
-    def _note_snow(self, rows: slice, values: np.ndarray, of_weight: np.ndarray, looked: np.ndarray) -> None:
+    def _note_snow(self, rows: slice, values: list[np.ndarray], of_weight: np.ndarray, looked: np.ndarray) -> None:
         """Remember of the least snowy month whether snow won in it; a tie is no snow."""
-        by_code = [values[members].sum(axis=0, dtype=np.uint32) for members in self._members]
+        if not self._least_snow[rows].any():
+            return  # There was a month without any.
+        by_code = [_together([values[k] for k in members]) for members in self._members]
         snow = by_code.pop(self._snow)  # type: ignore[arg-type]
         others = functools.reduce(np.maximum, by_code)
         share = (snow / of_weight).astype(np.float32)
         less = looked & (share < self._least_snow[rows])
         np.copyto(self._least_snow[rows], share, where=less)
         np.copyto(self._snow_lasts[rows], snow > others, where=less)
+
+
+def _together(values: list[np.ndarray]) -> np.ndarray:
+    """The sum of some classes' scores, or the only one as it is."""
+    if len(values) == 1:
+        return values[0]
+    return functools.reduce(np.add, values[1:], values[0].astype(np.result_type(values[0], np.uint16)))

@@ -75,8 +75,12 @@ class Patches:
         asked[:, empty] = 0
         target[:9] = self._teacher.run(None, {"image": asked[np.newaxis]})[0][0]
         known = learn & ~empty & ~cloud
-        if random.random() < 0.25 and self._clouds:
+        if random.random() < 0.4 and self._clouds:
             surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
+        if random.random() < 0.2:
+            # The teacher saw what lies there; the network is to do without.
+            empty = empty | self._beyond_edge()
+            known, cloud = known & ~empty, cloud & ~empty
         # Labels across the seams of the quarters are the teacher's own: it saw the same seam.
         target[:, ~known] = 0
         target[:, cloud] = 0
@@ -112,6 +116,13 @@ class Patches:
         if mirror:
             image, learn, cloud = image[..., ::-1], learn[..., ::-1], cloud[..., ::-1]
         return np.clip(image, 0, 2).astype(np.float32), learn, cloud
+
+    def _beyond_edge(self) -> np.ndarray:
+        """What lies beyond the edge of a swath through the patch: boolean `[PATCH, PATCH]`."""
+        random = self._random
+        angle = random.uniform(0, 2 * np.pi)
+        rows, cols = np.mgrid[:PATCH, :PATCH] - PATCH / 2
+        return np.cos(angle) * rows + np.sin(angle) * cols > random.uniform(-0.3, 0.4) * PATCH
 
     def _paste_cloud(
         self, surface: np.ndarray, top: np.ndarray, known: np.ndarray, cloud: np.ndarray, air: Atmosphere

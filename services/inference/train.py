@@ -34,7 +34,9 @@ _BUFFER = 4000
 """Patches kept, 0.55 MB each."""
 
 
-def train(chips: Path, teacher: Path, out: Path, minutes: float, threads: int, seed: int = 0) -> None:
+def train(
+    chips: Path, teacher: Path, out: Path, minutes: float, threads: int, begin: Path | None = None, seed: int = 0
+) -> None:
     """Train for a time and write a checkpoint every few minutes; a run that was stopped goes on from it.
 
     Args:
@@ -43,6 +45,7 @@ def train(chips: Path, teacher: Path, out: Path, minutes: float, threads: int, s
         out: checkpoint; its entry `network` holds the weights.
         minutes: time in all, those of the stopped run included; the learning rate falls to 0 over it.
         threads: processor threads, for network and teacher.
+        begin: checkpoint of a network to begin with, of the same depth and no wider.
         seed: of weights and patches.
 
     Raises:
@@ -54,6 +57,8 @@ def train(chips: Path, teacher: Path, out: Path, minutes: float, threads: int, s
     random = np.random.default_rng(seed)
     patches = Patches(read_chips(chips, "train"), teacher, seed, threads)
     network = UNet(len(BANDS), len(MODEL_CLASSES))
+    if begin is not None:
+        network.begin_with(torch.load(begin, weights_only=True)["network"])
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
     parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
@@ -124,9 +129,17 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="the teacher network (ONNX)")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, and to go on from")
     parser.add_argument("--minutes", type=float, default=80, help="how long to train in all")
+    parser.add_argument("--begin", type=Path, help="checkpoint of a network to begin with, no wider than this one")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    train(arguments.chips, arguments.teacher, arguments.out, arguments.minutes, arguments.threads)
+    train(
+        arguments.chips,
+        arguments.teacher,
+        arguments.out,
+        arguments.minutes,
+        arguments.threads,
+        arguments.begin,
+    )
 
 
 if __name__ == "__main__":

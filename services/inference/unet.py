@@ -33,7 +33,7 @@ def _convolutions(inputs: int, outputs: int) -> nn.Sequential:
 class UNet(nn.Module):
     """Normalised bands `[N, bands, H, W]` to logits `[N, classes, H, W]`; H and W multiples of `STRIDE`."""
 
-    def __init__(self, bands: int, classes: int, widths: tuple[int, ...] = (16, 32, 64, 128)):
+    def __init__(self, bands: int, classes: int, widths: tuple[int, ...] = (16, 32, 128, 256)):
         """Widths are the channels at each level; ONNX Runtime is fastest with multiples of 16."""
         super().__init__()
         inputs = (bands, *widths[:-1])
@@ -55,6 +55,37 @@ class UNet(nn.Module):
         for grow, convolutions in zip(reversed(self.grow), reversed(self.up), strict=True):
             x = convolutions(torch.cat([grow(x), levels.pop()], dim=1))
         return self.head(x)
+
+    @torch.no_grad()
+    def begin_with(self, narrow: dict[str, torch.Tensor]) -> None:
+        """Take over a trained network of the same depth that is no wider, and give the same answers as it.
+
+        Channels that it has not are left as they were made, but lend nothing to those it has, until they have learned
+        something (as in Chen et al. 2016, "Net2Net").
+
+        Args:
+            narrow: its `state_dict()`.
+
+        Raises:
+            ValueError: it has other layers, or is wider somewhere.
+        """
+        mine = self.state_dict()
+        if mine.keys() != narrow.keys():
+            raise ValueError(f"The network to begin with has other layers: {sorted(mine.keys() ^ narrow.keys())[:3]}")
+        for name, old in narrow.items():
+            new = mine[name]
+            if any(there > here for there, here in zip(old.shape, new.shape, strict=True)):
+                raise ValueError(f"{name} is {list(old.shape)}, wider than {list(new.shape)}")
+            if old.ndim < 4:
+                new[tuple(slice(size) for size in old.shape)] = old
+                continue
+            transposed = name.startswith("grow")
+            into, outof = (new.transpose(0, 1), old.transpose(0, 1)) if transposed else (new, old)
+            into[: len(outof)] = 0
+            # On the way up the inputs are two halves: from below, and from the side.
+            halves = 2 if name.startswith("up") and name.endswith(".0.weight") else 1
+            for there, here in zip(outof.chunk(halves, 1), into.chunk(halves, 1), strict=True):
+                here[: len(outof), : there.shape[1]] = there
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import pytest
 import shapely
 import typer
 
-from pipelines import cli
+from pipelines import cli, run
 from tests.networks import write_spectral_network
 from tests.pipelines.running import landloom
 
@@ -188,8 +188,8 @@ def test_west_longitudes_are_no_options(command, simulated, tmp_path):
 
 def test_options_of_beam_are_passed_on(command, simulated, network, tmp_path, monkeypatch):
     passed = []
-    whole = cli.map_tile_years
-    monkeypatch.setattr(cli, "map_tile_years", lambda job, plan, beam, tell: passed.append(beam) or whole(job, plan))
+    whole = run.map_tile_years
+    monkeypatch.setattr(run, "map_tile_years", lambda job, plan, beam, tell: passed.append(beam) or whole(job, plan))
     code, _, _ = command(
         *("map", "--source", simulated.catalog, "--out", tmp_path, "--model", network, "--tiles", "33UUT", *YEAR),
         *("--direct_num_workers=2", "--direct_running_mode", "multi_processing", "--job_name=belgium"),

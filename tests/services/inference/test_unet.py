@@ -49,6 +49,16 @@ def test_the_halo_is_what_the_network_sees_round_a_square_on_the_stride(network)
     assert -(-46 // STRIDE) * STRIDE == HALO
 
 
+def test_a_wider_network_begins_with_the_answers_of_a_trained_one(network):
+    wide = UNet(len(BANDS), len(MODEL_CLASSES), widths=(32, 32, 160, 256)).eval()
+    wide.begin_with(network.state_dict())
+    image = torch.randn(1, len(BANDS), 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(wide(image), network(image), atol=1e-4)
+    with pytest.raises(ValueError, match=r"down\.0\.0\.weight is .* wider than"):
+        network.begin_with(wide.state_dict())
+
+
 def test_no_data_is_neutral_and_dark_is_spread():
     reflectance = torch.tensor([0.0, 1.0, 100.0, 1600.0, 6400.0])
     assert normalise(reflectance).tolist() == pytest.approx([0, -1.95, -1.5, 0, 2])

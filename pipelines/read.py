@@ -126,44 +126,35 @@ class SceneReader:
         )
         # All of them, also when one fails: a file must not be read by two threads at once.
         wait([*reads, classes] if classes else reads)
-        found = [read.result() for read in reads]
+        reached = [read.result() for read in reads]
         scl = classes.result() if classes else None
-        if None in found:
+        if not all(reached):
             return
-        valid = gap
-        for band, complete in zip(numbers, found, strict=True):
-            if not complete:
-                valid = valid & (band > 0)
+        valid = gap & (numbers.min(axis=0) > 0)
         if not valid.any():
             return
-        whole = bool(valid.all())
-        if whole:
-            look.bands = numbers
+        if gap.all():
+            look.bands = np.multiply(numbers, valid, out=numbers)
         else:
             np.copyto(look.bands, numbers, where=valid)
         if scl is not None:
             look.scl = np.zeros(valid.shape, np.uint8) if look.scl is None else look.scl
-            np.copyto(look.scl, scl.astype(np.uint8), where=True if whole else valid)
+            np.copyto(look.scl, scl, where=valid, casting="unsafe")
         warning = _implausible(look.bands, valid)
         if warning:
             look.warnings.append(Exclusion(scene=scene.id, reason=warning))
 
-    def _band(self, scene: Scene, name: str, window: _Grid, out: np.ndarray) -> bool | None:
-        """Write one band's reflectance, 0 = no data, to `out`, and tell whether every pixel has data.
-
-        None if the scene does not reach into the window.
-        """
+    def _band(self, scene: Scene, name: str, window: _Grid, out: np.ndarray) -> bool:
+        """Write one band's reflectance, 0 = no data, to `out`; False if the scene does not reach into the window."""
         raster = scene.bands[name]
         found = self._read_raster(scene, raster, window, Resampling.bilinear, out)
         if found is None:
-            return None
+            return False
         # Decided on the source's own numbers.
-        missing = found == (raster.nodata or 0)
+        known = found != (raster.nodata or 0)
         _harmonise(found, raster, out)
-        if not missing.any():
-            return True
-        out[missing] = 0
-        return False
+        np.multiply(out, known, out=out)
+        return True
 
     def _read_raster(
         self, scene: Scene, raster: Raster, window: _Grid, resampling: Resampling, out: np.ndarray | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 _MISSING = {"NoSuchKey", "404"}
 _CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AllAccessDisabled", "403"}
-_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) of one who may write there."
+_CREDENTIALS = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) of one who may, "
+    "or AWS_NO_SIGN_REQUEST=YES to read a public bucket."
+)
 _PART = 16 * 2**20
 _TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -39,6 +43,8 @@ _TYPES = {
 def _client(endpoint: str | None, process: int) -> S3Client:
     """One client per process, shared by its threads: connections must not cross a fork."""
     given: dict[str, Any] = {"s3": {"addressing_style": "path"}} if endpoint else {}
+    if os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "ON", "1"):
+        given["signature_version"] = UNSIGNED  # As GDAL does, for public buckets.
     config = Config(
         retries={"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "8"))},
         connect_timeout=10,

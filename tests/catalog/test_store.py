@@ -17,7 +17,7 @@ import pytest
 
 from catalog.errors import BadInput, StoreError
 from catalog.store import NotFound, Store, open_store
-from tests.servers.s3 import S3Server
+from tests.servers.s3 import PUBLIC, S3Server
 
 CATALOG = "lulc-annual/collection.json"
 
@@ -200,6 +200,22 @@ def test_refused_credentials_are_told(s3: S3Server, monkeypatch: pytest.MonkeyPa
             open_store(f"s3://{bucket}", s3_endpoint=s3.endpoint).write("a", b"")
     finally:
         store_s3._client.cache_clear()
+
+
+def test_a_public_bucket_is_read_without_an_account(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    from catalog import store_s3
+
+    boto3.client("s3", endpoint_url=s3.endpoint).create_bucket(Bucket=PUBLIC)
+    open_store(f"s3://{PUBLIC}", s3_endpoint=s3.endpoint).write("catalog.json", b"{}")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    store_s3._client.cache_clear()
+    public = open_store(f"s3://{PUBLIC}", s3_endpoint=s3.endpoint)
+    assert public.read("catalog.json") == b"{}"
+    with pytest.raises(StoreError, match="AWS_NO_SIGN_REQUEST"):
+        public.write("catalog.json", b"[]")
+    store_s3._client.cache_clear()
 
 
 def test_an_unreachable_server_is_told(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

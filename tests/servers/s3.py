@@ -23,6 +23,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "landloom", "AWS_SECRET_ACCESS_KEY": "weaving", "AWS_DEFAULT_REGION": "us-east-1"}
+PUBLIC = "open-data"
+"""A bucket that anybody may read, once it is made."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def serve_s3() -> Iterator[S3Server]:
     config = folder / "s3.json"
     key = {"accessKey": ENVIRONMENT["AWS_ACCESS_KEY_ID"], "secretKey": ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]}
     actions = ["Admin", "Read", "Write", "List"]
-    config.write_text(json.dumps({"identities": [{"name": "test", "credentials": [key], "actions": actions}]}))
+    public = {"name": "anonymous", "actions": [f"Read:{PUBLIC}", f"List:{PUBLIC}"]}
+    one = {"name": "test", "credentials": [key], "actions": actions}
+    config.write_text(json.dumps({"identities": [one, public]}))
     ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
     command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}"]
     command += ["-s3.autoCreateBucket=false", "-master.telemetry=false", "-volume.max=100"]

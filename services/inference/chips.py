@@ -67,6 +67,27 @@ def read_chips(folder: Path, split: str) -> list[Chip]:
     return chips
 
 
+def read_labelled(folder: Path, split: str) -> list[Chip]:
+    """Chips with labels from a map instead of a teacher's, six bands at 30 m (in `worldcover_hls/`, if it is there).
+
+    The teacher's other three bands stay 0.
+    """
+    index = folder / "worldcover_hls" / "index.csv"
+    if not index.is_file():
+        return []
+    chips = []
+    for row in pd.read_csv(index).query("split == @split").itertuples():
+        six, labels = (_read(index.parent / f"{row.id}_{part}.tif") for part in ("image", "label"))
+        image = np.zeros((9, *labels.shape[1:]), np.uint16)
+        image[NINE_TO_SIX] = np.where(six.any(axis=0), np.maximum(six, 1), 0)
+        _, green, _, near_infrared, shortwave, _ = six.astype(np.float32)
+        # The map is of a year: what lies under snow on the day cannot be learned from it.
+        snow = (green - shortwave > 0.4 * (green + shortwave)) & (near_infrared > 1100)
+        classes = np.where(snow, UNLABELLED, labels[0]).astype(np.uint8)
+        chips.append(Chip(image, classes, "L2A", 40.0))
+    return chips
+
+
 def _read(path: Path) -> np.ndarray:
     with rasterio.open(path) as source:
         return source.read()

@@ -17,6 +17,8 @@ PATCH = 128
 _BORDER = 8
 """Pixels at a patch's edge that are not learned: the teacher pads them with zeros."""
 _BLUE = 0
+_SMOOTHED = 0.2
+"""Share of a hard label that is spread over all land classes."""
 _CLOUD_BLUE = 0.15
 """Surface reflectance in blue from which a pasted cloud is called one."""
 
@@ -33,20 +35,54 @@ class Patch:
     """uint8 `[10, PATCH, PATCH]`, probabilities x 250; all 0 where nothing is learned."""
 
 
-class Patches:
-    """Draws augmented patches and asks the teacher about them."""
+Crop = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Reflectance `[9, side, side]`; boolean `[side, side]`: to be learned; boolean `[side, side]`: cloud."""
 
-    def __init__(self, chips: list[Chip], teacher: Path, seed: int, threads: int):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._teacher = onnxruntime.InferenceSession(str(teacher), options, providers=["CPUExecutionProvider"])
-        self._random = np.random.default_rng(seed)
-        self._chips = chips
+
+@dataclass(frozen=True)
+class _Climate:
+    level: str
+    mean: np.ndarray
+    """Of each band, reflectance."""
+    spread: np.ndarray
+    """Standard deviation of each band."""
+
+
+def _climate(chip: Chip) -> _Climate | None:
+    """How a place looks on the whole; None if little of it is seen."""
+    seen = chip.image[:, chip.valid].astype(np.float32) / 10000
+    return _Climate(chip.level, seen.mean(axis=1), seen.std(axis=1)) if seen.shape[1] > 1000 else None
+
+
+class _Drawn:
+    """Chips, drawn so that each class comes equally often."""
+
+    def __init__(self, chips: list[Chip], random: np.random.Generator):
+        self.chips, self._random = chips, random
         counts = np.array([np.bincount(chip.classes.ravel(), minlength=256)[: CLOUD + 1] for chip in chips])
         # The square root lets small chips and rare places come more often than their pixels alone would.
         self._present = np.flatnonzero(counts.sum(axis=0))
         self._chances = np.sqrt(counts / np.maximum(counts.sum(axis=0), 1))
         self._chances /= np.maximum(self._chances.sum(axis=0), 1e-9)
+
+    def draw(self) -> tuple[Chip, int]:
+        """A chip, and the class for whose sake it was drawn."""
+        wanted = int(self._random.choice(self._present))
+        return self.chips[self._random.choice(len(self.chips), p=self._chances[:, wanted])], wanted
+
+
+class Patches:
+    """Draws augmented patches and asks the teacher about them."""
+
+    def __init__(self, chips: list[Chip], labelled: list[Chip], teacher: Path, seed: int, threads: int):
+        """Chips for which the teacher is asked, and chips whose own labels count (at least `PATCH` a side)."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._teacher = onnxruntime.InferenceSession(str(teacher), options, providers=["CPUExecutionProvider"])
+        self._random = np.random.default_rng(seed)
+        self._taught, self._labelled = _Drawn(chips, self._random), _Drawn(labelled, self._random)
+        self._chips = chips
+        self._climates = [_climate(chip) for chip in chips]
         self._clouds = [
             k
             for k, chip in enumerate(chips)
@@ -56,6 +92,8 @@ class Patches:
     def draw(self) -> Patch:
         """One patch: a whole crop, or four quarters from four places."""
         random = self._random
+        if self._labelled.chips and random.random() < 0.12:
+            return self._draw_labelled()
         quarters = 1 if random.random() < 0.4 else 2
         side = PATCH // quarters
         surface = np.zeros((9, PATCH, PATCH), np.float32)
@@ -67,6 +105,8 @@ class Patches:
             for col in range(0, PATCH, side):
                 here = (slice(row, row + side), slice(col, col + side))
                 surface[(slice(None), *here)], learn[here], cloud[here] = self._crop(side)
+        if random.random() < 0.12:
+            surface, learn, cloud = self._mingle((surface, learn, cloud), self._crop(PATCH))
         top = air.raise_to_top(surface)
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
@@ -89,11 +129,29 @@ class Patches:
         target[:, :, :_BORDER] = target[:, :, -_BORDER:] = 0
         return Patch(_pack(surface, empty), _pack(top, empty), np.rint(target * 250).astype(np.uint8))
 
-    def _crop(self, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _draw_labelled(self) -> Patch:
+        """A patch of a chip with labels of its own, smoothed, since maps err, too."""
+        random = self._random
+        chip, _ = self._labelled.draw()
+        row, col = random.integers(0, np.array(chip.classes.shape) - PATCH + 1)
+        here = (slice(row, row + PATCH), slice(col, col + PATCH))
+        surface = chip.image[(slice(None), *here)].astype(np.float32) / 10000
+        surface *= (random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))).astype(np.float32)
+        classes, empty = chip.classes[here], np.logical_not(surface.any(axis=0))
+        target = np.full((10, PATCH, PATCH), _SMOOTHED / CLOUD, np.float32)
+        target[CLOUD] = 0
+        known = np.flatnonzero((classes < CLOUD) & ~empty)
+        target.reshape(10, -1)[classes.ravel()[known], known] += 1 - _SMOOTHED
+        target[:, (classes >= CLOUD) | empty] = 0
+        air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
+        return Patch(
+            _pack(surface, empty), _pack(air.raise_to_top(surface), empty), np.rint(target * 250).astype(np.uint8)
+        )
+
+    def _crop(self, side: int) -> Crop:
         """A square of surface reflectance round a pixel of an evenly drawn class, turned, zoomed and re-lit."""
         random = self._random
-        wanted = random.choice(self._present)
-        chip = self._chips[random.choice(len(self._chips), p=self._chances[:, wanted])]
+        chip, wanted = self._taught.draw()
         height, width = chip.classes.shape
         factor = float(random.uniform(0.75, 1.4)) if random.random() < 0.3 and min(height, width) > side * 1.4 else 1.0
         size = min(round(side / factor), height, width)
@@ -106,6 +164,8 @@ class Patches:
         if size != side:
             image = zoom(image, (1, side / size, side / size), order=1)
             learn, cloud = (zoom(mask, side / size, order=0) for mask in (learn, cloud))
+        if random.random() < 0.15:
+            image = self._in_another_climate(image, chip.level)
         if chip.level == "L1C":
             empty = ~image.any(axis=0)
             image = Atmosphere.of(0.08, chip.sun_zenith).lower_to_surface(image)
@@ -116,6 +176,30 @@ class Patches:
         if mirror:
             image, learn, cloud = image[..., ::-1], learn[..., ::-1], cloud[..., ::-1]
         return np.clip(image, 0, 2).astype(np.float32), learn, cloud
+
+    def _mingle(self, one: Crop, other: Crop) -> Crop:
+        """Two places in each pixel, in shares that vary from pixel to pixel: so savanna, steppe and marsh look."""
+        random = self._random
+        field = gaussian_filter(random.normal(size=(PATCH, PATCH)), random.uniform(0.5, 3))
+        share = np.clip(0.5 + field / field.std() * random.uniform(0.1, 0.6), 0, 1).astype(np.float32)
+        full = one[0].any(axis=0) & other[0].any(axis=0)
+        mingled = (one[0] * (1 - share) + other[0] * share) * full
+        return mingled, one[1] & other[1], one[2] & other[2]
+
+    def _in_another_climate(self, image: np.ndarray, level: str) -> np.ndarray:
+        """Mean and spread of each band moved towards those of another place: the same forms, greener or drier.
+
+        As Reinhard et al. 2001 ("Color transfer between images") move the colours of a picture.
+        """
+        random = self._random
+        there = self._climates[random.integers(len(self._climates))]
+        seen = image.any(axis=0)
+        if there is None or there.level != level or seen.sum() < 100:
+            return image
+        mean, spread = image[:, seen].mean(axis=1), image[:, seen].std(axis=1) + 1e-3
+        gain = np.clip(there.spread / spread, 0.5, 2)
+        moved = (image - mean[:, None, None]) * gain[:, None, None] + there.mean[:, None, None]
+        return np.where(seen, np.maximum(image + (moved - image) * random.uniform(0, 1), 0.001), 0)
 
     def _beyond_edge(self) -> np.ndarray:
         """What lies beyond the edge of a swath through the patch: boolean `[PATCH, PATCH]`."""

@@ -21,7 +21,7 @@ import torch
 
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
-from services.inference.chips import read_chips
+from services.inference.chips import read_chips, read_labelled
 from services.inference.patches import Patch, Patches
 from services.inference.unet import UNet, normalise
 
@@ -55,7 +55,7 @@ def train(
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     random = np.random.default_rng(seed)
-    patches = Patches(read_chips(chips, "train"), teacher, seed, threads)
+    patches = Patches(read_chips(chips, "train"), read_labelled(chips, "train"), teacher, seed, threads)
     network = UNet(len(BANDS), len(MODEL_CLASSES))
     if begin is not None:
         network.begin_with(torch.load(begin, weights_only=True)["network"])

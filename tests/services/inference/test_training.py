@@ -100,7 +100,7 @@ def test_a_folder_without_chips_is_named(tmp_path):
 
 
 def test_patches_carry_the_teachers_answer_for_the_surface_shown(chips, teacher):
-    patches = Patches(read_chips(chips, "train"), teacher, seed=1, threads=1)
+    patches = Patches(read_chips(chips, "train"), [], teacher, seed=1, threads=1)
     drawn = [patches.draw() for _ in range(40)]
     learned = np.stack([patch.target.sum(axis=0) > 0 for patch in drawn])
     assert not learned[:, :8].any() and not learned[:, :, -8:].any()

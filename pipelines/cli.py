@@ -7,7 +7,8 @@ import difflib
 import logging
 import sys
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -210,6 +211,96 @@ def sample_command(
     console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False, markup=False)
 
 
+@app.command(
+    "dataset",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2.",
+)
+def dataset_command(
+    context: typer.Context,
+    chips: Annotated[Path, typer.Option(help="Folder of chips with its index, chips.csv; see docs/training.md.")],
+    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the training set.")],
+    name: Annotated[str, typer.Option(help="ID of the training set; by default the folder's name.")] = "",
+    s3_endpoint: S3Endpoint = "",
+    verbose: Verbose = False,
+) -> None:
+    """Make a training set: chips with labels as a STAC collection, split by place. One that was stopped is finished."""
+    from pipelines.dataset import make_training_set
+
+    _log(verbose)
+    options = _beam_options(context.args, "dataset")
+    with nullcontext() if verbose else worker_log.apart("dataset"), _progress() as progress:
+        bar = progress.add_task("Writing chips", total=None)
+        report = make_training_set(
+            chips,
+            out,
+            name or chips.name,
+            options,
+            s3_endpoint or None,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    table = Table(title=f"{report.written:,} of {report.indexed:,} chips written", title_justify="left")
+    for column in ("split", "chips", "places", "labelled pixels"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, told in report.splits.items():
+        table.add_row(split, *(f"{n:,}" for n in (told["chips"], told["places"], sum(told["class_pixels"].values()))))
+    console.print(table)
+    for chip, reason in list(report.dropped.items())[:10]:
+        console.print(f"Dropped {chip}: {reason}", highlight=False, markup=False)
+    if len(report.dropped) > 10:
+        console.print(f"… and {len(report.dropped) - 10} more, see report.json")
+    typer.echo(f"{out.rstrip('/')}/collection.json")
+
+
+@app.command("train")
+def train_command(
+    dataset: Annotated[list[str], typer.Option(help="Training set made by `landloom dataset`; may be given often.")],
+    teacher: Annotated[Path, typer.Option(help="Network (ONNX) that answers for the same pixels.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write, and to go on from.")],
+    minutes: Annotated[float, typer.Option(parser=_number, metavar="M", help="How long to train in all.")] = 80.0,
+    threads: Annotated[int, typer.Option(parser=_whole, metavar="N", help="Processor threads.")] = 2,
+    begin: Annotated[Path | None, typer.Option(help="Checkpoint of a network to begin with, no wider.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
+) -> None:
+    """Train the network by matching a teacher; one that was stopped goes on. Needs the extra `train`."""
+    with _extra("train"):
+        from services.inference.train import train
+
+    with _progress() as progress:
+        bar = progress.add_task("Training", total=minutes)
+        train(
+            dataset,
+            teacher,
+            out,
+            minutes,
+            threads,
+            begin,
+            leave_out or [],
+            on_progress=lambda done, step, loss: progress.update(
+                bar, completed=round(done, 1), description=f"Training, step {step:,}, loss {loss:.3f}"
+            ),
+        )
+    typer.echo(out)
+
+
+@app.command("export")
+def export_command(
+    checkpoint: Annotated[Path, typer.Option(help="Written by `landloom train`.")],
+    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    name: Annotated[str, typer.Option("--id", help="ID of the network.")],
+    version: Annotated[str, typer.Option(help="Its version.")],
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Training set that sets the ranges of 8-bit integers; else float32.")
+    ] = None,
+) -> None:
+    """Write a trained network as ONNX, for `landloom map --model FILE`. Needs the extra `train`."""
+    with _extra("train"):
+        from services.inference.export import export_checkpoint
+
+    export_checkpoint(checkpoint, dataset or [], out, name, version)
+    typer.echo(out)
+
+
 @app.command("agreement")
 def agreement_command(
     item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
@@ -314,7 +405,7 @@ def _periods(year: str, period: str) -> list[Period]:
     return [Period.of_year(one) for one in years]
 
 
-def _beam_options(args: list[str]) -> list[str]:
+def _beam_options(args: list[str], command: str = "map") -> list[str]:
     """Options that are not Landloom's must be Beam's: a misspelt one is an error, not silently without effect."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -331,17 +422,26 @@ def _beam_options(args: list[str]) -> list[str]:
         raise BadInput(f"Apache Beam refuses its option: {error}.") from error
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
-        known += [parameter.opts[0] for parameter in _click_parameters()]
+        known += [parameter.opts[0] for parameter in _click_parameters(command)]
         near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
         raise BadInput(
             f"Unknown option {unknown[0]!r}: neither Landloom nor Apache Beam has it."
-            + (f" Did you mean {near[0]}?" if near else " See landloom map --help.")
+            + (f" Did you mean {near[0]}?" if near else f" See landloom {command} --help.")
         )
     return args
 
 
-def _click_parameters() -> list[Any]:
-    return [p for p in typer.main.get_command(app).commands["map"].params if p.opts]  # type: ignore[attr-defined]
+def _click_parameters(command: str) -> list[Any]:
+    return [p for p in typer.main.get_command(app).commands[command].params if p.opts]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Import what only an extra brings."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BadInput(f"This needs {error.name}, which is not installed: pip install 'landloom[{name}]'.") from error
 
 
 def _log(verbose: bool) -> None:

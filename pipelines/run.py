@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from catalog.collections import add_items
-from catalog.errors import LandloomError
 from catalog.index import build_index
 from catalog.items import published_fingerprint
 from catalog.manifest import Manifest, item_key
 from catalog.store import Store
 from pipelines.annual_map import Job, MapTileYears
 from pipelines.plan import ALREADY_PUBLISHED, Planned
+from pipelines.runner import run_pipeline, watched
 
-DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-"""In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
-download a runner."""
 _WATCHED = 16
 
 
@@ -84,8 +76,9 @@ def map_tile_years(
         for manifest in manifests:
             store.write(manifest.key, manifest.to_json())
         if manifests:
-            with _watched(job, manifests, on_progress):
-                _run_pipeline(job, manifests, beam_options)
+            total = sum(len(manifest.blocks) for manifest in manifests)
+            with watched(_counter(store, manifests), total, on_progress):
+                run_pipeline(MapTileYears(job, manifests), beam_options)
     finally:
         for manifest in manifests:
             _settle(job, manifest, accounts)
@@ -93,34 +86,6 @@ def map_tile_years(
     _update_collections(store, planned, accounts)
     store.write(f"runs/{job.run}.json", accounts.to_json())
     return accounts
-
-
-def _run_pipeline(job: Job, manifests: Sequence[Manifest], beam_options: Sequence[str]) -> None:
-    flags = list(beam_options)
-    if not any(flag.split("=")[0] == "--runner" for flag in flags):
-        flags.append(f"--runner={DEFAULT_RUNNER}")
-    try:
-        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-            pipeline | MapTileYears(job, manifests)
-    except LandloomError:
-        raise
-    except Exception as error:
-        raise _root_cause(error) from error
-
-
-def _root_cause(error: Exception) -> Exception:
-    """Beam wraps what a worker raised in text; give the user our own error back where it is one."""
-    for line in reversed(str(error).splitlines()):
-        for kind in _kinds(LandloomError):
-            marker = f"{kind.__module__}.{kind.__name__}: "
-            if marker in line:
-                return kind(line.split(marker, 1)[1].split(" [while running")[0])
-    return error
-
-
-def _kinds(error: type[LandloomError]) -> Iterator[type[LandloomError]]:
-    for kind in error.__subclasses__():
-        yield from (kind, *_kinds(kind))
 
 
 def _settle(job: Job, manifest: Manifest, accounts: Accounts) -> None:
@@ -150,29 +115,20 @@ def _update_collections(store: Store, planned: Sequence[Planned], accounts: Acco
         build_index(store, collection)
 
 
-@contextmanager
-def _watched(job: Job, manifests: Sequence[Manifest], on_progress: Callable[[int, int], None]) -> Iterator[None]:
-    """Call back every second with the number of finished blocks, as counted in the store, whatever the runner."""
-    store, stop = job.store(), threading.Event()
-    total = sum(len(manifest.blocks) for manifest in manifests)
+def _counter(store: Store, manifests: Sequence[Manifest]) -> Callable[[], int]:
+    """Counts the finished blocks."""
+    waiting, finished = list(manifests), 0
 
-    def watch() -> None:
-        waiting, finished = list(manifests), 0
-        while not stop.wait(1.0):
-            staged = 0
-            # Tile-years are worked on in order: looking at the first few keeps this cheap for thousands.
-            for manifest in waiting[:_WATCHED]:
-                if published_fingerprint(store, manifest.item_key) == manifest.fingerprint:
-                    waiting.remove(manifest)
-                    finished += len(manifest.blocks)
-                else:
-                    staged += len(store.list(manifest.staging))
-            on_progress(finished + staged, total)
+    def count() -> int:
+        nonlocal finished
+        staged = 0
+        # Tile-years are worked on in order: looking at the first few keeps this cheap for thousands.
+        for manifest in waiting[:_WATCHED]:
+            if published_fingerprint(store, manifest.item_key) == manifest.fingerprint:
+                waiting.remove(manifest)
+                finished += len(manifest.blocks)
+            else:
+                staged += len(store.list(manifest.staging))
+        return finished + staged
 
-    thread = threading.Thread(target=watch, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return count

@@ -1,93 +1,90 @@
-"""Training chips: image, the teacher's classes where they are to be learned, and cloud.
-
-A folder of them holds the index `chips.csv` and the rasters in `chips/`.
-"""
+"""Chips as training and evaluation want them: in memory, in the teacher's nine bands."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import rasterio
 
+from catalog.chips import UNLABELLED, Split
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
+from catalog.scenes import BANDS
+from catalog.store import open_store
+from catalog.training_set import open_training_set, read_pixels
 
-NINE_TO_SIX = [0, 1, 2, 6, 7, 8]
-"""The network's bands among the teacher's nine, which a chip holds."""
+TEACHER_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
+NINE_TO_SIX = [TEACHER_BANDS.index(band) for band in BANDS]
+"""The network's bands among the teacher's."""
 CLOUD = MODEL_CLASSES.index("cloud")
-UNLABELLED = 255
-_HELD_OUT = ("brandenburg", "rufiji")
-"""Places left out of both parts, for independent tests."""
 
 
 @dataclass(frozen=True)
 class Chip:
-    """One training chip."""
+    """One chip of a training set."""
 
+    id: str
+    place: str
+    scene: str
     image: np.ndarray
-    """uint16 `[9, H, W]`, reflectance x 10,000, valid values at least 1, 0 = no data."""
+    """uint16 `[9, H, W]`, reflectance x 10,000, valid values at least 1, 0 = no data; 0, too, in bands it lacks."""
     classes: np.ndarray
-    """uint8 `[H, W]`: the teacher's class where it is to be learned, or cloud; elsewhere `UNLABELLED`."""
+    """uint8 `[H, W]`: the class to be learned, cloud among them; elsewhere `UNLABELLED`."""
     level: str
     """`L1C` or `L2A`."""
     sun_zenith: float
-    """Degrees."""
+    """Degrees; 40 where unknown."""
+    taught: bool
+    """Its labels are a teacher's, which can be asked again: all of its bands are there."""
 
     @property
     def valid(self) -> np.ndarray:
-        """Boolean `[H, W]`: the teacher is to be learned here."""
+        """Boolean `[H, W]`: land cover is to be learned here."""
         return self.classes < CLOUD
 
 
-def read_chips(folder: Path, split: str) -> list[Chip]:
-    """The chips of one split (`train` or `val`), places held out left aside.
+def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = ()) -> list[Chip]:
+    """The chips of one split of some training sets.
+
+    Args:
+        folders: of training sets, or their `s3://`.
+        split: which.
+        leave_out: places whose chips are left aside, for an independent test.
 
     Raises:
-        BadInput: no chips there.
+        BadInput: no training set there, other classes or bands than the network's, or no such chip.
     """
-    if not (folder / "chips.csv").is_file():
-        raise BadInput(f"There is no chips.csv in {str(folder)!r}. Give the folder of the training chips.")
-    index = pd.read_csv(folder / "chips.csv").fillna({"sun_zenith": 40.0})
     chips = []
-    for row in index[index["split"] == split].itertuples():
-        if str(row.scene).startswith(_HELD_OUT):
-            continue
-        image, teacher, valid, cloud = (
-            _read(folder / "chips" / f"{row.id}_{part}.tif") for part in ("image", "teacher", "valid", "cloud")
-        )
-        classes = np.where(valid[0] > 0, teacher.argmax(axis=0), UNLABELLED).astype(np.uint8)
-        classes[cloud[0] > 0] = CLOUD
-        image = np.where(image.any(axis=0), np.maximum(image, 1), 0).astype(np.uint16)
-        chips.append(Chip(image, classes, str(row.level), float(str(row.sun_zenith))))
+    for folder in folders:
+        store = open_store(folder)
+        found, records = open_training_set(store)
+        if found.classes != MODEL_CLASSES or not set(BANDS) <= set(found.bands):
+            raise BadInput(
+                f"{folder!r} has the bands {', '.join(found.bands)} and the classes {', '.join(found.classes)}; "
+                f"{', '.join(BANDS)} and {', '.join(MODEL_CLASSES)} are needed."
+            )
+        there = [TEACHER_BANDS.index(band) for band in found.bands if band in TEACHER_BANDS]
+        for chip in records:
+            if chip.split != split or chip.place in leave_out:
+                continue
+            pixels = read_pixels(store, chip)
+            image = np.zeros((len(TEACHER_BANDS), *chip.shape), np.uint16)
+            image[there] = pixels.image[[found.bands.index(TEACHER_BANDS[k]) for k in there]]
+            taught = chip.teacher is not None and len(there) == len(TEACHER_BANDS)
+            classes = pixels.labels if taught else _without_snow_cover(image, pixels.labels)
+            zenith = 40.0 if chip.sun_zenith is None else chip.sun_zenith
+            chips.append(Chip(chip.id, chip.place, chip.scene, image, classes, chip.level, zenith, taught))
     if not chips:
-        raise BadInput(f"{str(folder / 'chips.csv')!r} lists no chips of split {split!r}. It has train and val.")
+        raise BadInput(f"There is no chip of split {split!r} in {', '.join(folders)}.")
     return chips
 
 
-def read_labelled(folder: Path, split: str) -> list[Chip]:
-    """Chips with labels from a map instead of a teacher's, six bands at 30 m (in `worldcover_hls/`, if it is there).
-
-    The teacher's other three bands stay 0.
-    """
-    index = folder / "worldcover_hls" / "index.csv"
-    if not index.is_file():
-        return []
-    chips = []
-    for row in pd.read_csv(index).query("split == @split").itertuples():
-        six, labels = (_read(index.parent / f"{row.id}_{part}.tif") for part in ("image", "label"))
-        image = np.zeros((9, *labels.shape[1:]), np.uint16)
-        image[NINE_TO_SIX] = np.where(six.any(axis=0), np.maximum(six, 1), 0)
-        _, green, _, near_infrared, shortwave, _ = six.astype(np.float32)
-        # The map is of a year: what lies under snow on the day cannot be learned from it.
-        snow = (green - shortwave > 0.4 * (green + shortwave)) & (near_infrared > 1100)
-        classes = np.where(snow, UNLABELLED, labels[0]).astype(np.uint8)
-        chips.append(Chip(image, classes, "L2A", 40.0))
-    return chips
+def _without_snow_cover(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels of a map of the year, but not where snow lay on the day: what is under it cannot be learned."""
+    green, near_infrared, shortwave = (image[TEACHER_BANDS.index(band)].astype(np.float32) for band in _SNOW_BANDS)
+    snow = (green - shortwave > 0.4 * (green + shortwave)) & (near_infrared > 1100)
+    return np.where(snow & (labels != MODEL_CLASSES.index("snow_ice")), UNLABELLED, labels).astype(np.uint8)
 
 
-def _read(path: Path) -> np.ndarray:
-    with rasterio.open(path) as source:
-        return source.read()
+_SNOW_BANDS = ("B03", "B08", "B11")

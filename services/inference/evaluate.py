@@ -1,6 +1,6 @@
 """How well a network agrees with its teacher on chips of places it was not trained on.
 
-Run as `python -m services.inference.evaluate --chips DIR --model ID|FILE.onnx`.
+Run as `python -m services.inference.evaluate --dataset DIR --model ID|FILE.onnx`.
 
 Agreement with a teacher is no accuracy: the teacher itself is right in about three quarters of the cases (Dynamic
 World against expert consensus: 73.8 %, Brown et al. 2022).
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -68,11 +67,11 @@ def report(network: Network, chips: list[Chip]) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chips", type=Path, required=True, help="folder with chips.csv and chips/")
+    parser.add_argument("--dataset", action="append", required=True, help="folder of a training set")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="ID of a shipped network, or an ONNX file")
-    parser.add_argument("--split", choices=["val", "train"], default="val")
+    parser.add_argument("--split", choices=["validation", "train", "test"], default="validation")
     arguments = parser.parse_args()
-    print(report(open_network(arguments.model), read_chips(arguments.chips, arguments.split)))
+    print(report(open_network(arguments.model), read_chips(arguments.dataset, arguments.split)))
 
 
 if __name__ == "__main__":

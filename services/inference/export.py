@@ -1,13 +1,9 @@
-"""Export a trained network to ONNX, normalisation and softmax inside: uint16 bands in, uint8 scores out.
-
-Run as `python -m services.inference.export --checkpoint FILE.pt --chips DIR --out FILE.onnx --id NAME --version 1`.
-"""
+"""Export a trained network to ONNX, normalisation and softmax inside: uint16 bands in, uint8 scores out."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +15,7 @@ from torch import nn
 
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
+from services.inference.checkpoint import load
 from services.inference.chips import NINE_TO_SIX, read_chips
 from services.inference.unet import HALO, STRIDE, UNet, normalise
 
@@ -115,33 +112,27 @@ class _Images(CalibrationDataReader):
         return next(self._images, None)
 
 
-def _calibration_images(chips: Path, count: int = 32) -> list[np.ndarray]:
-    """Large training chips from end to end of the list, which is ordered by place."""
-    large = [chip.image[NINE_TO_SIX] for chip in read_chips(chips, "train") if min(chip.classes.shape) >= 256]
-    return large[:: max(1, len(large) // count)]
+def export_checkpoint(checkpoint: Path, datasets: Sequence[str], out: Path, name: str, version: str) -> ModelSpec:
+    """Export what `train` wrote.
 
+    Args:
+        checkpoint: as `train` wrote it.
+        datasets: training sets whose large chips set the ranges of 8-bit integers; without any: float32.
+        out: ONNX file.
+        name: ID of the network.
+        version: of the network.
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="written by services.inference.train")
-    parser.add_argument("--chips", type=Path, help="training chips to set 8-bit ranges by; float32 without them")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--version", required=True)
-    arguments = parser.parse_args()
+    Raises:
+        BadInput: no such checkpoint, or one of another network.
+    """
     network = UNet(len(BANDS), len(MODEL_CLASSES))
-    network.load_state_dict(torch.load(arguments.checkpoint, weights_only=True)["network"])
-    spec = ModelSpec(
-        id=arguments.id,
-        version=arguments.version,
-        bands=BANDS,
-        classes=MODEL_CLASSES,
-        stride=STRIDE,
-        halo=HALO,
-    )
-    export(network, spec, arguments.out, _calibration_images(arguments.chips) if arguments.chips else ())
+    load(checkpoint, {"network": network})
+    spec = ModelSpec(id=name, version=version, bands=BANDS, classes=MODEL_CLASSES, stride=STRIDE, halo=HALO)
+    export(network, spec, out, _calibration_images(datasets) if datasets else ())
+    return spec
 
 
-if __name__ == "__main__":
-    main()
+def _calibration_images(datasets: Sequence[str], count: int = 32) -> list[np.ndarray]:
+    """Large training chips from end to end of the list, which is ordered by place."""
+    chips = [chip for chip in read_chips(datasets, "train") if chip.taught and min(chip.classes.shape) >= 256]
+    return [chip.image[NINE_TO_SIX] for chip in chips[:: max(1, len(chips) // count)]]

@@ -70,7 +70,7 @@ def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
     if text is None:
         raise BadInput(
             f"{str(path)!r} says nothing of its bands and classes (metadata key {_METADATA_KEY!r}). "
-            "Export it with services.inference.export."
+            "Write it with `landloom export`."
         )
     try:
         spec = ModelSpec.model_validate_json(text)

@@ -9,8 +9,9 @@ import numpy as np
 import onnxruntime
 from scipy.ndimage import gaussian_filter, zoom
 
+from catalog.errors import BadInput
 from services.inference.atmosphere import Atmosphere
-from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
+from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
 
 PATCH = 128
 """Side in pixels."""
@@ -74,12 +75,24 @@ class _Drawn:
 class Patches:
     """Draws augmented patches and asks the teacher about them."""
 
-    def __init__(self, chips: list[Chip], labelled: list[Chip], teacher: Path, seed: int, threads: int):
-        """Chips for which the teacher is asked, and chips whose own labels count (at least `PATCH` a side)."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._teacher = onnxruntime.InferenceSession(str(teacher), options, providers=["CPUExecutionProvider"])
+    def __init__(self, chips: list[Chip], teacher: Path, seed: int, threads: int):
+        """Make ready.
+
+        Args:
+            chips: the teacher is asked about those that it labelled; of others, of at least `PATCH` a side, the
+                labels count.
+            teacher: ONNX file, nine bands in, nine classes of land cover out.
+            seed: of all that is random.
+            threads: processor threads of the teacher.
+
+        Raises:
+            BadInput: the teacher is no such network.
+        """
+        self._teacher = _open_teacher(teacher, threads)
+        self._input = self._teacher.get_inputs()[0].name
         self._random = np.random.default_rng(seed)
+        labelled = [chip for chip in chips if not chip.taught and min(chip.classes.shape) >= PATCH]
+        chips = [chip for chip in chips if chip.taught]
         self._taught, self._labelled = _Drawn(chips, self._random), _Drawn(labelled, self._random)
         self._chips = chips
         self._climates = [_climate(chip) for chip in chips]
@@ -113,7 +126,7 @@ class Patches:
         target = np.zeros((10, PATCH, PATCH), np.float32)
         asked = np.clip(clear.raise_to_top(surface) * 10000, 1, 65535).astype(np.uint16)
         asked[:, empty] = 0
-        target[:9] = self._teacher.run(None, {"image": asked[np.newaxis]})[0][0]
+        target[:9] = self._teacher.run(None, {self._input: asked[np.newaxis]})[0][0]
         known = learn & ~empty & ~cloud
         if random.random() < 0.4 and self._clouds:
             surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
@@ -228,6 +241,23 @@ class Patches:
         top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
         certain = (opacity > 0.5) & (surface[_BLUE] > _CLOUD_BLUE)
         return surface, top, known & (opacity < 0.1), (cloud & (opacity < 0.1)) | certain
+
+
+def _open_teacher(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BadInput(f"The teacher {str(path)!r} cannot be opened: {error}. Give an ONNX file.") from error
+    bands, classes = session.get_inputs()[0], session.get_outputs()[0]
+    if (bands.type, bands.shape[1], classes.shape[1]) != ("tensor(uint16)", len(TEACHER_BANDS), CLOUD):
+        raise BadInput(
+            f"The teacher {str(path)!r} takes {bands.type} {bands.shape} and gives {classes.shape}; uint16 with "
+            f"{len(TEACHER_BANDS)} bands ({', '.join(TEACHER_BANDS)}) in and {CLOUD} classes out are needed."
+        )
+    return session
 
 
 def _pack(reflectance: np.ndarray, empty: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Train the network on chips, by matching a teacher network on the same pixels.
 
-Run as `python -m services.inference.train --chips DIR --teacher FILE.onnx --out FILE.pt --minutes 80`.
-
 The teacher (Dynamic World's forward network: nine bands, top-of-atmosphere) answers for every augmented patch that
 the network is shown (Beyer et al. 2021, "Knowledge distillation: a good teacher is patient and consistent"). It costs
 more than the student, so its answers are kept in a buffer and used several times. Patches are drawn so that each
@@ -10,18 +8,20 @@ class comes equally often; clouds, which the teacher does not know, come from cl
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
-from services.inference.chips import read_chips, read_labelled
+from services.inference import checkpoint
+from services.inference.chips import read_chips
 from services.inference.patches import Patch, Patches
 from services.inference.unet import UNet, normalise
 
@@ -35,39 +35,50 @@ _BUFFER = 4000
 
 
 def train(
-    chips: Path, teacher: Path, out: Path, minutes: float, threads: int, begin: Path | None = None, seed: int = 0
+    datasets: Sequence[str],
+    teacher: Path,
+    out: Path,
+    minutes: float,
+    threads: int,
+    begin: Path | None = None,
+    leave_out: Sequence[str] = (),
+    seed: int = 0,
+    on_progress: Callable[[float, int, float], None] = lambda minutes, step, loss: None,
 ) -> None:
     """Train for a time and write a checkpoint every few minutes; a run that was stopped goes on from it.
 
     Args:
-        chips: folder of the training chips.
+        datasets: folders of training sets, of which the split `train` is learned.
         teacher: ONNX file of the teacher.
         out: checkpoint; its entry `network` holds the weights.
         minutes: time in all, those of the stopped run included; the learning rate falls to 0 over it.
         threads: processor threads, for network and teacher.
         begin: checkpoint of a network to begin with, of the same depth and no wider.
+        leave_out: places of the split `train` that are not learned.
         seed: of weights and patches.
+        on_progress: called after every step with the minutes so far, the steps, and the mean loss of the last ones.
 
     Raises:
-        BadInput: no chips in the folder.
+        BadInput: no chips, or files that are no teacher or no checkpoint of such a network.
         RuntimeError: the loss is no longer a number.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     random = np.random.default_rng(seed)
-    patches = Patches(read_chips(chips, "train"), read_labelled(chips, "train"), teacher, seed, threads)
+    patches = Patches(read_chips(datasets, "train", leave_out), teacher, seed, threads)
     network = UNet(len(BANDS), len(MODEL_CLASSES))
     if begin is not None:
-        network.begin_with(torch.load(begin, weights_only=True)["network"])
+        try:
+            network.begin_with(checkpoint.load(begin, {})["network"])
+        except (KeyError, ValueError) as error:
+            raise BadInput(f"Training cannot begin with {str(begin)!r}: {error}.") from error
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
     parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
     spent, step = 0.0, 0
     if out.exists():
-        state = torch.load(out, weights_only=True)
+        state = checkpoint.load(out, parts)
         spent, step = state["seconds"], state["step"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
     buffer: list[Patch] = [patches.draw() for _ in range(_BUFFER // 20)]
     started, saved, losses = time.monotonic() - spent, time.monotonic(), []
     while (seconds := time.monotonic() - started) < minutes * 60:
@@ -94,11 +105,11 @@ def train(
         optimiser.step()
         losses.append(loss.item())
         step += 1
+        on_progress((time.monotonic() - started) / 60, step, float(np.mean(losses[-200:])))
         if time.monotonic() - saved > 180:
-            print(f"{seconds / 60:.1f} min, step {step}, loss {np.mean(losses[-200:]):.4f}", flush=True)
-            _save(out, parts, time.monotonic() - started, step)
+            checkpoint.save(out, parts, seconds=time.monotonic() - started, step=step)
             saved = time.monotonic()
-    _save(out, parts, time.monotonic() - started, step)
+    checkpoint.save(out, parts, seconds=time.monotonic() - started, step=step)
 
 
 def _batch(chosen: list[Patch], random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,34 +124,3 @@ def _batch(chosen: list[Patch], random: np.random.Generator) -> tuple[torch.Tens
         images.append(image.astype(np.float32))
         targets.append(target.astype(np.float32) / 250)
     return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets))
-
-
-def _save(out: Path, parts: dict[str, Any], seconds: float, step: int) -> None:
-    partial = out.with_suffix(".partial")
-    state = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({**state, "seconds": seconds, "step": step}, partial)
-    partial.replace(out)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chips", type=Path, required=True, help="folder with chips.csv and chips/")
-    parser.add_argument("--teacher", type=Path, required=True, help="the teacher network (ONNX)")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, and to go on from")
-    parser.add_argument("--minutes", type=float, default=80, help="how long to train in all")
-    parser.add_argument("--begin", type=Path, help="checkpoint of a network to begin with, no wider than this one")
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    train(
-        arguments.chips,
-        arguments.teacher,
-        arguments.out,
-        arguments.minutes,
-        arguments.threads,
-        arguments.begin,
-    )
-
-
-if __name__ == "__main__":
-    main()

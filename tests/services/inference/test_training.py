@@ -7,60 +7,28 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import rasterio
 from onnx import TensorProto, helper, numpy_helper
-from scipy.ndimage import gaussian_filter
 
+from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
+from catalog.store import open_store
 from services.inference import open_network
 from services.inference.atmosphere import GAS, Atmosphere
-from services.inference.chips import CLOUD, NINE_TO_SIX, UNLABELLED, read_chips
+from services.inference.chips import CLOUD, NINE_TO_SIX, read_chips
 from services.inference.evaluate import agreement, confusion
+from tests.training_sets import CROPS, LAKES, WATER, a_chip, a_lake, write_lakes
 
 torch = pytest.importorskip("torch")
 
 from services.inference import train as training  # noqa: E402
-from services.inference.export import export  # noqa: E402
+from services.inference.export import export_checkpoint  # noqa: E402
 from services.inference.patches import PATCH, Patches  # noqa: E402
-from services.inference.unet import HALO, STRIDE, UNet  # noqa: E402
-
-SPEC = ModelSpec(id="tiny", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=STRIDE, halo=HALO)
-WATER, TREES, CROPS = (MODEL_CLASSES.index(name) for name in ("water", "trees", "crops"))
 
 
 @pytest.fixture(scope="module")
-def chips(tmp_path_factory) -> Path:
-    """Three chips with dark water in the west and bright crops in the east, and one that is all cloud."""
-    folder = tmp_path_factory.mktemp("chips")
-    (folder / "chips").mkdir()
-    random = np.random.default_rng(0)
-    rows = ["id,scene,split,level,sun_zenith"]
-    for number, (scene, split) in enumerate(
-        [("lake", "train"), ("sky", "train"), ("shore", "val"), ("rufiji-2016", "train")]
-    ):
-        image = np.full((9, 160, 160), 400.0)
-        image[:, :, 80:] = 2500
-        image *= np.exp(0.1 * gaussian_filter(random.normal(size=image.shape), (0, 2, 2)))
-        teacher = np.zeros_like(image)
-        teacher[WATER, :, :80] = teacher[CROPS, :, 80:] = 250
-        valid, cloud = np.ones((1, 160, 160)), np.zeros((1, 160, 160))
-        valid[:, :10] = image[:, :10] = 0
-        if scene == "sky":
-            image[:], valid[:], cloud[:] = 7000, 0, 1
-        name = f"{scene}_{number}"
-        parts = {"image": image.astype(np.uint16), "teacher": teacher, "valid": valid, "cloud": cloud}
-        for part, data in parts.items():
-            data = data if part == "image" else data.astype(np.uint8)
-            with rasterio.open(
-                folder / "chips" / f"{name}_{part}.tif", "w", driver="GTiff", count=len(data), height=160, width=160,
-                dtype=data.dtype, crs="EPSG:32633", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6),
-            ) as file:  # fmt: skip
-                file.write(data)
-        rows.append(f"{name},{scene},{split},L2A,30")
-    (folder / "chips.csv").write_text("\n".join(rows))
-    return folder
+def dataset(tmp_path_factory) -> str:
+    return str(write_lakes(tmp_path_factory.mktemp("lakes")))
 
 
 @pytest.fixture(scope="module")
@@ -86,21 +54,31 @@ def teacher(tmp_path_factory) -> Path:
     return path
 
 
-def test_chips_are_read_by_split_without_the_places_held_out(chips):
-    assert [len(read_chips(chips, split)) for split in ("train", "val")] == [2, 1]
-    lake, sky = read_chips(chips, "train")
+def test_chips_are_read_by_split_without_the_places_left_out(dataset):
+    assert [len(read_chips([dataset], split)) for split in ("train", "validation")] == [3, 1]
+    lake, sky = read_chips([dataset], "train", leave_out=["delta"])
     assert (lake.classes[:10] == UNLABELLED).all() and not lake.valid[:10].any()
     assert (lake.classes[10:, :80] == WATER).all() and (lake.classes[10:, 80:] == CROPS).all()
-    assert (sky.classes == CLOUD).all() and not sky.valid.any()
+    assert (sky.classes[10:] == CLOUD).all() and not sky.valid.any()
+    with pytest.raises(BadInput, match="no chip of split 'test'"):
+        read_chips([dataset], "test")
 
 
-def test_a_folder_without_chips_is_named(tmp_path):
-    with pytest.raises(BadInput, match=r"no chips\.csv"):
-        read_chips(tmp_path, "train")
+def test_labels_of_a_map_are_learned_from_six_bands_but_not_under_snow(tmp_path):
+    store = open_store(str(tmp_path))
+    mapped = LAKES.model_copy(update={"bands": BANDS})
+    image = a_lake().image[NINE_TO_SIX]
+    image[:, 100:] = np.array([8000, 8000, 8000, 8000, 500, 500])[:, None, None]
+    chip = mapped.write_chip(store, a_chip(teacher=None), Pixels(image, a_lake().labels))
+    mapped.publish(store)
+    (found,) = read_chips([str(tmp_path)], "train")
+    assert chip.class_pixels["crops"] == 150 * 80
+    assert not found.taught and (found.image[NINE_TO_SIX] == image).all()
+    assert (found.classes[100:] == UNLABELLED).all() and (found.classes[10:100, :80] == WATER).all()
 
 
-def test_patches_carry_the_teachers_answer_for_the_surface_shown(chips, teacher):
-    patches = Patches(read_chips(chips, "train"), [], teacher, seed=1, threads=1)
+def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teacher):
+    patches = Patches(read_chips([dataset], "train", leave_out=["delta"]), teacher, seed=1, threads=1)
     drawn = [patches.draw() for _ in range(40)]
     learned = np.stack([patch.target.sum(axis=0) > 0 for patch in drawn])
     assert not learned[:, :8].any() and not learned[:, :, -8:].any()
@@ -119,18 +97,33 @@ def test_patches_carry_the_teachers_answer_for_the_surface_shown(chips, teacher)
     assert drawn[0].surface.shape == (len(NINE_TO_SIX), PATCH, PATCH)
 
 
-def test_training_learns_goes_on_and_is_exported(chips, teacher, tmp_path, monkeypatch):
+def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_BUFFER", 60)
     checkpoint = tmp_path / "unet.pt"
     for minutes in (0.1, 0.2):
-        training.train(chips, teacher, checkpoint, minutes=minutes, threads=1)
+        training.train([dataset], teacher, checkpoint, minutes=minutes, threads=1)
     state = torch.load(checkpoint, weights_only=True)
     assert state["seconds"] >= 0.2 * 60 and state["step"] >= 4
-    network = UNet(len(BANDS), len(MODEL_CLASSES))
-    network.load_state_dict(state["network"])
-    export(network, SPEC, tmp_path / "unet.onnx")
-    found = confusion(open_network(str(tmp_path / "unet.onnx")), read_chips(chips, "val"))
+    export_checkpoint(checkpoint, [], tmp_path / "unet.onnx", "tiny", "1")
+    found = confusion(open_network(str(tmp_path / "unet.onnx")), read_chips([dataset], "validation"))
     assert found.sum() == 150 * 160
+
+
+def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
+    wrong = tmp_path / "wrong.pt"
+    torch.save({"network": torch.nn.Linear(2, 2).state_dict()}, wrong)
+    (tmp_path / "text.onnx").write_text("no network")
+    for change, told in (
+        ({"begin": wrong}, r"Training cannot begin with .*wrong\.pt"),
+        ({"out": wrong}, r"wrong\.pt' is no checkpoint of this network"),
+        ({"teacher": tmp_path / "text.onnx"}, r"teacher .*text\.onnx' cannot be opened"),
+        ({"datasets": [str(tmp_path)]}, "no training set"),
+    ):
+        known = {"datasets": [dataset], "teacher": teacher, "out": tmp_path / "unet.pt", "minutes": 0.01, "threads": 1}
+        with pytest.raises(BadInput, match=told):
+            training.train(**{**known, **change})
+    with pytest.raises(BadInput, match=r"wrong\.pt' is no checkpoint"):
+        export_checkpoint(wrong, [], tmp_path / "x.onnx", "x", "1")
 
 
 @pytest.mark.parametrize(("aerosol", "zenith"), [(0.02, 20), (0.15, 65), (0.08, 89)])

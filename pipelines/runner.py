@@ -1,0 +1,68 @@
+"""How a Beam pipeline is run, whichever it is: the runner, and the user's own errors given back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from catalog.errors import LandloomError
+
+DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+"""In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
+download a runner."""
+
+
+def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[str] = ()) -> None:
+    """Run a pipeline that is one transform from root, and wait for its end.
+
+    Raises:
+        LandloomError: a worker raised it.
+    """
+    flags = list(beam_options)
+    if not any(flag.split("=")[0] == "--runner" for flag in flags):
+        flags.append(f"--runner={DEFAULT_RUNNER}")
+    try:
+        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+            pipeline | transform
+    except LandloomError:
+        raise
+    except Exception as error:
+        raise _root_cause(error) from error
+
+
+@contextmanager
+def watched(count: Callable[[], int], total: int, on_progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Call back every second with what is finished, as counted in the store, whatever the runner, and the total."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            on_progress(count(), total)
+
+    thread = threading.Thread(target=watch, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _root_cause(error: Exception) -> Exception:
+    """Beam wraps what a worker raised in text; give the user our own error back where it is one."""
+    for line in reversed(str(error).splitlines()):
+        for kind in _kinds(LandloomError):
+            marker = f"{kind.__module__}.{kind.__name__}: "
+            if marker in line:
+                return kind(line.split(marker, 1)[1].split(" [while running")[0])
+    return error
+
+
+def _kinds(error: type[LandloomError]) -> Iterator[type[LandloomError]]:
+    for kind in error.__subclasses__():
+        yield from (kind, *_kinds(kind))

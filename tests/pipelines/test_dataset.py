@@ -1,0 +1,136 @@
+"""A folder of chips becomes a training set, and every chip is accounted for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from catalog.chips import UNLABELLED
+from catalog.errors import BadInput
+from catalog.model import MODEL_CLASSES
+from catalog.store import open_store
+from catalog.training_set import open_training_set, read_pixels
+from pipelines.dataset import make_training_set
+from tests.pipelines.running import landloom
+from tests.training_sets import CLOUD, CROPS, WATER, a_lake
+
+NINE = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
+HEAD = "id,scene,place,level,date,sun_zenith,split"
+
+
+def write(path: Path, raster: np.ndarray, names: tuple[str, ...] = (), east: float = 6e5) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path, "w", driver="GTiff", count=len(raster), height=raster.shape[1], width=raster.shape[2], dtype=raster.dtype,
+        crs="EPSG:32632", transform=rasterio.Affine(10, 0, east, 0, -10, 5.4e6),
+    ) as file:  # fmt: skip
+        file.write(raster)
+        if names:
+            file.descriptions = names
+
+
+def taught(folder: Path, name: str, side: int = 160, east: float = 6e5) -> None:
+    """A chip with a teacher's answers for its south, and a cloud in a corner."""
+    lake = a_lake()
+    assert lake.scores is not None
+    cloud = np.zeros((1, side, side), np.uint8)
+    cloud[:, -20:, -20:] = 1
+    valid = (lake.labels != UNLABELLED)[np.newaxis, :side, :side].astype(np.uint8) * (1 - cloud)
+    write(folder / "chips" / f"{name}_image.tif", lake.image[:, :side, :side], NINE, east)
+    write(folder / "chips" / f"{name}_teacher.tif", lake.scores[:9, :side, :side], MODEL_CLASSES[:9], east)
+    write(folder / "chips" / f"{name}_valid.tif", valid, (), east)
+    write(folder / "chips" / f"{name}_cloud.tif", cloud, (), east)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two whole chips, and a row for each way in which one can be unusable."""
+    folder = tmp_path / "chips"
+    rows = [HEAD]
+    for name, split in (("lake", "train"), ("shore", "val"), ("odd", "train"), ("broken", "train"), ("adrift", "new")):
+        taught(folder, name)
+        rows.append(f"{name},{name}-2021,{name},L2A,2021-06-04,33.5,{split}")
+    write(folder / "chips" / "odd_image.tif", a_lake().image[:6], NINE[:6])
+    (folder / "chips" / "broken_teacher.tif").write_bytes(b"II*")
+    for name, split, east in (("here", "train", 6.4e5), ("near", "test", 6.42e5)):
+        taught(folder, name, 64, east)
+        rows.append(f"{name},{name}-2021,{name},L1C,,,{split}")
+    rows.append("gone,gone-2021,gone,L2A,2021-06-04,33.5,train")
+    (folder / "chips.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_every_chip_is_written_or_dropped_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    report = make_training_set(folder, str(out), "lakes")
+    assert (report.indexed, report.written) == (8, 3)
+    assert report.dropped.keys() == {"odd", "broken", "adrift", "here", "gone"}
+    assert "split is 'new'; use train" in report.dropped["adrift"]
+    assert "has the bands B02, B03, B04, B05, B06, B07" in report.dropped["odd"]
+    assert "broken_teacher.tif" in report.dropped["broken"] and "gone_image.tif" in report.dropped["gone"]
+    assert report.dropped["here"] == "in train, but its place p48.5p10.5 also lies in test"
+    assert json.loads((out / "report.json").read_text())["dropped"] == report.dropped
+    assert {split: told["chips"] for split, told in report.splits.items()} == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_labels_come_from_the_teacher_where_it_is_to_be_learned_and_from_the_cloud_mask(
+    folder: Path, tmp_path: Path
+) -> None:
+    make_training_set(folder, str(tmp_path / "set"), "lakes")
+    store = open_store(str(tmp_path / "set"))
+    found, chips = open_training_set(store)
+    assert (found.id, found.bands) == ("lakes", NINE)
+    chip = next(chip for chip in chips if chip.id == "lake")
+    assert (chip.scene, chip.sun_zenith, str(chip.date)[:10]) == ("lake-2021", 33.5, "2021-06-04")
+    pixels = read_pixels(store, chip)
+    assert (pixels.labels[:10] == UNLABELLED).all() and (pixels.labels[-20:, -20:] == CLOUD).all()
+    assert (pixels.labels[10:, :80] == WATER).all() and (pixels.labels[10:140, 80:] == CROPS).all()
+    assert pixels.scores is not None and (pixels.scores[CROPS, :, 80:] == 250).all()
+    assert (pixels.image == a_lake().image).all()
+
+
+def test_labels_of_a_map_with_an_index_of_groups(tmp_path: Path) -> None:
+    folder = tmp_path / "worldcover"
+    write(folder / "a_image.tif", a_lake().image[:6], ("B02", "B03", "B04", "B08", "B11", "B12"))
+    write(folder / "a_label.tif", a_lake().labels[np.newaxis])
+    (folder / "index.csv").write_text("id,group,split\na,17,train")
+    report = make_training_set(folder, str(tmp_path / "set"), "mapped")
+    _, (chip,) = open_training_set(open_store(str(tmp_path / "set")))
+    assert (report.written, chip.place, chip.teacher, chip.level) == (1, "17", None, "L2A")
+
+
+def test_a_run_that_was_stopped_is_finished(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    make_training_set(folder, str(out), "lakes")
+    kept, lost = out / "lake" / "lake", out / "shore" / "shore"
+    before = kept.joinpath("image.tif").stat().st_mtime_ns
+    (lost / "shore.json").unlink()
+    (out / "collection.json").unlink()
+    taught(folder, "odd")
+    report = make_training_set(folder, str(out), "lakes")
+    assert report.written == 4 and "odd" not in report.dropped
+    assert (lost / "shore.json").exists() and kept.joinpath("image.tif").stat().st_mtime_ns == before
+
+
+def test_a_folder_that_holds_another_set_or_no_chips_is_refused(folder: Path, tmp_path: Path) -> None:
+    make_training_set(folder, str(tmp_path / "set"), "lakes")
+    with pytest.raises(BadInput, match="holds the training set lakes"):
+        make_training_set(folder, str(tmp_path / "set"), "ponds")
+    with pytest.raises(BadInput, match=r"no chips\.csv"):
+        make_training_set(tmp_path, str(tmp_path / "other"), "lakes")
+    (tmp_path / "chips.csv").write_text(HEAD)
+    with pytest.raises(BadInput, match="it has no row"):
+        make_training_set(tmp_path, str(tmp_path / "other"), "lakes")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_command_tells_what_became_of_the_chips(folder: Path, tmp_path: Path) -> None:
+    done = landloom("dataset", "--chips", folder, "--out", tmp_path / "set", "--direct_num_workers=2")
+    assert done.stdout.strip() == f"{tmp_path / 'set'}/collection.json"
+    assert "3 of 8 chips written" in done.stderr and "Dropped here: in train, but its place" in done.stderr
+    done = landloom("dataset", "--chips", folder, "--out", tmp_path / "set", "--direct_num_worker=2", check=2)
+    assert "Did you mean --direct_num_workers?" in done.stderr

@@ -14,6 +14,7 @@ from catalog.index import INDEX, build_index
 from catalog.items import item_key_of, read_items, zone_of
 from catalog.legend import Legend
 from catalog.links import JSON, dumped, linked, root_with, zone_with
+from catalog.models import MODELS, TITLE
 from catalog.store import Store
 
 COLLECTIONS = {
@@ -118,7 +119,8 @@ def rebuild(store: Store) -> dict[str, int]:
             build_index(store, collection)
     there = {collection: COLLECTIONS[collection][0] for collection, count in counts.items() if count}
     if there:
-        store.update("catalog.json", lambda content: root_with(content, there))
+        networks = {MODELS: TITLE} if store.exists(f"{MODELS}/collection.json") else {}
+        store.update("catalog.json", lambda content: root_with(content, there | networks))
     return {collection: counts[collection] for collection in there}
 
 

@@ -65,5 +65,9 @@ def _absolute(store: Store, collection: str) -> Iterator[dict[str, Any]]:
             for name, asset in item["assets"].items()
         }
         links = [{"rel": "self", "href": store.href(key), "type": "application/geo+json"}]
-        links += [link for link in item["links"] if link["rel"] == "derived_from"]
+        for link in item["links"]:
+            if link["rel"] == "derived_from":
+                # The network lies in this catalog, scenes lie elsewhere.
+                here = link["href"].startswith("../../../")
+                links.append({**link, "href": store.href(link["href"][9:])} if here else link)
         yield {**item, "assets": assets, "links": links}

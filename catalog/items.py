@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.assets import AssetFile, build_asset, renders
 from catalog.grid import RESOLUTION
 from catalog.manifest import Manifest
+from catalog.models import model_key
 from catalog.scenes import Exclusion, Scene
 from catalog.store import NotFound, Store
 
@@ -47,7 +48,6 @@ def build_item(
     class_pixels: np.ndarray,
     looks: int,
     assets: Sequence[AssetFile],
-    model_href: str | None = None,
 ) -> bytes:
     """The JSON of a tile-year's item.
 
@@ -63,7 +63,6 @@ def build_item(
         class_pixels: `[256]`, pixels of each published code.
         looks: clear looks, summed over pixels.
         assets: the files.
-        model_href: the STAC item of the network, where it is published.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (manifest.period.start, manifest.period.end))
@@ -122,8 +121,8 @@ def build_item(
     item.add_link(pystac.Link("root", "../../../catalog.json", "application/json"))
     for scene in scenes:
         item.add_link(pystac.Link("derived_from", scene.href, "application/geo+json", title=scene.id))
-    if model_href:
-        item.add_link(pystac.Link("derived_from", model_href, "application/geo+json", title=manifest.model.id))
+    model = f"../../../{model_key(manifest.model)}"
+    item.add_link(pystac.Link("derived_from", model, "application/geo+json", title=manifest.model.id))
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
     content["links"].append(
         {

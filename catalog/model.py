@@ -34,6 +34,7 @@ class ModelSpec(BaseModel):
     halo: int = Field(
         ge=0, description="pixels at a chip's border whose scores are cropped; at least the receptive radius"
     )
+    architecture: str = Field(default="unknown", description="as the literature calls it")
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
 
 

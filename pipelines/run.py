@@ -12,10 +12,12 @@ from catalog.collections import add_items
 from catalog.index import build_index
 from catalog.items import published_fingerprint
 from catalog.manifest import Manifest, item_key
+from catalog.models import add_model
 from catalog.store import Store
 from pipelines.annual_map import Job, MapTileYears
 from pipelines.plan import ALREADY_PUBLISHED, Planned
 from pipelines.runner import run_pipeline, watched
+from services.inference import model_file
 
 _WATCHED = 16
 
@@ -76,6 +78,7 @@ def map_tile_years(
         for manifest in manifests:
             store.write(manifest.key, manifest.to_json())
         if manifests:
+            add_model(store, manifests[0].model, model_file(job.model))
             total = sum(len(manifest.blocks) for manifest in manifests)
             with watched(_counter(store, manifests), total, on_progress):
                 run_pipeline(MapTileYears(job, manifests), beam_options)

@@ -18,18 +18,27 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
 
 
+def model_file(model: str) -> Path:
+    """The ONNX file of a network, by the ID of a shipped one, or by its path.
+
+    Raises:
+        BadInput: no such network.
+    """
+    shipped = shipped_models()
+    if model in shipped:
+        return shipped[model]
+    if not model.endswith(".onnx"):
+        raise BadInput(f"There is no network {model!r}. Shipped are {', '.join(shipped)}; or give an ONNX file.")
+    return Path(model)
+
+
 def open_network(model: str) -> Network:
     """A network by the ID of a shipped one, or by the path of an ONNX file.
 
     Raises:
         BadInput: no such network, or one of another input.
     """
-    shipped = shipped_models()
-    if model in shipped:
-        return OnnxNetwork(shipped[model])
-    if not model.endswith(".onnx"):
-        raise BadInput(f"There is no network {model!r}. Shipped are {', '.join(shipped)}; or give an ONNX file.")
-    return OnnxNetwork(Path(model))
+    return OnnxNetwork(model_file(model))
 
 
 def model_spec(model: str) -> ModelSpec:

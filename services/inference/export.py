@@ -127,7 +127,15 @@ def export_checkpoint(checkpoint: Path, datasets: Sequence[str], out: Path, name
     """
     network = UNet(len(BANDS), len(MODEL_CLASSES))
     load(checkpoint, {"network": network})
-    spec = ModelSpec(id=name, version=version, bands=BANDS, classes=MODEL_CLASSES, stride=STRIDE, halo=HALO)
+    spec = ModelSpec(
+        id=name,
+        version=version,
+        bands=BANDS,
+        classes=MODEL_CLASSES,
+        stride=STRIDE,
+        halo=HALO,
+        architecture="U-Net",
+    )
     export(network, spec, out, _calibration_images(datasets) if datasets else ())
     return spec
 

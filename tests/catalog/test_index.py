@@ -15,6 +15,7 @@ from catalog.collections import add_items
 from catalog.index import INDEX, build_index
 from catalog.items import read_items
 from catalog.manifest import Period
+from catalog.models import model_key
 from catalog.store import Store, open_store
 from tests.catalog.tile_years import manifest_of, register
 
@@ -59,9 +60,9 @@ def test_gives_the_items_back_with_absolute_addresses(store: Store) -> None:
     assert item.properties["landloom:fingerprint"] == original["properties"]["landloom:fingerprint"]
     assert item.properties["proj:transform"] == original["properties"]["proj:transform"]
     assert item.assets["data"].extra_fields["file:values"] == original["assets"]["data"]["file:values"]
-    assert [link.href for link in item.links if link.rel == "derived_from"] == [
-        scene.href for scene in manifest_of().datatakes[0].scenes
-    ]
+    scenes = [scene.href for scene in manifest_of().datatakes[0].scenes]
+    network = store.href(model_key(manifest_of().model))
+    assert [link.href for link in item.links if link.rel == "derived_from"] == [*scenes, network]
 
 
 def test_items_with_and_without_scores_share_it(store: Store) -> None:

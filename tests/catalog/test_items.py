@@ -17,6 +17,7 @@ from catalog.grid import Tile
 from catalog.items import build_item, published_fingerprint
 from catalog.legend import load_legend
 from catalog.manifest import Period
+from catalog.models import model_key
 from catalog.store import Store, open_store
 from catalog.validation import validate
 from tests.catalog.tile_years import manifest_of, publish, register
@@ -70,7 +71,8 @@ def test_tells_where_it_came_from(store: Store) -> None:
     manifest = manifest_of()
     item = register(store, manifest)
     derived = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
-    assert derived == [scene.href for scene in manifest.datatakes[0].scenes]
+    network = f"../../../{model_key(manifest.model)}"
+    assert derived == [*(scene.href for scene in manifest.datatakes[0].scenes), network]
     assert item["properties"]["landloom:model"] == "unet 1"
     assert item["properties"]["landloom:fingerprint"] == manifest.fingerprint
     assert item["properties"]["processing:software"] == {"landloom": "0.1.0"}

@@ -63,7 +63,11 @@ def test_observations_confidence_and_scores_fit_the_map(published):
 
 def test_the_catalog_can_be_browsed_from_its_root(published):
     catalog = pystac.Catalog.from_file(str(published / "catalog.json"))
-    assert {item.id for item in catalog.get_items(recursive=True)} == {"33UUU-2021", "33UUU-2022"}
+    maps, networks = (catalog.get_child(name) for name in ("lulc-annual", "models"))
+    items = list(maps.get_items(recursive=True))
+    assert {item.id for item in items} == {"33UUU-2021", "33UUU-2022"}
+    (network,) = networks.get_items()
+    assert all(item.get_links("derived_from")[-1].get_absolute_href() == network.get_self_href() for item in items)
     assert not (published / "staging").exists()
 
 

@@ -149,7 +149,8 @@ def test_every_tile_year_is_published_and_the_accounts_add_up(mapped, name):
     assert not accounts["skipped"] and not accounts["dead_lettered"]
     assert accounts["blocks"]["failed"] == accounts["blocks"]["not reached"] == 0
     catalog = pystac.Catalog.from_file(str(maps.out / "catalog.json"))
-    assert sorted(item.id for item in catalog.get_items(recursive=True)) == sorted(accounts["published"])
+    items = [item for collection in catalog.get_children() for item in collection.get_items(recursive=True)]
+    assert sorted(item.id for item in items if item.collection_id != "models") == sorted(accounts["published"])
 
 
 @pytest.mark.parametrize("name", PLACES)

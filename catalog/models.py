@@ -1,0 +1,163 @@
+"""The collection `models`: every network that made a map of the catalog, weights and all, with the MLM extension."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pystac
+
+from catalog.assets import AssetFile
+from catalog.errors import BadInput
+from catalog.links import JSON, dumped, linked, root_with
+from catalog.model import ModelSpec
+from catalog.store import Store
+
+MODELS = "models"
+TITLE = "Networks"
+_EXTENSIONS = [
+    f"https://stac-extensions.github.io/{name}/schema.json" for name in ("mlm/v1.5.2", "classification/v1.1.0")
+]
+_FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+_WORLD = [-180.0, -90.0, 180.0, 90.0]
+_FROM = "2015-06-23T00:00:00Z"
+"""Launch of Sentinel-2A."""
+_TASK = "semantic-segmentation"
+
+
+def model_key(spec: ModelSpec) -> str:
+    """Where a network's item lies: two networks of one name and version, but other weights, lie apart."""
+    name = f"{spec.id}-{spec.version}-{spec.sha256[:8]}"
+    return f"{MODELS}/{name}/{name}.json"
+
+
+def add_model(store: Store, spec: ModelSpec, weights: Path) -> str:
+    """Register a network in a catalog, if it is not there yet.
+
+    Args:
+        store: the catalog.
+        spec: of the network.
+        weights: its ONNX file.
+
+    Returns:
+        The key of its item.
+
+    Raises:
+        BadInput: the weights are not those of the description.
+        StoreError: the catalog cannot be written.
+    """
+    key = model_key(spec)
+    if store.exists(key):
+        return key
+    file = AssetFile.of("model", weights)
+    if file.checksum != "1220" + spec.sha256:
+        raise BadInput(f"{str(weights)!r} has changed since its description was read. Start again.")
+    folder = key.rpartition("/")[0]
+    store.upload(f"{folder}/{spec.id}.onnx", weights)
+    store.write(key, dumped(_item(spec, file, key.rpartition("/")[2].removesuffix(".json"))))
+    store.update(f"{MODELS}/collection.json", lambda content: _grown(content, key, spec))
+    store.update("catalog.json", lambda content: root_with(content, {MODELS: TITLE}))
+    return key
+
+
+def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
+    west, south, east, north = _WORLD
+    item = pystac.Item(
+        id=name,
+        geometry={
+            "type": "Polygon",
+            "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]],
+        },
+        bbox=_WORLD,
+        # The imagery for which it is made, as MLM advises: so the item tells nothing of the day it was written.
+        datetime=None,
+        properties={
+            "start_datetime": _FROM,
+            "end_datetime": "9999-12-31T23:59:59Z",
+            "title": f"{spec.id} {spec.version}",
+            "bands": [{"name": band} for band in spec.bands],
+            "mlm:name": spec.id,
+            "mlm:architecture": spec.architecture,
+            "mlm:framework": "ONNX",
+            "mlm:tasks": [_TASK],
+            "mlm:input": [_input(spec)],
+            "mlm:output": [_output(spec)],
+            "version": spec.version,
+            "landloom:stride": spec.stride,
+            "landloom:halo": spec.halo,
+        },
+        stac_extensions=[*_EXTENSIONS, _FILE],
+        collection=MODELS,
+    )
+    item.add_asset(
+        "model",
+        pystac.Asset(
+            f"./{spec.id}.onnx",
+            title="Weights, normalisation and softmax inside",
+            media_type="application/octet-stream; application=onnx",
+            roles=["mlm:model", "mlm:weights", "data"],
+            extra_fields={
+                # MLM wants the bands in the properties, and STAC allows them there only if an asset has some.
+                "bands": [{"name": band} for band in spec.bands],
+                "mlm:artifact_type": "onnx",
+                "file:size": file.size,
+                "file:checksum": file.checksum,
+            },
+        ),
+    )
+    for rel, href in (("collection", ".."), ("parent", ".."), ("root", "../..")):
+        target = "catalog.json" if rel == "root" else "collection.json"
+        item.add_link(pystac.Link(rel, f"{href}/{target}", JSON))
+    return item.to_dict(include_self_link=False, transform_hrefs=False)
+
+
+def _input(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "name": "Reflectance x 10,000 without offset, valid values at least 1, 0 = no data",
+        "bands": list(spec.bands),
+        "input": {
+            "shape": [-1, len(spec.bands), -1, -1],
+            "dim_order": ["batch", "bands", "height", "width"],
+            "data_type": "uint16",
+        },
+        # The network itself normalises.
+        "value_scaling": None,
+        "resize_type": None,
+    }
+
+
+def _output(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "name": "255 x probability of each class",
+        "tasks": [_TASK],
+        "result": {
+            "shape": [-1, len(spec.classes), -1, -1],
+            "dim_order": ["batch", "class", "height", "width"],
+            "data_type": "uint8",
+        },
+        "classification:classes": [
+            {"value": value, "name": name, "title": name} for value, name in enumerate(spec.classes)
+        ],
+    }
+
+
+def _grown(content: bytes | None, key: str, spec: ModelSpec) -> bytes:
+    empty: dict[str, Any] = {
+        "type": "Collection",
+        "id": MODELS,
+        "stac_version": "1.1.0",
+        "stac_extensions": [],
+        "title": TITLE,
+        "description": "The networks that made the maps of this catalog",
+        "license": "other",
+        "extent": {"spatial": {"bbox": [_WORLD]}, "temporal": {"interval": [[_FROM, None]]}},
+        "links": [
+            {"rel": "root", "href": "../catalog.json", "type": JSON},
+            {"rel": "parent", "href": "../catalog.json", "type": JSON},
+        ],
+    }
+    known = json.loads(content) if content else empty
+    item = {f"./{key.removeprefix(f'{MODELS}/')}": f"{spec.id} {spec.version}"}
+    known["links"] = linked(known["links"], "item", "application/geo+json", item)
+    return dumped(known)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
-from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.model import METADATA_KEY, MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from services.inference.checkpoint import load
 from services.inference.chips import NINE_TO_SIX, read_chips
@@ -52,7 +52,7 @@ def export(network: nn.Module, spec: ModelSpec, out: Path, calibration: Iterable
             _quantise(file, images)
         model = onnx.load(file)
     entry = model.metadata_props.add()
-    entry.key, entry.value = "landloom", spec.model_dump_json(exclude={"sha256"})
+    entry.key, entry.value = METADATA_KEY, spec.model_dump_json(exclude={"sha256"})
     onnx.checker.check_model(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, out)

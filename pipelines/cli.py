@@ -333,12 +333,12 @@ def models_add_command(
     logits: Annotated[bool, typer.Option("--logits", help="Its output is not yet probabilities.")] = False,
 ) -> None:
     """Register a network, Landloom's own or another maker's, so that `landloom map --model ID` finds it."""
-    with _extra("train"):
-        from services.inference.adopt import adopt
     from services.inference.registry import register, registry
 
     with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
         if bands:
+            with _extra("train"):
+                from services.inference.adopt import adopt
             told: dict[str, Any] = {
                 "id": name or file.stem,
                 "version": version,

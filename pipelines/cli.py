@@ -294,12 +294,13 @@ def export_command(
     dataset: Annotated[
         list[str] | None, typer.Option(help="Training set that sets the ranges of 8-bit integers; else float32.")
     ] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Place that was not learned; may be given often.")] = None,
 ) -> None:
     """Write a trained network as ONNX, for `landloom map --model FILE`. Needs the extra `train`."""
     with _extra("train"):
         from services.inference.export import export_checkpoint
 
-    export_checkpoint(checkpoint, dataset or [], out, name, version)
+    export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
     typer.echo(out)
 
 

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from catalog.atmosphere import Atmosphere
 from catalog.errors import BadInput
+from catalog.model import MODEL_CLASSES
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
 
 PATCH = 128
@@ -18,6 +19,8 @@ PATCH = 128
 _BORDER = 8
 """Pixels at a patch's edge that are not learned: the teacher pads them with zeros."""
 _BLUE = 0
+_AGREED = [MODEL_CLASSES.index(name) for name in ("water", "trees", "crops", "built")]
+"""Classes that mean the same on every map: what one calls grass is shrub, crops or bare soil on another."""
 _SMOOTHED = 0.2
 """Share of a hard label that is spread over all land classes."""
 _CLOUD_BLUE = 0.15
@@ -105,7 +108,7 @@ class Patches:
     def draw(self) -> Patch:
         """One patch: a whole crop, or four quarters from four places."""
         random = self._random
-        if self._labelled.chips and random.random() < 0.12:
+        if self._labelled.chips and random.random() < 0.05:
             return self._draw_labelled()
         quarters = 1 if random.random() < 0.4 else 2
         side = PATCH // quarters
@@ -153,9 +156,10 @@ class Patches:
         classes, empty = chip.classes[here], np.logical_not(surface.any(axis=0))
         target = np.full((10, PATCH, PATCH), _SMOOTHED / CLOUD, np.float32)
         target[CLOUD] = 0
-        known = np.flatnonzero((classes < CLOUD) & ~empty)
+        learned = np.isin(classes, _AGREED) & ~empty
+        known = np.flatnonzero(learned)
         target.reshape(10, -1)[classes.ravel()[known], known] += 1 - _SMOOTHED
-        target[:, (classes >= CLOUD) | empty] = 0
+        target[:, ~learned] = 0
         air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
         return Patch(
             _pack(surface, empty), _pack(air.raise_to_top(surface), empty), np.rint(target * 250).astype(np.uint8)

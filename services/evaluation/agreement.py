@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+
+from services.evaluation.result import Agreement, Bin, Calibration, ClassAgreement, Estimate, FalseCloud
 
 BINS = 15
 """Of confidence, as in Guo et al. 2017."""
@@ -78,77 +79,6 @@ class Tally:
         return cls(places, added([one.confusion for one in tallies]), added([one.reliability for one in tallies]))
 
 
-class Estimate(BaseModel):
-    """A share and where it lies in 95 % of the resamples of places."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: float | None = Field(description="0 to 1; null where there is nothing to share")
-    low: float | None = Field(default=None, description="2.5th percentile; null: not estimable, fewer than five places")
-    high: float | None = Field(default=None, description="97.5th percentile; null as `low`")
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "–"
-        if self.low is None or self.high is None:
-            return f"{100 * self.value:.1f} % (not estimable)"
-        return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
-
-
-class ClassAgreement(BaseModel):
-    """One class; each share with its interval."""
-
-    name: str
-    pixels: int = Field(description="of this class in the reference")
-    found: int = Field(description="pixels said to be of this class")
-    places: int = Field(description="places whose reference holds this class")
-    precision: Estimate = Field(description="of the pixels found, those that the reference has too (the user's)")
-    recall: Estimate = Field(description="of the reference's pixels, those found (the producer's)")
-    f1: Estimate = Field(description="harmonic mean of precision and recall")
-    iou: Estimate = Field(description="pixels in both over pixels in either")
-
-
-class Bin(BaseModel):
-    """One bar of the reliability diagram."""
-
-    low: float = Field(description="confidence above this, 0 to 1")
-    high: float = Field(description="and up to this")
-    pixels: int
-    confidence: float | None = Field(description="mean confidence; null without pixels")
-    agreement: float | None = Field(description="share of the pixels that agree; null without pixels")
-
-
-class Calibration(BaseModel):
-    """Whether pixels of 80 % confidence agree in 80 % of the cases."""
-
-    error: Estimate = Field(description="expected calibration error, 15 bins of equal width (Guo et al. 2017)")
-    confidence: float | None = Field(description="mean confidence, 0 to 1; above the agreement: too sure")
-    bins: list[Bin]
-
-
-class FalseCloud(BaseModel):
-    """The clear place of which most was called cloud."""
-
-    place: str
-    share: float = Field(description="of its pixels, 0 to 1")
-    pixels: int = Field(description="of the place, all clear in the reference")
-    clear_places: int = Field(description="among how many places without cloud it is the worst")
-
-
-class Agreement(BaseModel):
-    """All that is told of a group of places, or of one."""
-
-    name: str
-    pixels: int
-    places: int
-    overall: Estimate = Field(description="share of the pixels on which both agree")
-    mean_over_places: Estimate = Field(description="mean of the places' shares: each place counts once")
-    classes: list[ClassAgreement] = Field(description="those in the reference or found")
-    confusion: list[list[int]] = Field(description="pixels by the reference's class (row) and the one found (column)")
-    calibration: Calibration
-    false_cloud: FalseCloud | None = Field(description="null without the class cloud or without a clear place")
-
-
 def measure(name: str, tally: Tally, classes: Sequence[str], cloud: int | None = None) -> Agreement:
     """Agreement of some places, with intervals where there are enough of them.
 
@@ -185,7 +115,8 @@ def measure(name: str, tally: Tally, classes: Sequence[str], cloud: int | None =
             precision=estimate("precision", min(in_reference[k], in_found[k]), k),
             **{what: estimate(what, in_reference[k], k) for what in ("recall", "f1", "iou")},
         )
-        for k in np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
+        for k in range(len(classes))
+        if confusion[k].any() or confusion[:, k].any()
     ]
     mean = _divided(reliability[:, 2].sum(), reliability[:, 0].sum())
     return Agreement(

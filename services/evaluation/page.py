@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from services.evaluation.agreement import Agreement, Estimate
-from services.evaluation.evaluation import Evaluation
-from services.evaluation.pictures import Picture, plot_confusion, plot_reliability, png
+from services.evaluation.pictures import Picture, png
+from services.evaluation.plots import plot_confusion, plot_reliability
+from services.evaluation.result import Agreement, Estimate, Evaluation
 
 ROWS = 60
 """Groups of a kind shown on the page, at most; the JSON has all."""

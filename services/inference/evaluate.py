@@ -10,10 +10,11 @@ import numpy as np
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.legend import CLOUD, load_legend
-from catalog.model import Network
+from catalog.model import MODEL_CLASSES, Network
 from services.evaluation.agreement import Tally
-from services.evaluation.evaluation import ClassStyle, Evaluation, Part, Reference, summarize
 from services.evaluation.pictures import Picture, in_colours, true_colour
+from services.evaluation.result import ClassStyle, Evaluation, Reference
+from services.evaluation.summary import Part, summarize
 from services.inference.chips import NINE_TO_SIX, Chip
 
 PICTURES = 24
@@ -59,16 +60,16 @@ def evaluate_network(
         The evaluation, and some large chips with their labels and the network's answer.
 
     Raises:
-        BadInput: labels that are no class of the network, or none at all.
+        BadInput: a network of other classes, labels that are no class, or none at all.
     """
     names = network.spec.classes
-    style = {model: one for one in load_legend("ten").classes for model in one.model_classes}
-    classes = [
-        ClassStyle(
-            name=name, title=name.replace("_", " ").capitalize(), color=style[name].color if name in style else "000000"
+    if names != MODEL_CLASSES:
+        raise BadInput(
+            f"Network {network.spec.id} has the classes {', '.join(names)}; the chips' are {', '.join(MODEL_CLASSES)}. "
+            "Give a network of these classes, in this order."
         )
-        for name in names
-    ]
+    style = {model: one for one in load_legend("ten").classes for model in one.model_classes}
+    classes = [ClassStyle(name=name, title=style[name].title, color=style[name].color) for name in names]
     colors = [one.color for one in classes]
     shown, pictures, parts, unlabelled = _spread(chips), {}, [], 0
     for number, chip in enumerate(chips):
@@ -76,7 +77,7 @@ def evaluate_network(
         strange = np.setdiff1d(chip.classes[known], range(len(names)))
         if strange.size:
             raise BadInput(
-                f"Chip {chip.id} has the label {strange[0]}; the classes of {network.spec.id} are 0 to {len(names) - 1} "
+                f"Chip {chip.id} has the label {strange[0]} in labels.tif; classes are 0 to {len(names) - 1} "
                 f"({', '.join(names)}), and {UNLABELLED} stands where nothing is known. Correct its labels."
             )
         scores = predict(network, chip.image[NINE_TO_SIX])
@@ -96,7 +97,7 @@ def evaluate_network(
         classes=classes,
         parts=parts,
         left_out={"px with data but without a label": unlabelled},
-        cloud=CLOUD if CLOUD in names else None,
+        cloud=CLOUD,
     )
     return evaluation, [pictures[number] for number in shown]
 

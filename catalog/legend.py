@@ -61,7 +61,8 @@ class Legend(BaseModel):
             BadInput: the legend lacks one of the network's classes, or names one that the network lacks.
         """
         code_of = {m: c.code for c in self.classes for m in c.model_classes}
-        if set(code_of) != set(model_classes):
+        # Not every network knows clouds.
+        if set(code_of) - {CLOUD} != set(model_classes) - {CLOUD} or CLOUD in set(model_classes) - set(code_of):
             wrong = ", ".join(sorted(set(code_of) ^ set(model_classes)))
             raise BadInput(
                 f"Legend {self.id} does not fit the network: {wrong} stand in one of the two only. "

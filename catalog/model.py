@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +21,10 @@ MODEL_CLASSES = (
 )
 
 
+METADATA_KEY = "landloom"
+"""Of a network's description among an ONNX file's metadata."""
+
+
 class ModelSpec(BaseModel):
     """The description inside a network's ONNX file (metadata key `landloom`), plus the file's checksum."""
 
@@ -33,6 +37,9 @@ class ModelSpec(BaseModel):
     stride: int = Field(ge=1, description="chips begin at multiples of it, in pixels of the tile")
     halo: int = Field(
         ge=0, description="pixels at a chip's border whose scores are cropped; at least the receptive radius"
+    )
+    level: Literal["L1C"] | None = Field(
+        default=None, description="made for top-of-atmosphere reflectance only: surface reflectance is raised to it"
     )
     architecture: str = Field(default="unknown", description="as the literature calls it")
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")

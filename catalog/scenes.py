@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urljoin, urlparse
@@ -13,10 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog.errors import SceneUnreadable
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
-"""The network's bands, in its order."""
+"""The bands of the networks that Landloom trains, in their order; others may want others."""
 Signer = Literal["planetary-computer"]
 """Whose signatures a scene's files need when they are read."""
-_COMMON_NAMES = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "B11": "swir16", "B12": "swir22"}
+_COMMON_NAMES = {
+    "B01": "coastal",
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge1",
+    "B06": "rededge2",
+    "B07": "rededge3",
+    "B08": "nir",
+    "B8A": "nir08",
+    "B09": "nir09",
+    "B11": "swir16",
+    "B12": "swir22",
+}
+ALL_BANDS = tuple(_COMMON_NAMES)
+"""Every band that a network may want."""
 _PRODUCT = re.compile(r"(S2[A-D])_MSIL\d[AC]_(\d{8}T\d{6})_")
 _DATATAKE = re.compile(r"G(S2[A-D])_(\d{8}T\d{6})_")
 _DATASTRIP = re.compile(r"_S(\d{8}T\d{6})_")
@@ -53,6 +68,7 @@ class Scene(BaseModel):
     baseline: str | None
     processed: str | None = Field(description="when the product was made, ISO: the newest processing is used")
     cloud_cover: float = Field(description="per cent of the product, 0-100")
+    sun_zenith: float | None = Field(default=None, description="degrees, the product's mean")
     footprint: dict[str, Any] = Field(description="GeoJSON geometry, longitude and latitude")
     bands: dict[str, Raster]
     scl: Raster | None = Field(default=None, description="scene classification of L2A products")
@@ -92,7 +108,13 @@ class AssetNames(BaseModel):
     )
 
 
-def scene_from_item(item: Mapping[str, Any], href: str, names: AssetNames, signer: Signer | None = None) -> Scene:
+def scene_from_item(
+    item: Mapping[str, Any],
+    href: str,
+    names: AssetNames,
+    signer: Signer | None = None,
+    bands: Sequence[str] = BANDS,
+) -> Scene:
     """Reduce a STAC item (JSON) to a scene.
 
     The offset is decided in this order: a flag of the source that it has been removed; scale and offset in
@@ -103,13 +125,14 @@ def scene_from_item(item: Mapping[str, Any], href: str, names: AssetNames, signe
         href: the item's own address, against which its assets' are resolved.
         names: of the source's assets.
         signer: whose signatures its assets need.
+        bands: that are wanted.
 
     Raises:
         SceneUnreadable: a band is missing, or its numbers are no reflectance.
     """
     properties, assets = item["properties"], item["assets"]
     rasters, missing = {}, []
-    for band in BANDS:
+    for band in bands:
         asset = _find(assets, names.bands.get(band), band, _COMMON_NAMES[band])
         if asset is None:
             missing.append(band)
@@ -131,6 +154,7 @@ def scene_from_item(item: Mapping[str, Any], href: str, names: AssetNames, signe
         baseline=_baseline(properties),
         processed=properties.get("s2:generation_time") or properties.get("processing:datetime"),
         cloud_cover=float(properties.get("eo:cloud_cover") or 0.0),
+        sun_zenith=_sun_zenith(properties),
         footprint=item["geometry"],
         bands=rasters,
         scl=None if scl is None else Raster(href=_absolute(scl["href"], href)),
@@ -219,6 +243,13 @@ def _tile_name(properties: Mapping[str, Any]) -> str | None:
 def _level(properties: Mapping[str, Any], item: Mapping[str, Any]) -> Literal["L1C", "L2A"]:
     told = f"{properties.get('s2:product_type', '')} {item.get('collection', '')} {item['id']}".upper()
     return "L1C" if "1C" in told.split()[0] or "L1C" in told else "L2A"
+
+
+def _sun_zenith(properties: Mapping[str, Any]) -> float | None:
+    if (zenith := properties.get("s2:mean_solar_zenith")) is not None:
+        return float(zenith)
+    elevation = properties.get("view:sun_elevation")
+    return None if elevation is None else 90.0 - float(elevation)
 
 
 def _baseline(properties: Mapping[str, Any]) -> str | None:

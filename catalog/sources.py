@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
 from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable, StoreError
-from catalog.scenes import AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
+from catalog.scenes import BANDS, AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
 from catalog.store import NotFound, open_store
 
 RETRIES = Retry(
@@ -70,11 +70,13 @@ class Source(Protocol):
 
     name: str
 
-    def search(self, geometry: BaseGeometry, start: datetime, end: datetime) -> SearchResult:
-        """Scenes that touch a geometry (longitude, latitude) and were seen wholly within a period.
+    def search(
+        self, geometry: BaseGeometry, start: datetime, end: datetime, bands: Sequence[str] = BANDS
+    ) -> SearchResult:
+        """Scenes with these bands that touch a geometry (longitude, latitude) and were seen wholly within a period.
 
         Raises:
-            BadInput: the source has items, but none with the six bands.
+            BadInput: the source has items, but none with the bands.
             SourceUnavailable: it does not answer.
         """
         ...
@@ -126,7 +128,9 @@ class ApiSource:
                 f"{api.url} does not answer: {_brief(error)}. Check the URL and try again."
             ) from error
 
-    def search(self, geometry: BaseGeometry, start: datetime, end: datetime) -> SearchResult:
+    def search(
+        self, geometry: BaseGeometry, start: datetime, end: datetime, bands: Sequence[str] = BANDS
+    ) -> SearchResult:
         """See `Source`."""
         search = self._client.search(
             collections=list(self._api.collections),
@@ -140,7 +144,8 @@ class ApiSource:
             raise SourceUnavailable(
                 f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
             ) from error
-        return _to_scenes(((item, _self_href(item, self._api.url)) for item in items), self._api, start, end, self.name)
+        found = [(item, _self_href(item, self._api.url)) for item in items]
+        return _to_scenes(found, self._api, (start, end), bands, self.name)
 
 
 class StaticSource:
@@ -155,7 +160,9 @@ class StaticSource:
             raise BadInput(f"The catalog {name!r} holds no items. Give the JSON of a catalog with Sentinel-2 scenes.")
         self._tree = shapely.STRtree([shape(item["geometry"]) for item, _ in self._items])
 
-    def search(self, geometry: BaseGeometry, start: datetime, end: datetime) -> SearchResult:
+    def search(
+        self, geometry: BaseGeometry, start: datetime, end: datetime, bands: Sequence[str] = BANDS
+    ) -> SearchResult:
         """See `Source`."""
         found = sorted(self._tree.query(geometry, predicate="intersects"))
         overlapping = []
@@ -168,28 +175,32 @@ class StaticSource:
                 continue
             if first <= end and last >= start:
                 overlapping.append((item, href))
-        result = _to_scenes(iter(overlapping), self._api, start, end, self.name)
+        result = _to_scenes(overlapping, self._api, (start, end), bands, self.name)
         result.excluded.extend(Exclusion(scene=name, reason="without a geometry") for name in self._nowhere)
         return result
 
 
 def _to_scenes(
-    items: Iterator[tuple[dict[str, Any], str]], api: StacApi, start: datetime, end: datetime, name: str
+    items: Sequence[tuple[dict[str, Any], str]],
+    api: StacApi,
+    period: tuple[datetime, datetime],
+    bands: Sequence[str],
+    name: str,
 ) -> SearchResult:
-    result, without_bands, count = SearchResult([]), 0, 0
+    result, without_bands = SearchResult([]), 0
     for item, href in items:
-        count += 1
         try:
             first, last = interval_of(item["properties"])
-            if first < start or last > end:
+            if first < period[0] or last > period[1]:
                 raise SceneUnreadable(f"seen between {first:%Y-%m-%d} and {last:%Y-%m-%d}, not wholly in the period")
-            result.scenes.append(scene_from_item(item, href, api.names, api.signer))
+            result.scenes.append(scene_from_item(item, href, api.names, api.signer, bands))
         except SceneUnreadable as error:
             without_bands += "without band" in str(error)
             result.excluded.append(Exclusion(scene=item["id"], reason=str(error)))
-    if count and without_bands == count:
+    if items and without_bands == len(items):
+        first_one = result.excluded[0]
         raise BadInput(
-            f"Source {name!r} lacks the six bands: {result.excluded[0].scene} is {result.excluded[0].reason}. "
+            f"Source {name!r} lacks bands of {', '.join(bands)}: {first_one.scene} is {first_one.reason}. "
             "Give a source of Sentinel-2, or its asset names with --mapping."
         )
     return result

@@ -184,7 +184,8 @@ def read_chips(store: Store) -> list[Chip]:
     with ThreadPoolExecutor(16) as readers:
         chips = [_chip(json.loads(content)) for content in readers.map(store.read, keys)]
     if not chips:
-        raise BadInput(f"There are no chips in {store.href('')!r}. Make a training set with `landloom dataset`.")
+        folder = store.href("collection.json").rpartition("/")[0]
+        raise BadInput(f"There are no chips in {folder!r}. Make a training set with `landloom dataset`.")
     return chips
 
 

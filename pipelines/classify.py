@@ -168,7 +168,8 @@ def _read_ahead(
 
     def read(number: int) -> tuple[Look, float]:
         started = time.perf_counter()
-        return reader.read(manifest.datatakes[number], tile.epsg, transform, shape), time.perf_counter() - started
+        look = reader.read(manifest.datatakes[number], manifest.model, tile.epsg, transform, shape)
+        return look, time.perf_counter() - started
 
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         coming = pool.submit(read, 0)

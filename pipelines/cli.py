@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,6 +24,7 @@ from catalog.collections import rebuild
 from catalog.errors import BadInput, LandloomError
 from catalog.legend import load_legend
 from catalog.manifest import Period
+from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.sources import open_source
 from catalog.store import Store, open_store
 from pipelines import worker_log
@@ -293,20 +295,77 @@ def export_command(
     dataset: Annotated[
         list[str] | None, typer.Option(help="Training set that sets the ranges of 8-bit integers; else float32.")
     ] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Place that was not learned; may be given often.")] = None,
 ) -> None:
     """Write a trained network as ONNX, for `landloom map --model FILE`. Needs the extra `train`."""
     with _extra("train"):
         from services.inference.export import export_checkpoint
 
-    export_checkpoint(checkpoint, dataset or [], out, name, version)
+    export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
     typer.echo(out)
+
+
+models = typer.Typer(help="The networks: those that Landloom ships and your own.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+
+@models.command("list")
+def models_list_command() -> None:
+    """List the networks that `--model` takes by name."""
+    from services.inference.registry import registered_models, shipped_models
+
+    table = Table("network", "version", "bands", "classes", "file")
+    for name, file in {**registered_models(), **shipped_models()}.items():
+        spec = model_spec(str(file))
+        table.add_row(name, spec.version, ", ".join(spec.bands), str(len(spec.classes)), str(file))
+    console.print(table)
+
+
+@models.command("add")
+def models_add_command(
+    file: Annotated[Path, typer.Argument(help="ONNX file.")],
+    name: Annotated[str, typer.Option("--id", help="Its name for --model; a network of Landloom's has one.")] = "",
+    version: Annotated[str, typer.Option(help="Its version.")] = "1",
+    bands: Annotated[str, typer.Option(help="Its bands in order, comma-separated: B02,B03,…")] = "",
+    classes: Annotated[str, typer.Option(help="Its classes in order; Landloom's ten by default.")] = "",
+    stride: Annotated[int, typer.Option(parser=_whole, metavar="PX", help="H and W are multiples of it.")] = 8,
+    halo: Annotated[int, typer.Option(parser=_whole, metavar="PX", help="How far it sees round a pixel.")] = 48,
+    level: Annotated[str, typer.Option(help="L1C: made for top-of-atmosphere reflectance only.")] = "",
+    architecture: Annotated[str, typer.Option(help="As the literature calls it.")] = "unknown",
+    logits: Annotated[bool, typer.Option("--logits", help="Its output is not yet probabilities.")] = False,
+) -> None:
+    """Register a network, Landloom's own or another maker's, so that `landloom map --model ID` finds it."""
+    from services.inference.registry import register, registry
+
+    with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
+        if bands:
+            with _extra("train"):
+                from services.inference.adopt import adopt
+            told: dict[str, Any] = {
+                "id": name or file.stem,
+                "version": version,
+                "level": level or None,
+                "architecture": architecture,
+            }
+            told |= {"bands": bands.split(","), "level": level or None}
+            told["classes"] = classes.split(",") if classes else MODEL_CLASSES
+            try:
+                spec = ModelSpec.model_validate({**told, "stride": stride, "halo": halo})
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise BadInput(f"--{first['loc'][0]} {first['input']!r} is not possible: {first['msg']}.") from error
+            adopted = Path(folder) / "network.onnx"
+            adopt(file, spec, adopted, logits=logits)
+            file = adopted
+        key = register(model_spec(str(file)), file)
+    typer.echo(registry().href(key))
 
 
 @app.command("evaluate")
 def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder for evaluation.html, evaluation.json and the plots.")],
     model: Annotated[
-        str, typer.Option(help="Network: an ID that Landloom ships, or an ONNX file.", show_default=DEFAULT_MODEL)
+        str, typer.Option(help="Network: an ID that `landloom models` lists, or a file.", show_default=DEFAULT_MODEL)
     ] = "",
     dataset: Annotated[
         list[str] | None, typer.Option(help="Training set made by `landloom dataset`; may be given often.")

@@ -119,7 +119,7 @@ def plan_tile(
         if manifest.request == request and manifest.requested == blocks:
             return Planned(tile.name, period, manifest)
     whole = owned_geometry(tile)
-    found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end)
+    found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end, settings.model.bands)
     datatakes, excluded = group_datatakes(found.scenes, tile.name)
     chosen, left_out = choose_datatakes(datatakes, tile, whole, settings.max_scenes, settings.max_cloud)
     excluded = [*found.excluded, *excluded, *left_out]

@@ -1,4 +1,4 @@
-"""Read one datatake's window of the six bands onto a tile's grid, as the network wants it.
+"""Read one datatake's window of the network's bands onto a tile's grid, as the network wants it.
 
 One `SceneReader` serves a worker process: it keeps files open, so a scene's header is read once and not once per
 block, reads the bands side by side, and signs addresses when it opens them.
@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -27,8 +27,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from shapely.geometry import box, shape
 
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.errors import SceneUnreadable, SourceUnavailable
-from catalog.scenes import BANDS, Datatake, Exclusion, Raster, Scene
+from catalog.model import ModelSpec
+from catalog.scenes import Datatake, Exclusion, Raster, Scene
 from pipelines.remote import brief, s3_settings, scene_unreadable, seconds_to_wait, signed
 
 GDAL_SETTINGS = {
@@ -48,8 +50,12 @@ _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's `malloc.h`."""
 _ROWS = 32
 """Coarse rows interpolated at a time, so that temporaries stay in the processor's cache."""
+_THREADS = 7
+"""Files read at once: six bands and the scene classification."""
 OPEN_FILES = 512
 """Files kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two products."""
+_USUAL_ZENITH = 40.0
+"""Degrees, where a scene does not tell."""
 _BROKEN = 4
 """Failures in a row, on fresh connections to a server that is well, after which a file is taken for broken."""
 _DARK, _BRIGHT = 1, 12_000
@@ -61,7 +67,7 @@ class Look:
     """One datatake over one window."""
 
     bands: np.ndarray
-    """uint16 `[6, rows, cols]`, reflectance x 10,000 without offset; valid values at least 1, 0 = no data in a band."""
+    """uint16 `[bands, rows, cols]`, reflectance x 10,000 without offset, valid values at least 1, 0 = no data."""
     scl: np.ndarray | None
     """uint8 `[rows, cols]`, scene classification, 0 = none; None if no scene has one."""
     problems: list[Exclusion] = field(default_factory=list)
@@ -81,14 +87,15 @@ class SceneReader:
         self._retry_seconds = retry_seconds
         self._open: OrderedDict[str, rasterio.DatasetReader] = OrderedDict()
         self._lock, self._reading = threading.Lock(), threading.Lock()
-        self._pool = ThreadPoolExecutor(len(BANDS) + 1, thread_name_prefix="band")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="band")
         self._unreadable: dict[str, str] = {}
 
-    def read(self, datatake: Datatake, epsg: int, transform: Affine, shape: tuple[int, int]) -> Look:
+    def read(self, datatake: Datatake, model: ModelSpec, epsg: int, transform: Affine, shape: tuple[int, int]) -> Look:
         """Mosaic the scenes of a datatake over a window.
 
         Args:
             datatake: its scenes fill each other's gaps, in their order.
+            model: the network that is to see them: its bands, at its level.
             epsg: CRS of the window.
             transform: of the window, 10 m pixels.
             shape: rows and columns of the window.
@@ -97,10 +104,10 @@ class SceneReader:
             SourceUnavailable: a file could not be read for `retry_seconds`, for reasons that may pass.
         """
         with self._reading:
-            return self._look(datatake, _Grid(epsg, transform, shape))
+            return self._look(datatake, model, _Grid(epsg, transform, shape))
 
-    def _look(self, datatake: Datatake, window: _Grid) -> Look:
-        look = Look(np.zeros((len(BANDS), *window.shape), np.uint16), None)
+    def _look(self, datatake: Datatake, model: ModelSpec, window: _Grid) -> Look:
+        look = Look(np.zeros((len(model.bands), *window.shape), np.uint16), None)
         for scene in datatake.scenes:
             gap = look.bands[0] == 0
             if not window.meets(scene) or not gap.any():
@@ -109,17 +116,17 @@ class SceneReader:
                 look.problems.append(Exclusion(scene=scene.id, reason=self._unreadable[scene.id]))
                 continue
             try:
-                self._fill(look, gap, scene, window)
+                self._fill(look, gap, scene, model, window)
             except SceneUnreadable as error:
                 self._unreadable[scene.id] = str(error)
                 look.problems.append(Exclusion(scene=scene.id, reason=str(error)))
         return look
 
-    def _fill(self, look: Look, gap: np.ndarray, scene: Scene, window: _Grid) -> None:
+    def _fill(self, look: Look, gap: np.ndarray, scene: Scene, model: ModelSpec, window: _Grid) -> None:
         """Fill the gaps of a look from one scene."""
         numbers = np.empty_like(look.bands)
         reads: list[Future] = [
-            self._pool.submit(self._band, scene, name, window, numbers[k]) for k, name in enumerate(BANDS)
+            self._pool.submit(self._band, scene, name, window, numbers[k]) for k, name in enumerate(model.bands)
         ]
         classes = (
             self._pool.submit(self._read_raster, scene, scene.scl, window, Resampling.nearest) if scene.scl else None
@@ -133,6 +140,9 @@ class SceneReader:
         valid = gap & (numbers.min(axis=0) > 0)
         if not valid.any():
             return
+        warning = _implausible(numbers, valid, model.bands)
+        if model.level == "L1C" and scene.level == "L2A":
+            _raise_to_top(numbers, scene, model.bands)
         if gap.all():
             look.bands = np.multiply(numbers, valid, out=numbers)
         else:
@@ -140,7 +150,6 @@ class SceneReader:
         if scl is not None:
             look.scl = np.zeros(valid.shape, np.uint8) if look.scl is None else look.scl
             np.copyto(look.scl, scl, where=valid, casting="unsafe")
-        warning = _implausible(look.bands, valid)
         if warning:
             look.warnings.append(Exclusion(scene=scene.id, reason=warning))
 
@@ -361,13 +370,23 @@ def _harmonise(numbers: np.ndarray, raster: Raster, out: np.ndarray) -> None:
         np.copyto(out, np.clip(exact, 1, 65535), casting="unsafe")
 
 
-def _implausible(bands: np.ndarray, valid: np.ndarray) -> str:
+def _raise_to_top(numbers: np.ndarray, scene: Scene, bands: Sequence[str]) -> None:
+    """Surface to top-of-atmosphere reflectance, in place, as a network that knows only that wants it."""
+    zenith = _USUAL_ZENITH if scene.sun_zenith is None else scene.sun_zenith
+    air = Atmosphere.of(USUAL_AEROSOL, zenith, bands)
+    for number, band in enumerate(numbers):
+        top = air.raise_band(number, band.astype(np.float32) / 10_000)
+        np.copyto(band, np.clip(np.rint(top * 10_000), 1, 65535), casting="unsafe")
+
+
+def _implausible(bands: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> str:
     """What is odd about a scene's visible bands, if anything is; judged on one pixel of 64."""
-    sample = bands[:3, ::8, ::8][:, valid[::8, ::8]]
+    visible = [name for name in ("B02", "B03", "B04") if name in names]
+    sample = bands[[names.index(name) for name in visible], ::8, ::8][:, valid[::8, ::8]]
     if not sample.size:
         return ""
     medians = np.median(sample, axis=1)
-    told = ", ".join(f"{name} {median / 10000:.4f}" for name, median in zip(BANDS, medians, strict=False))
+    told = ", ".join(f"{name} {median / 10000:.4f}" for name, median in zip(visible, medians, strict=True))
     if medians.max() <= _DARK:
         return f"implausibly dark (median reflectance {told}): is an offset removed twice?"
     if medians.min() > _BRIGHT:

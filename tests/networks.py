@@ -12,6 +12,8 @@ from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from pipelines.simulate import SPECTRA
 
+SIX_BANDS = ModelSpec(id="any", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=8, halo=32)
+
 
 def write_spectral_network(path: Path, *, version: str = "1", bands: tuple[str, ...] = BANDS) -> Path:
     """Write it as ONNX: uint16 `[N, 6, H, W]` in, uint8 `[N, 10, H, W]` out, halo and stride 8 like the trained one."""

@@ -47,19 +47,12 @@ def plot_reliability(evaluation: Evaluation) -> bytes:
     figure, (axes, below) = _figure(4.8, 5.2, rows=(4, 1))
     width = found.bins[0].high - found.bins[0].low
     axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle="--")
-    axes.text(
-        0.03, 0.97, f"calibration error {found.error}", transform=axes.transAxes, va="top", fontsize=9, color=_INK
-    )
+    axes.text(0.97, 0.04, f"calibration error\n{found.error}", transform=axes.transAxes, ha="right", fontsize=9)
     axes.bar([one.low for one in bins], [one.agreement for one in bins], width, align="edge", color=_PALE)
     axes.plot([one.confidence for one in bins], [one.agreement for one in bins], color=_BLUE, marker="o", markersize=4)
     axes.set_ylabel(f"agreement with {evaluation.reference.name}")
-    below.bar(
-        [one.low for one in bins],
-        [one.pixels / evaluation.pooled.pixels for one in bins],
-        width,
-        align="edge",
-        color=_MUTED,
-    )
+    pixels = [one.pixels / evaluation.pooled.pixels for one in bins]
+    below.bar([one.low for one in bins], pixels, width, align="edge", color=_MUTED)
     below.set_xlabel("confidence")
     below.set_ylabel("pixels")
     for one in (axes, below):

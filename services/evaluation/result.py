@@ -147,5 +147,5 @@ class Evaluation(BaseModel):
                 f"Largest share of false cloud in a clear {unit}: {100 * worst.share:.2f} % of {worst.place} "
                 f"({worst.pixels:,} px), among {worst.clear_places:,} without cloud."
             )
-        told += [f"Left out: {count:,} {reason}." for reason, count in self.left_out.items() if count]
+        told += [f"Left out: {count:,} {reason}." for reason, count in self.left_out.items()]
         return told

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from catalog.atmosphere import BANDS as TEACHER_BANDS
 from catalog.chips import UNLABELLED, Split
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
@@ -14,7 +15,6 @@ from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
 
-TEACHER_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 NINE_TO_SIX = [TEACHER_BANDS.index(band) for band in BANDS]
 """The network's bands among the teacher's."""
 CLOUD = MODEL_CLASSES.index("cloud")

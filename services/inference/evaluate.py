@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.legend import CLOUD, load_legend
-from catalog.model import MODEL_CLASSES, Network
+from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from services.evaluation.agreement import Tally
 from services.evaluation.pictures import Picture, in_colours, true_colour
 from services.evaluation.result import ClassStyle, Evaluation, Reference
 from services.evaluation.summary import Part, summarize
-from services.inference.chips import NINE_TO_SIX, Chip
+from services.inference.chips import TEACHER_BANDS, Chip
 
 PICTURES = 24
 """Chips shown, at most."""
@@ -50,7 +51,7 @@ def evaluate_network(
     """Compare a network with the labels of chips, pixel by pixel where there is a label.
 
     Args:
-        network: of the chips' classes.
+        network: its bands and classes among the chips'; classes that it lacks are never found.
         chips: as `read_chips` gives them.
         data: what they are, for titles.
         reference: whose labels they are; by default as the chips tell.
@@ -60,14 +61,10 @@ def evaluate_network(
         The evaluation, and some large chips with their labels and the network's answer.
 
     Raises:
-        BadInput: a network of other classes, labels that are no class, or none at all.
+        BadInput: a network of other bands or classes, labels that are no class, or none at all.
     """
-    names = network.spec.classes
-    if names != MODEL_CLASSES:
-        raise BadInput(
-            f"Network {network.spec.id} has the classes {', '.join(names)}; the chips' are {', '.join(MODEL_CLASSES)}. "
-            "Give a network of these classes, in this order."
-        )
+    number_of = _check(network.spec)
+    names = MODEL_CLASSES
     style = {model: one for one in load_legend("ten").classes for model in one.model_classes}
     classes = [ClassStyle(name=name, title=style[name].title, color=style[name].color) for name in names]
     colors = [one.color for one in classes]
@@ -80,8 +77,8 @@ def evaluate_network(
                 f"Chip {chip.id} has the label {strange[0]} in labels.tif; classes are 0 to {len(names) - 1} "
                 f"({', '.join(names)}), and {UNLABELLED} stands where nothing is known. Correct its labels."
             )
-        scores = predict(network, chip.image[NINE_TO_SIX])
-        found, confidence = scores.argmax(axis=0), scores.max(axis=0) / 255
+        scores = predict(network, _as_wanted(chip, network.spec))
+        found, confidence = number_of[scores.argmax(axis=0)], scores.max(axis=0) / 255
         place = np.zeros(int(known.sum()), np.int64)
         tally = Tally.count((chip.place,), len(names), place, chip.classes[known], found[known], confidence[known])
         groups = {"level": chip.level, "source": chip.source, "scene": chip.scene, "place": chip.place}
@@ -100,6 +97,30 @@ def evaluate_network(
         cloud=CLOUD,
     )
     return evaluation, [pictures[number] for number in shown]
+
+
+def _check(spec: ModelSpec) -> np.ndarray:
+    """Make sure that a network fits the chips' bands and classes; where its classes stand among theirs, `[classes]`."""
+    for what, own, known in (("band", spec.bands, TEACHER_BANDS), ("class", spec.classes, MODEL_CLASSES)):
+        if strange := [one for one in own if one not in known]:
+            raise BadInput(f"Network {spec.id} has the {what} {strange[0]!r}; chips hold {', '.join(known)}.")
+    return np.array([MODEL_CLASSES.index(name) for name in spec.classes])
+
+
+def _as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
+    """A chip's image in a network's bands, uint16 `[bands, H, W]`, at the level it was made for."""
+    image = chip.image[[TEACHER_BANDS.index(band) for band in spec.bands]]
+    seen = chip.image.any(axis=0)
+    for band, pixels in zip(spec.bands, image, strict=True):
+        if seen.any() and not pixels.any():
+            raise BadInput(
+                f"Chip {chip.id} lacks band {band}, which network {spec.id} wants. Give chips with all bands."
+            )
+    if spec.level == "L1C" and chip.level == "L2A":
+        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith, spec.bands)
+        top = np.clip(np.rint(10_000 * air.raise_to_top(image / 10_000)), 1, 65535)
+        image = np.where(image > 0, top, 0).astype(np.uint16)
+    return image
 
 
 def _reference(chips: Iterable[Chip], name: str) -> Reference:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
-from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.model import METADATA_KEY, MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from services.inference.checkpoint import load
 from services.inference.chips import NINE_TO_SIX, read_chips
@@ -52,7 +52,7 @@ def export(network: nn.Module, spec: ModelSpec, out: Path, calibration: Iterable
             _quantise(file, images)
         model = onnx.load(file)
     entry = model.metadata_props.add()
-    entry.key, entry.value = "landloom", spec.model_dump_json(exclude={"sha256"})
+    entry.key, entry.value = METADATA_KEY, spec.model_dump_json(exclude={"sha256"})
     onnx.checker.check_model(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, out)
@@ -112,7 +112,9 @@ class _Images(CalibrationDataReader):
         return next(self._images, None)
 
 
-def export_checkpoint(checkpoint: Path, datasets: Sequence[str], out: Path, name: str, version: str) -> ModelSpec:
+def export_checkpoint(
+    checkpoint: Path, datasets: Sequence[str], out: Path, name: str, version: str, leave_out: Sequence[str] = ()
+) -> ModelSpec:
     """Export what `train` wrote.
 
     Args:
@@ -121,6 +123,7 @@ def export_checkpoint(checkpoint: Path, datasets: Sequence[str], out: Path, name
         out: ONNX file.
         name: ID of the network.
         version: of the network.
+        leave_out: places that were not learned, and set no range either.
 
     Raises:
         BadInput: no such checkpoint, or one of another network.
@@ -136,11 +139,12 @@ def export_checkpoint(checkpoint: Path, datasets: Sequence[str], out: Path, name
         halo=HALO,
         architecture="U-Net",
     )
-    export(network, spec, out, _calibration_images(datasets) if datasets else ())
+    export(network, spec, out, _calibration_images(datasets, leave_out) if datasets else ())
     return spec
 
 
-def _calibration_images(datasets: Sequence[str], count: int = 32) -> list[np.ndarray]:
+def _calibration_images(datasets: Sequence[str], leave_out: Sequence[str], count: int = 32) -> list[np.ndarray]:
     """Large training chips from end to end of the list, which is ordered by place."""
-    chips = [chip for chip in read_chips(datasets, "train") if chip.taught and min(chip.classes.shape) >= 256]
+    read = read_chips(datasets, "train", leave_out)
+    chips = [chip for chip in read if chip.taught and min(chip.classes.shape) >= 256]
     return [chip.image[NINE_TO_SIX] for chip in chips[:: max(1, len(chips) // count)]]

@@ -10,10 +10,8 @@ import onnxruntime
 from pydantic import ValidationError
 
 from catalog.errors import BadInput
-from catalog.model import ModelSpec
-from catalog.scenes import BANDS
-
-_METADATA_KEY = "landloom"
+from catalog.model import METADATA_KEY, ModelSpec
+from catalog.scenes import ALL_BANDS
 
 
 class OnnxNetwork:
@@ -66,10 +64,10 @@ class OnnxNetwork:
 
 def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
     """The description inside, checked against the network itself and against what mapping feeds it."""
-    text = session.get_modelmeta().custom_metadata_map.get(_METADATA_KEY)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise BadInput(
-            f"{str(path)!r} says nothing of its bands and classes (metadata key {_METADATA_KEY!r}). "
+            f"{str(path)!r} says nothing of its bands and classes (metadata key {METADATA_KEY!r}). "
             "Write it with `landloom export`."
         )
     try:
@@ -78,18 +76,15 @@ def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"The description inside {str(path)!r} is not valid: {where}: {first['msg']}.") from error
-    found = (
-        f"{_form(session.get_inputs(), 'bands')} ({', '.join(spec.bands)})",
-        _form(session.get_outputs(), "classes"),
-    )
-    wanted = (
-        f"tensor(uint16) with {len(BANDS)} bands ({', '.join(BANDS)})",
-        f"tensor(uint8) with {len(spec.classes)} classes",
-    )
+    found = (_form(session.get_inputs(), "bands"), _form(session.get_outputs(), "classes"))
+    if unknown := [band for band in spec.bands if band not in ALL_BANDS]:
+        raise BadInput(f"Network {str(path)!r} wants band {unknown[0]!r}; Sentinel-2 has {', '.join(ALL_BANDS)}.")
+    wanted = (f"tensor(uint16) with {len(spec.bands)} bands", f"tensor(uint8) with {len(spec.classes)} classes")
     if found != wanted:
         raise BadInput(
             f"Network {str(path)!r} takes {found[0]} and gives {found[1]}; "
-            f"{wanted[0]} in and {wanted[1]} out are needed. Use a network of that form."
+            f"{wanted[0]} ({', '.join(spec.bands)}) in and {wanted[1]} out are needed, as its description says. "
+            "Use a network of that form."
         )
     return spec
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 from scipy.ndimage import gaussian_filter, zoom
 
+from catalog.atmosphere import Atmosphere
 from catalog.errors import BadInput
-from services.inference.atmosphere import Atmosphere
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
 
 PATCH = 128

@@ -151,9 +151,15 @@ def test_a_source_without_the_six_bands(command, simulated, tmp_path):
 
 
 def test_a_network_of_another_input(command, simulated, tmp_path):
-    network = write_spectral_network(tmp_path / "four-bands.onnx", bands=("B02", "B03", "B04", "B08"))
+    network = write_spectral_network(tmp_path / "radar.onnx", bands=("B02", "B03", "VV", "VH"))
     arguments = (*BOX, *YEAR, "--model", network)
-    refused(command, simulated.catalog, tmp_path / "out", arguments, "four-bands.onnx", "with 6 bands")
+    refused(command, simulated.catalog, tmp_path / "out", arguments, "radar.onnx", "wants band 'VV'")
+
+
+def test_a_network_of_bands_that_the_source_lacks(command, simulated, tmp_path):
+    network = write_spectral_network(tmp_path / "edge.onnx", bands=("B02", "B03", "B04", "B05"))
+    arguments = (*BOX, *YEAR, "--model", network)
+    refused(command, simulated.catalog, tmp_path / "out", arguments, "without band B05", "--mapping")
 
 
 def test_a_legend_that_does_not_fit(command, simulated, tmp_path):

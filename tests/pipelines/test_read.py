@@ -18,6 +18,7 @@ from affine import Affine
 from catalog.errors import SourceUnavailable
 from catalog.scenes import BANDS, Datatake, Raster, Scene
 from pipelines.read import SceneReader, upsample
+from tests.networks import SIX_BANDS
 from tests.servers.http import WebServer, serve
 from tests.servers.s3 import ENVIRONMENT
 
@@ -72,7 +73,7 @@ def write_scene(
 def look(*scenes: Scene, col: int = 100, row: int = 200, size: int = 256, retry_seconds: float = 2.0):
     reader = SceneReader(retry_seconds)
     datatake = Datatake(id="GS2A_1", datetime=scenes[0].datetime, scenes=scenes)
-    return reader.read(datatake, EPSG, transform(col, row), (size, size))
+    return reader.read(datatake, SIX_BANDS, EPSG, transform(col, row), (size, size))
 
 
 def test_bands_of_20_m_are_interpolated_between_pixel_centres_with_the_edges_kept():
@@ -275,11 +276,11 @@ def signing(web: WebServer, monkeypatch):
 
 def test_a_signature_that_expires_is_asked_for_anew(web: WebServer, signing: Scene):
     reader, datatake = SceneReader(20), Datatake(id="GS2A_1", datetime=signing.datetime, scenes=(signing,))
-    assert_whole(reader.read(datatake, EPSG, transform(100, 200), (256, 256)))
+    assert_whole(reader.read(datatake, SIX_BANDS, EPSG, transform(100, 200), (256, 256)))
     # The signature is changed behind the library's back, which believes it good for an hour.
     web.behave(signature="two")
     log = web.log()
-    later = reader.read(datatake, EPSG, transform(100, 600), (256, 256))
+    later = reader.read(datatake, SIX_BANDS, EPSG, transform(100, 600), (256, 256))
     assert not later.problems
     assert (later.bands[3] == numbers(3)[600:856, 100:356]).all()
     log_later = web.log()
@@ -347,7 +348,7 @@ def test_headers_are_read_once_and_little_more_than_the_windows(web: WebServer, 
     datatake = Datatake(id="GS2A_1", datetime=one.datetime, scenes=(one,))
     # Windows overlap by their halos and begin anywhere in the file's own tiles of 256 px.
     for row in (0, 324, 668):
-        reader.read(datatake, EPSG, transform(0, row), (356, SIZE))
+        reader.read(datatake, SIX_BANDS, EPSG, transform(0, row), (356, SIZE))
     log = web.log()
     assert sum((entry["range"] or "").startswith("bytes=0-") for entry in log) == len(BANDS)
     fetched = sum(entry["bytes"] for entry in log)

@@ -26,6 +26,7 @@ from pipelines.read import SceneReader
 from pipelines.simulate import Product, simulate
 from pipelines.vote import Vote
 from services.inference import DEFAULT_MODEL, open_network
+from tests.networks import SIX_BANDS
 from tests.pipelines.items import write_items
 from tests.pipelines.running import map_tiles
 
@@ -236,7 +237,7 @@ def from_one_chip(manifest, network, pad):
     vote = Vote(MODEL_CLASSES, NINE, (row1 - row0, col1 - col0))
     inner, reader = (slice(pad, -pad),) * 2, SceneReader()
     for datatake in manifest.datatakes:
-        look = reader.read(datatake, tile.epsg, transform, (row1 - row0 + 2 * pad, col1 - col0 + 2 * pad))
+        look = reader.read(datatake, SIX_BANDS, tile.epsg, transform, (row1 - row0 + 2 * pad, col1 - col0 + 2 * pad))
         scores = network.scores(look.bands[np.newaxis])[0]
         clear, seen = clear_pixels(scores, look.bands[0] > 0, look.scl, MODEL_CLASSES)
         when = (datatake.datetime.year, datatake.datetime.month)

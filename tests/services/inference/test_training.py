@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from catalog.atmosphere import GAS, Atmosphere
 from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from services.inference import open_network
-from services.inference.atmosphere import GAS, Atmosphere
 from services.inference.chips import CLOUD, NINE_TO_SIX, read_chips
 from services.inference.evaluate import agreement, confusion
 from tests.training_sets import CROPS, LAKES, WATER, a_chip, a_lake, write_lakes

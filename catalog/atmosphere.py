@@ -1,0 +1,83 @@
+"""A simple atmosphere between surface (L2A) and top-of-atmosphere (L1C) reflectance, for nine Sentinel-2 bands.
+
+Rayleigh and aerosol path reflectance, transmittance, spherical albedo and gas absorption, each by the usual one-term
+approximations; enough to let a network that was made for one level learn on, or answer for, the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from catalog.errors import BadInput
+
+BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
+WAVELENGTHS = np.array([0.490, 0.560, 0.665, 0.705, 0.740, 0.783, 0.842, 1.610, 2.190])
+"""Micrometres, of each of `BANDS`."""
+GAS = np.array([0.985, 0.94, 0.965, 0.94, 0.955, 0.985, 0.93, 0.955, 0.89])
+"""Two-way transmittance of the gases, of each of `BANDS`."""
+USUAL_AEROSOL = 0.08
+"""Optical depth at 0.55 micrometres, where nothing is known of a day's haze."""
+
+
+@dataclass(frozen=True)
+class Atmosphere:
+    """One state of the air, as arrays of one value a band."""
+
+    path: np.ndarray
+    transmittance: np.ndarray
+    albedo: np.ndarray
+    gas: np.ndarray
+
+    @classmethod
+    def of(cls, aerosol: float, sun_zenith: float, bands: Sequence[str] = BANDS) -> Atmosphere:
+        """The air over some bands.
+
+        Args:
+            aerosol: optical depth at 0.55 micrometres (0.02 clear, 0.2 hazy).
+            sun_zenith: degrees.
+            bands: some of `BANDS`.
+
+        Raises:
+            BadInput: a band of which nothing is known here.
+        """
+        if unknown := set(bands) - set(BANDS):
+            raise BadInput(f"Nothing is known of the air in band {min(unknown)}, only in {', '.join(BANDS)}.")
+        chosen = [BANDS.index(band) for band in bands]
+        waves = WAVELENGTHS[chosen]
+        mu = np.cos(np.radians(min(sun_zenith, 80.0)))
+        rayleigh = 0.00864 * waves ** -(3.916 + 0.074 * waves + 0.05 / waves)
+        haze = aerosol * (waves / 0.55) ** -1.3
+        depth = rayleigh + haze
+        path = (
+            (rayleigh * 0.75 * (1 + mu**2) * (1 + 0.8 * rayleigh) + 0.27 * haze)
+            / depth
+            / (4 * (mu + 1))
+            * (1 - np.exp(-depth * (1 / mu + 1)))
+        )
+        through = np.exp(-(0.5 * rayleigh + 0.18 * haze) * (1 / mu + 1))
+        return cls(path, through, 0.46 * rayleigh + 0.15 * haze, GAS[chosen])
+
+    def raise_to_top(self, surface: np.ndarray) -> np.ndarray:
+        """Surface to top-of-atmosphere reflectance, `[bands, ...]`, as fractions."""
+        path, through, albedo, gas = self._columns(surface.ndim)
+        return gas * (path + through * surface / (1 - albedo * surface))
+
+    def raise_band(self, number: int, surface: np.ndarray) -> np.ndarray:
+        """The same for one band, `[...]`, in its own precision."""
+        path, through, albedo, gas = (
+            surface.dtype.type(a[number]) for a in (self.path, self.transmittance, self.albedo, self.gas)
+        )
+        return gas * (path + through * surface / (1 - albedo * surface))
+
+    def lower_to_surface(self, top: np.ndarray) -> np.ndarray:
+        """The inverse of `raise_to_top`."""
+        path, through, albedo, gas = self._columns(top.ndim)
+        beyond = top / gas - path
+        return beyond / (through + albedo * beyond)
+
+    def _columns(self, dimensions: int) -> list[np.ndarray]:
+        shape = (-1,) + (1,) * (dimensions - 1)
+        return [a.reshape(shape) for a in (self.path, self.transmittance, self.albedo, self.gas)]

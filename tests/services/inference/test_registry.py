@@ -1,0 +1,88 @@
+"""A network of another maker, brought into form, registered, found by its name, and mapping with its own bands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from catalog.errors import BadInput
+from catalog.model import MODEL_CLASSES, ModelSpec
+from services.inference import open_network
+from services.inference.adopt import adopt
+from services.inference.registry import model_file, register
+
+BANDS = ("B04", "B8A")
+SPEC = ModelSpec(id="foreign", version="3", bands=BANDS, classes=MODEL_CLASSES[:2], stride=2, halo=4, level="L1C")
+
+
+@pytest.fixture(autouse=True)
+def own_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANDLOOM_MODELS", str(tmp_path / "registry"))
+
+
+def foreign(path: Path, kind: int = TensorProto.UINT16, bands: int = 2, *, logits: bool = False) -> Path:
+    """Water is what is dark in the first band: 1 / (1 + exp((first - 1000) / 100))."""
+    weights = np.zeros((2, bands, 1, 1), np.float32)
+    weights[1, 0] = 0.01
+    nodes = [
+        helper.make_node("Conv", ["floats" if kind == TensorProto.UINT16 else "image", "weights", "bias"], ["logits"])
+    ]
+    if kind == TensorProto.UINT16:
+        nodes.insert(0, helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT))
+    if not logits:
+        nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1))
+    graph = helper.make_graph(
+        nodes, "foreign",
+        [helper.make_tensor_value_info("image", kind, ["n", bands, "h", "w"])],
+        [helper.make_tensor_value_info("logits" if logits else "probabilities", TensorProto.FLOAT, ["n", 2, "h", "w"])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.float32([0, -10]), "bias")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT16, TensorProto.FLOAT])
+@pytest.mark.parametrize("logits", [False, True])
+def test_it_answers_as_before_in_landlooms_form(tmp_path: Path, kind: int, logits: bool) -> None:
+    adopt(foreign(tmp_path / "in.onnx", kind, logits=logits), SPEC, tmp_path / "out.onnx", logits=logits)
+    network = open_network(str(tmp_path / "out.onnx"))
+    assert network.spec.model_copy(update={"sha256": ""}) == SPEC
+    chips = np.tile(np.array([800, 1000, 1100, 1200], np.uint16), (1, 2, 2, 1))
+    water, trees = network.scores(chips)[0, :, 0]
+    assert water.tolist() == [round(255 / (1 + np.exp((value - 1000) / 100))) for value in (800, 1000, 1100, 1200)]
+    assert (np.abs(water.astype(int) + trees - 255) <= 1).all()
+
+
+def test_it_is_found_by_its_name(tmp_path: Path) -> None:
+    adopt(foreign(tmp_path / "in.onnx"), SPEC, tmp_path / "out.onnx")
+    register(open_network(str(tmp_path / "out.onnx")).spec, tmp_path / "out.onnx")
+    assert open_network("foreign").spec.version == "3"
+    assert model_file("foreign").read_bytes() == (tmp_path / "out.onnx").read_bytes()
+    with pytest.raises(BadInput, match=r"no network 'other'. There are unet-small, foreign; .*landloom models add"):
+        model_file("other")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"bands": ("B02", "B03", "B04")},
+            r"image as uint16 \['n', 2, 'h', 'w'\]; .* \[N, 3, H, W\] .* bands B02, B03",
+        ),
+        (
+            {"classes": MODEL_CLASSES},
+            r"probabilities as float .*\[N, 10, H, W\] is needed for the classes water, trees",
+        ),
+    ],
+)
+def test_what_is_not_as_described_is_refused(tmp_path: Path, change: dict[str, tuple[str, ...]], told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        adopt(foreign(tmp_path / "in.onnx"), SPEC.model_copy(update=change), tmp_path / "out.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(BadInput, match="not an ONNX network"):
+        adopt(tmp_path / "text.onnx", SPEC, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()

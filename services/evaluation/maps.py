@@ -13,6 +13,7 @@ import pystac
 import rasterio
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
+from rasterio.transform import rowcol
 from rasterio.windows import Window, from_bounds
 
 from catalog.errors import BadInput
@@ -164,8 +165,8 @@ def _tally_polygons(mapped: _Map, features: geopandas.GeoDataFrame, window: Wind
 def _tally_points(mapped: _Map, features: geopandas.GeoDataFrame, window: Window) -> tuple[Tally, dict[str, int]]:
     with rasterio.open(mapped.href("data")) as data, rasterio.open(mapped.href("confidence")) as confidence:
         codes, sure = data.read(1, window=window), confidence.read(1, window=window)
-        columns, rows = ~data.window_transform(window) * (features.geometry.x.values, features.geometry.y.values)
-    rows, columns = np.floor(rows).astype(int), np.floor(columns).astype(int)
+        grid = data.window_transform(window)
+    rows, columns = (np.asarray(one, int) for one in rowcol(grid, features.geometry.x, features.geometry.y))
     on = np.flatnonzero((rows >= 0) & (rows < codes.shape[0]) & (columns >= 0) & (columns < codes.shape[1]))
     at = rows[on], columns[on]
     tally, clouded, empty = _tally(mapped, features, _names(features), on, codes[at], sure[at])
@@ -217,7 +218,7 @@ def _picture(mapped: _Map, features: geopandas.GeoDataFrame, window: Window) -> 
     shape = max(1, round(window.height / step)), max(1, round(window.width / step))
     with rasterio.open(mapped.href("data")) as source:
         codes = source.read(1, window=window, out_shape=shape, resampling=Resampling.nearest)
-        transform = source.window_transform(window) * rasterio.Affine.scale(
+        transform = source.window_transform(window) @ rasterio.Affine.scale(
             window.width / shape[1], window.height / shape[0]
         )
     burned = rasterize(

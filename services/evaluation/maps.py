@@ -29,6 +29,8 @@ _ROWS = 1024
 """Of the map, read at a time."""
 _PICTURE = 900
 """Pixels of a picture's longer side."""
+_AGREE_DIFFER = ("F1F3F5", "3B7DC4", "D0473A")
+"""Colours: nothing to compare, both agree, they differ."""
 
 
 @dataclass(frozen=True)
@@ -213,22 +215,32 @@ def _parts(tally: Tally, features: geopandas.GeoDataFrame, attribute: str, point
 
 
 def _picture(mapped: _Map, features: geopandas.GeoDataFrame, window: Window) -> Picture:
-    """The polygons beside the map, small enough to look at."""
+    """The polygons beside the map and where they differ, small enough to look at."""
     step = max(1.0, max(window.width, window.height) / _PICTURE)
     shape = max(1, round(window.height / step)), max(1, round(window.width / step))
     with rasterio.open(mapped.href("data")) as source:
         codes = source.read(1, window=window, out_shape=shape, resampling=Resampling.nearest)
-        transform = source.window_transform(window) @ rasterio.Affine.scale(
-            window.width / shape[1], window.height / shape[0]
-        )
-    burned = rasterize(
-        zip(features.geometry, features["number"] + 1, strict=True), shape, transform=transform, fill=0, dtype="uint8"
-    )
+        scale = rasterio.Affine.scale(window.width / shape[1], window.height / shape[0])
+        transform = source.window_transform(window) @ scale
+    shapes = zip(features.geometry, features["number"] + 1, strict=True)
+    drawn = rasterize(shapes, shape, transform=transform, fill=0, dtype="uint8")
     number = np.zeros(256, np.uint8)
     number[mapped.codes] = np.arange(len(mapped.land)) + 1
+    found = number[codes]
+    differ = np.where((drawn == 0) | (found == 0), 0, np.where(drawn == found, 1, 2))
     colors = ["000000", *(one.get("color_hint", "000000") for one in mapped.land)]
     return Picture(
         title=mapped.item.id,
-        caption="polygons and map",
-        panels=(("reference", in_colours(burned, colors, 0)), ("map", in_colours(number[codes], colors, 0))),
+        caption="nearest pixels, cropped to what is mapped",
+        panels=(
+            ("reference", _cropped(in_colours(drawn, colors, 0), codes)),
+            ("map", _cropped(in_colours(found, colors, 0), codes)),
+            ("where they agree (blue) and differ (red)", _cropped(in_colours(differ, _AGREE_DIFFER, 0), codes)),
+        ),
     )
+
+
+def _cropped(panel: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """To the part of the map that has data."""
+    rows, cols = np.flatnonzero(codes.any(axis=1)), np.flatnonzero(codes.any(axis=0))
+    return panel[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] if rows.size else panel

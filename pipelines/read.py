@@ -27,7 +27,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from shapely.geometry import box, shape
 
-from catalog.atmosphere import Atmosphere
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.errors import SceneUnreadable, SourceUnavailable
 from catalog.model import ModelSpec
 from catalog.scenes import Datatake, Exclusion, Raster, Scene
@@ -54,8 +54,8 @@ _THREADS = 7
 """Files read at once: six bands and the scene classification."""
 OPEN_FILES = 512
 """Files kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two products."""
-_USUAL_ZENITH, _USUAL_AEROSOL = 40.0, 0.08
-"""Degrees, where a scene does not tell; aerosol optical depth at 0.55 micrometres."""
+_USUAL_ZENITH = 40.0
+"""Degrees, where a scene does not tell."""
 _BROKEN = 4
 """Failures in a row, on fresh connections to a server that is well, after which a file is taken for broken."""
 _DARK, _BRIGHT = 1, 12_000
@@ -373,7 +373,7 @@ def _harmonise(numbers: np.ndarray, raster: Raster, out: np.ndarray) -> None:
 def _raise_to_top(numbers: np.ndarray, scene: Scene, bands: Sequence[str]) -> None:
     """Surface to top-of-atmosphere reflectance, in place, as a network that knows only that wants it."""
     zenith = _USUAL_ZENITH if scene.sun_zenith is None else scene.sun_zenith
-    air = Atmosphere.of(_USUAL_AEROSOL, zenith, bands)
+    air = Atmosphere.of(USUAL_AEROSOL, zenith, bands)
     for number, band in enumerate(numbers):
         top = air.raise_band(number, band.astype(np.float32) / 10_000)
         np.copyto(band, np.clip(np.rint(top * 10_000), 1, 65535), casting="unsafe")

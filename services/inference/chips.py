@@ -37,6 +37,10 @@ class Chip:
     """Degrees; 40 where unknown."""
     taught: bool
     """Its labels are a teacher's, which can be asked again: all of its bands are there."""
+    source: str
+    """Where image and labels come from."""
+    teacher: str | None
+    """The network whose answers the labels are, if they are a network's."""
 
     @property
     def valid(self) -> np.ndarray:
@@ -74,7 +78,20 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
             taught = chip.teacher is not None and len(there) == len(TEACHER_BANDS)
             classes = pixels.labels if taught else _without_snow_cover(image, pixels.labels)
             zenith = 40.0 if chip.sun_zenith is None else chip.sun_zenith
-            chips.append(Chip(chip.id, chip.place, chip.scene, image, classes, chip.level, zenith, taught))
+            chips.append(
+                Chip(
+                    chip.id,
+                    chip.place,
+                    chip.scene,
+                    image,
+                    classes,
+                    chip.level,
+                    zenith,
+                    taught,
+                    chip.source,
+                    chip.teacher,
+                )
+            )
     if not chips:
         raise BadInput(f"There is no chip of split {split!r} in {', '.join(folders)}.")
     return chips

@@ -1,78 +1,164 @@
-"""How well a network agrees with its teacher on chips of places it was not trained on.
-
-Run as `python -m services.inference.evaluate --dataset DIR --model ID|FILE.onnx`.
-
-Agreement with a teacher is no accuracy: the teacher itself is right in about three quarters of the cases (Dynamic
-World against expert consensus: 73.8 %, Brown et al. 2022).
-"""
+"""How far a network agrees with the labels of chips: those of places it was not trained on, above all."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from catalog.model import Network
-from services.inference import DEFAULT_MODEL, open_network
-from services.inference.chips import NINE_TO_SIX, Chip, read_chips
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
+from catalog.chips import UNLABELLED
+from catalog.errors import BadInput
+from catalog.legend import CLOUD, load_legend
+from catalog.model import MODEL_CLASSES, ModelSpec, Network
+from services.evaluation.agreement import Tally
+from services.evaluation.pictures import Picture, in_colours, true_colour
+from services.evaluation.result import ClassStyle, Evaluation, Reference
+from services.evaluation.summary import Part, summarize
+from services.inference.chips import TEACHER_BANDS, Chip
+
+PICTURES = 24
+"""Chips shown, at most."""
+_LARGE = 128
+"""Pixels a side below which a chip is too small to be shown."""
+_RED_GREEN_BLUE = [2, 1, 0]
 
 
-def classify(network: Network, image: np.ndarray) -> np.ndarray:
-    """The most probable class of each pixel, the image mirrored at its borders.
+def predict(network: Network, image: np.ndarray) -> np.ndarray:
+    """Scores of each pixel, the image mirrored at its borders.
 
     Args:
         network: the network.
-        image: uint16 `[bands, H, W]`, H and W multiples of the network's stride and larger than its halo.
+        image: uint16 `[bands, H, W]`.
 
     Returns:
-        uint8 `[H, W]`.
+        uint8 `[classes, H, W]`, 255 x probability.
     """
-    halo = network.spec.halo
-    mirrored = np.pad(image, ((0, 0), (halo, halo), (halo, halo)), mode="reflect")
-    scores = network.scores(mirrored[np.newaxis])[0]
-    return scores[:, halo:-halo, halo:-halo].argmax(axis=0).astype(np.uint8)
+    halo, stride, (height, width) = network.spec.halo, network.spec.stride, image.shape[1:]
+    below, right = (-(side + 2 * halo) % stride for side in (height, width))
+    mirrored = np.pad(image, ((0, 0), (halo, halo + below), (halo, halo + right)), mode="reflect")
+    return network.scores(mirrored[np.newaxis])[0][:, halo : halo + height, halo : halo + width]
 
 
-def confusion(network: Network, chips: Iterable[Chip]) -> np.ndarray:
-    """Pixels by teacher's class (or cloud mask) and network's class: int64 `[classes, classes]`."""
-    count = len(network.spec.classes)
-    matrix = np.zeros((count, count), np.int64)
-    for chip in chips:
-        known = chip.classes < count
-        found = classify(network, chip.image[NINE_TO_SIX])
-        pairs = chip.classes[known].astype(np.int64) * count + found[known]
-        matrix += np.bincount(pairs, minlength=count * count).reshape(count, count)
-    return matrix
+def evaluate_network(
+    network: Network,
+    chips: Sequence[Chip],
+    data: str,
+    reference: str = "",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Evaluation, list[Picture]]:
+    """Compare a network with the labels of chips, pixel by pixel where there is a label.
+
+    Args:
+        network: its bands and classes among the chips'; classes that it lacks are never found.
+        chips: as `read_chips` gives them.
+        data: what they are, for titles.
+        reference: whose labels they are; by default as the chips tell.
+        on_progress: called with the chips done and in all.
+
+    Returns:
+        The evaluation, and some large chips with their labels and the network's answer.
+
+    Raises:
+        BadInput: a network of other bands or classes, labels that are no class, or none at all.
+    """
+    number_of = _check(network.spec)
+    names = MODEL_CLASSES
+    style = {model: one for one in load_legend("ten").classes for model in one.model_classes}
+    classes = [ClassStyle(name=name, title=style[name].title, color=style[name].color) for name in names]
+    colors = [one.color for one in classes]
+    shown, pictures, parts, unlabelled = _spread(chips), {}, [], 0
+    for number, chip in enumerate(chips):
+        seen = chip.image.any(axis=0)
+        known = seen & (chip.classes != UNLABELLED)
+        strange = np.setdiff1d(chip.classes[known], range(len(names)))
+        if strange.size:
+            raise BadInput(
+                f"Chip {chip.id} has the label {strange[0]} in labels.tif; classes are 0 to {len(names) - 1} "
+                f"({', '.join(names)}), and {UNLABELLED} stands where nothing is known. Correct its labels."
+            )
+        scores = predict(network, _as_wanted(chip, network.spec))
+        found, confidence = number_of[scores.argmax(axis=0)], scores.max(axis=0) / 255
+        place = np.zeros(int(known.sum()), np.int64)
+        tally = Tally.count((chip.place,), len(names), place, chip.classes[known], found[known], confidence[known])
+        groups = {"level": chip.level, "source": chip.source, "scene": chip.scene, "place": chip.place}
+        parts.append(Part(tally, groups))
+        unlabelled += int((seen & ~known).sum())
+        if number in shown:
+            pictures[number] = _picture(chip, found, tally, colors)
+        on_progress(number + 1, len(chips))
+    evaluation = summarize(
+        subject=f"{network.spec.id} {network.spec.version}",
+        data=data,
+        reference=_reference(chips, reference),
+        classes=classes,
+        parts=parts,
+        left_out={"px with data but without a label": unlabelled},
+        cloud=CLOUD,
+    )
+    return evaluation, [pictures[number] for number in shown]
 
 
-def agreement(matrix: np.ndarray) -> float:
-    """Per cent of the pixels on the diagonal; NaN without any."""
-    return float(100 * np.trace(matrix) / matrix.sum()) if matrix.any() else float("nan")
+def _check(spec: ModelSpec) -> np.ndarray:
+    """Make sure that a network fits the chips' bands and classes; where its classes stand among theirs, `[classes]`."""
+    for what, own, known in (("band", spec.bands, TEACHER_BANDS), ("class", spec.classes, MODEL_CLASSES)):
+        if strange := [one for one in own if one not in known]:
+            raise BadInput(f"Network {spec.id} has the {what} {strange[0]!r}; chips hold {', '.join(known)}.")
+    return np.array([MODEL_CLASSES.index(name) for name in spec.classes])
 
 
-def report(network: Network, chips: list[Chip]) -> str:
-    """Agreement of each level, recall and precision of each class, as a Markdown table."""
-    by_level = {level: confusion(network, [c for c in chips if c.level == level]) for level in ("L1C", "L2A")}
-    pooled = by_level["L1C"] + by_level["L2A"]
-    lines = ["| class | pixels | recall % | precision % |", "|---|---|---|---|"]
-    for number, name in enumerate(network.spec.classes):
-        asked, found, right = pooled[number].sum(), pooled[:, number].sum(), pooled[number, number]
-        shares = (f"{100 * right / total:.1f}" if total else "-" for total in (asked, found))
-        lines.append(f"| {name} | {asked} | {' | '.join(shares)} |")
-    parts = ", ".join(f"{level} {agreement(matrix):.1f} %" for level, matrix in by_level.items())
-    return f"agreement {agreement(pooled):.1f} % ({parts})\n\n" + "\n".join(lines)
+def _as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
+    """A chip's image in a network's bands, uint16 `[bands, H, W]`, at the level it was made for."""
+    image = chip.image[[TEACHER_BANDS.index(band) for band in spec.bands]]
+    seen = chip.image.any(axis=0)
+    for band, pixels in zip(spec.bands, image, strict=True):
+        if seen.any() and not pixels.any():
+            raise BadInput(
+                f"Chip {chip.id} lacks band {band}, which network {spec.id} wants. Give chips with all bands."
+            )
+    if spec.level == "L1C" and chip.level == "L2A":
+        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith, spec.bands)
+        top = np.clip(np.rint(10_000 * air.raise_to_top(image / 10_000)), 1, 65535)
+        image = np.where(image > 0, top, 0).astype(np.uint16)
+    return image
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", action="append", required=True, help="folder of a training set")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="ID of a shipped network, or an ONNX file")
-    parser.add_argument("--split", choices=["validation", "train", "test"], default="validation")
-    arguments = parser.parse_args()
-    print(report(open_network(arguments.model), read_chips(arguments.dataset, arguments.split)))
+def _reference(chips: Iterable[Chip], name: str) -> Reference:
+    """Whose labels the chips carry: a teacher's, or those of their source."""
+    teachers = {chip.teacher for chip in chips if chip.teacher}
+    sources = {chip.source for chip in chips if not chip.teacher}
+    told = []
+    if teachers:
+        known = sorted(teachers - {"unnamed"})
+        told.append(f"teacher {' and '.join(known)}" if known else "teacher")
+    if sources:
+        told.append(f"the labels of {' and '.join(sorted(sources)) if len(sources) < 4 else f'{len(sources)} sources'}")
+    return Reference(name=name or " and ".join(told), kind="teacher" if teachers else "labels", unit="place")
 
 
-if __name__ == "__main__":
-    main()
+def _spread(chips: Sequence[Chip]) -> list[int]:
+    """Numbers of large chips to be shown: of each place the one with most labels, then the next of each."""
+    of_place = defaultdict(list)
+    for number, chip in enumerate(chips):
+        labelled = int((chip.image.any(axis=0) & (chip.classes != UNLABELLED)).sum())
+        if min(chip.classes.shape) >= _LARGE and labelled:
+            of_place[chip.place].append((-labelled, number))
+    ranked = [(rank, place, n) for place, found in of_place.items() for rank, (_, n) in enumerate(sorted(found))]
+    return [number for _, _, number in sorted(ranked)[:PICTURES]]
+
+
+def _picture(chip: Chip, found: np.ndarray, tally: Tally, colors: Sequence[str]) -> Picture:
+    agree = np.trace(tally.confusion[0]) / max(1, tally.confusion.sum())
+    seen = chip.image.any(axis=0)
+    rows, cols = (slice(lines.min(), lines.max() + 1) for lines in np.nonzero(seen))
+    panels = {
+        "image": true_colour(chip.image[_RED_GREEN_BLUE]),
+        "reference": in_colours(chip.classes, colors, UNLABELLED),
+        "network": in_colours(np.where(seen, found, UNLABELLED), colors, UNLABELLED),
+    }
+    return Picture(
+        title=chip.scene,
+        caption=f"{chip.place}, {chip.level}: {100 * agree:.1f} % agree",
+        panels=tuple((name, panel[rows, cols]) for name, panel in panels.items()),
+    )

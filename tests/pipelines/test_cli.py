@@ -14,6 +14,7 @@ import typer
 from pipelines import cli, run
 from tests.networks import write_spectral_network
 from tests.pipelines.running import landloom
+from tests.training_sets import write_lakes
 
 BOX = ("--bbox", "12.3,52.3,12.4,52.4")
 YEAR = ("--year", "2021")
@@ -223,7 +224,7 @@ def test_a_dead_lettered_tile_year_is_told_by_the_exit_code(command, simulated, 
     assert "Dead-lettered 33UUU-2021: no pixel has --min-observations 4" in told
 
 
-@pytest.mark.parametrize("name", ["map", "estimate", "sample", "agreement", "show", "index"])
+@pytest.mark.parametrize("name", ["map", "estimate", "sample", "evaluate", "show", "index"])
 def test_help_explains_every_option(command, name):
     code, told, _ = command(name, "--help")
     assert code == 0
@@ -262,11 +263,41 @@ def test_the_price_table_is_written_edited_and_used(command, simulated, tmp_path
     assert json.loads(after)["core_usd"] == pytest.approx(3 * json.loads(before)["core_usd"])
 
 
-def test_show_and_agreement_name_what_they_cannot_read(command, tmp_path):
+def test_show_and_evaluate_name_what_they_cannot_read(command, tmp_path):
     for arguments in (
         ("show", "no-such-item.json", "--png", tmp_path / "map.png"),
-        ("agreement", "no-such-item.json", "--polygons", tmp_path / "polygons.geojson"),
+        ("evaluate", "--item", "no-such-item.json", "--reference", "x", "--attribute", "y", "--out", tmp_path / "out"),
     ):
         code, _, told = command(*arguments)
         assert code == 2 and "'no-such-item.json'" in told and "Traceback" not in told
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--model", "unet-small", "--item", "item.json"), "--model and --item do not go together"),
+        (("--dataset", "set", "--reference", "r.gpkg"), "--dataset and --reference do not go together"),
+        ((), "--dataset is missing"),
+        (("--model", "unet-small"), "--dataset is missing"),
+        (("--item", "item.json", "--reference", "r.gpkg"), "--attribute is missing"),
+        (("--classes", "classes.json"), "--item, --reference, --attribute is missing"),
+        (("--dataset", "no-such-set"), "no-such-set/collection.json' is no training set"),
+        (("--dataset", "set", "--split", "half"), "--split 'half' is none of train, validation, test"),
+        (("--dataset", "set", "--model", "other"), "no network 'other'"),
+    ],
+)
+def test_an_evaluation_names_what_is_missing_or_too_much(command, tmp_path, arguments, told):
+    code, _, error = command("evaluate", *arguments, "--out", tmp_path / "out")
+    assert code == 2 and told in error and "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_prints_the_table_and_where_the_page_lies(command, tmp_path):
+    dataset, out = write_lakes(tmp_path / "lakes"), tmp_path / "out"
+    code, printed, told = command("evaluate", "--dataset", dataset, "--split", "val", "--out", out)
+    assert code == 0 and printed == f"{out}/evaluation.html\n"
+    assert "Agreement of unet-small 1 with teacher threshold" in told and "not estimable" in told
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["data"] == "1 chips of lakes, split validation"
+    assert [one["name"] for one in found["groups"]["place"]] == ["shore"]

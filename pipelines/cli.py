@@ -32,6 +32,7 @@ from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, are
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings, plan
 from services.inference import DEFAULT_MODEL, model_spec, open_network
+from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
     from pipelines.run import Accounts
@@ -258,31 +259,34 @@ def dataset_command(
 @app.command("train")
 def train_command(
     dataset: Annotated[list[str], typer.Option(help="Training set made by `landloom dataset`; may be given often.")],
-    teacher: Annotated[Path, typer.Option(help="Network (ONNX) that answers for the same pixels.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, and to go on from.")],
-    minutes: Annotated[float, typer.Option(parser=_number, metavar="M", help="How long to train in all.")] = 80.0,
+    config: Annotated[
+        str, typer.Option(help="Recipe: match-teacher, karra-2021, or a TOML file.", show_default=DEFAULT_RECIPE)
+    ] = "",
+    teacher: Annotated[
+        Path | None, typer.Option(help="Network (ONNX) that answers for the same pixels, if the recipe asks for one.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(parser=_number, metavar="M", help="How long in all, instead of the recipe's length.")
+    ] = None,
     threads: Annotated[int, typer.Option(parser=_whole, metavar="N", help="Processor threads.")] = 2,
     begin: Annotated[Path | None, typer.Option(help="Checkpoint of a network to begin with, no wider.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
 ) -> None:
-    """Train the network by matching a teacher; one that was stopped goes on. Needs the extra `train`."""
+    """Train a network by a recipe; one that was stopped goes on. Needs the extra `train`."""
+    recipe = load_recipe(config or DEFAULT_RECIPE, minutes)
     with _extra("train"):
-        from services.inference.train import train
+        from services.inference.train import Standing, train
 
     with _progress() as progress:
-        bar = progress.add_task("Training", total=minutes)
-        train(
-            dataset,
-            teacher,
-            out,
-            minutes,
-            threads,
-            begin,
-            leave_out or [],
-            on_progress=lambda done, step, loss: progress.update(
-                bar, completed=round(done, 1), description=f"Training, step {step:,}, loss {loss:.3f}"
-            ),
-        )
+        bar = progress.add_task("Training", total=100)
+
+        def tell(now: Standing) -> None:
+            held_out = "" if now.held_out is None else f", held-out places {now.held_out:.3f}"
+            told = f"Training, step {now.step:,}, loss {now.loss:.3f}{held_out}"
+            progress.update(bar, completed=round(100 * now.share), description=told)
+
+        train(dataset, recipe, out, teacher, threads, begin, leave_out or [], tell)
     typer.echo(out)
 
 
@@ -293,7 +297,11 @@ def export_command(
     name: Annotated[str, typer.Option("--id", help="ID of the network.")],
     version: Annotated[str, typer.Option(help="Its version.")],
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Training set that sets the ranges of 8-bit integers; else float32.")
+        list[str] | None,
+        typer.Option(
+            help="Training set: its chips to learn from set the ranges of 8-bit integers, its validation places the "
+            "temperature. Without any: float32, uncalibrated."
+        ),
     ] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Place that was not learned; may be given often.")] = None,
 ) -> None:
@@ -301,7 +309,14 @@ def export_command(
     with _extra("train"):
         from services.inference.export import export_checkpoint
 
-    export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
+    fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
+    if fitted:
+        console.print(
+            f"Temperature {fitted.value:.3f}, fitted on {fitted.places} places: calibration error "
+            f"{100 * fitted.error_before:.1f} % before, {100 * fitted.error_after:.1f} % after (each place judged by "
+            "the others' temperature).",
+            highlight=False,
+        )
     typer.echo(out)
 
 

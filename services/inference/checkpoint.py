@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, LandloomError
 
 
 class Part(Protocol):
@@ -22,11 +22,23 @@ class Part(Protocol):
         """Take a state over."""
 
 
-def save(path: Path, parts: Mapping[str, Part], **figures: float) -> None:
-    """Write the states of all parts, and figures; a reader sees the old file or the new one."""
+def save(path: Path, parts: Mapping[str, Part], **told: Any) -> None:
+    """Write the states of all parts, and what else is told; a reader sees the old file or the new one.
+
+    Raises:
+        LandloomError: it cannot be written; the old file stays.
+    """
     partial = path.with_suffix(".partial")
-    torch.save({**{name: part.state_dict() for name, part in parts.items()}, **figures}, partial)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({**{name: part.state_dict() for name, part in parts.items()}, **told}, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LandloomError(
+            f"The checkpoint {str(path)!r} cannot be written: {reason}. Make room, and give the same command again: "
+            "training goes on from the last one."
+        ) from error
 
 
 def load(path: Path, parts: Mapping[str, Part]) -> dict[str, Any]:

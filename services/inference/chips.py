@@ -105,3 +105,17 @@ def _without_snow_cover(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 _SNOW_BANDS = ("B03", "B08", "B11")
+
+
+def mirror(image: np.ndarray, stride: int, halo: int) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """An image mirrored at its borders as far as a network sees, and where in it the image lies.
+
+    Args:
+        image: `[bands, H, W]`.
+        stride: rows and columns of the mirrored image are multiples of it.
+        halo: pixels to add on each side.
+    """
+    height, width = image.shape[1:]
+    below, right = (-(side + 2 * halo) % stride for side in (height, width))
+    mirrored = np.pad(image, ((0, 0), (halo, halo + below), (halo, halo + right)), mode="reflect")
+    return mirrored, (slice(halo, halo + height), slice(halo, halo + width))

@@ -16,7 +16,7 @@ from services.evaluation.agreement import Tally
 from services.evaluation.pictures import Picture, in_colours, true_colour
 from services.evaluation.result import ClassStyle, Evaluation, Reference
 from services.evaluation.summary import Part, summarize
-from services.inference.chips import TEACHER_BANDS, Chip
+from services.inference.chips import TEACHER_BANDS, Chip, mirror
 
 PICTURES = 24
 """Chips shown, at most."""
@@ -35,10 +35,8 @@ def predict(network: Network, image: np.ndarray) -> np.ndarray:
     Returns:
         uint8 `[classes, H, W]`, 255 x probability.
     """
-    halo, stride, (height, width) = network.spec.halo, network.spec.stride, image.shape[1:]
-    below, right = (-(side + 2 * halo) % stride for side in (height, width))
-    mirrored = np.pad(image, ((0, 0), (halo, halo + below), (halo, halo + right)), mode="reflect")
-    return network.scores(mirrored[np.newaxis])[0][:, halo : halo + height, halo : halo + width]
+    mirrored, here = mirror(image, network.spec.stride, network.spec.halo)
+    return network.scores(mirrored[np.newaxis])[0][(slice(None), *here)]
 
 
 def evaluate_network(

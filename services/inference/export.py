@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
+from catalog.errors import BadInput
 from catalog.model import METADATA_KEY, MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from services.inference.checkpoint import load
-from services.inference.chips import NINE_TO_SIX, read_chips
-from services.inference.unet import HALO, STRIDE, UNet, normalise
+from services.inference.chips import NINE_TO_SIX, mirror, read_chips
+from services.inference.temperature import Temperature, fit_temperature
+from services.inference.unet import UNet, normalise
 
 
 class _Deployed(nn.Module):
@@ -34,20 +37,20 @@ class _Deployed(nn.Module):
         return odds * (255.0 / odds.sum(dim=1, keepdim=True)) + 0.5
 
 
-def export(network: nn.Module, spec: ModelSpec, out: Path, calibration: Iterable[np.ndarray] = ()) -> None:
+def export(network: nn.Module, spec: ModelSpec, out: Path, samples: Iterable[np.ndarray] = ()) -> None:
     """Write a network as ONNX with its description inside.
 
     Args:
         network: normalised bands to logits, `[N, bands, H, W]` to `[N, classes, H, W]`.
         spec: what it is; stored under the metadata key `landloom`.
         out: file to write.
-        calibration: images, uint16 `[bands, H, W]`, from whose activations the ranges of 8-bit integers are taken;
+        samples: images, uint16 `[bands, H, W]`, from whose activations the ranges of 8-bit integers are taken;
             without any the network stays in float32.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         _export_float(network, spec, file)
-        images = [{"image": image[np.newaxis]} for image in calibration]
+        images = [{"image": image[np.newaxis]} for image in samples]
         if images:
             _quantise(file, images)
         model = onnx.load(file)
@@ -114,36 +117,77 @@ class _Images(CalibrationDataReader):
 
 def export_checkpoint(
     checkpoint: Path, datasets: Sequence[str], out: Path, name: str, version: str, leave_out: Sequence[str] = ()
-) -> ModelSpec:
+) -> Temperature | None:
     """Export what `train` wrote.
+
+    The class weights of the training are taken back, and the scores are brought to mean what they say on the training
+    sets' split `validation`.
 
     Args:
         checkpoint: as `train` wrote it.
-        datasets: training sets whose large chips set the ranges of 8-bit integers; without any: float32.
+        datasets: training sets whose large chips set the ranges of 8-bit integers, and whose validation places the
+            temperature; without any: float32, and scores as they were learned.
         out: ONNX file.
         name: ID of the network.
         version: of the network.
         leave_out: places that were not learned, and set no range either.
 
+    Returns:
+        The temperature, if one was fitted.
+
     Raises:
-        BadInput: no such checkpoint, or one of another network.
+        BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    network = UNet(len(BANDS), len(MODEL_CLASSES))
-    load(checkpoint, {"network": network})
+    network, temperature = _open(checkpoint), None
     spec = ModelSpec(
         id=name,
         version=version,
         bands=BANDS,
         classes=MODEL_CLASSES,
-        stride=STRIDE,
-        halo=HALO,
+        stride=network.stride,
+        halo=network.halo,
         architecture="U-Net",
     )
-    export(network, spec, out, _calibration_images(datasets, leave_out) if datasets else ())
-    return spec
+    if datasets:
+        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"))
+        with torch.no_grad():
+            network.head.weight.div_(temperature.value)
+            network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
+    export(network, spec, out, _samples(datasets, leave_out) if datasets else ())
+    return temperature
 
 
-def _calibration_images(datasets: Sequence[str], leave_out: Sequence[str], count: int = 32) -> list[np.ndarray]:
+def _open(checkpoint: Path) -> UNet:
+    """The best network of a checkpoint, without the class weights of its training.
+
+    A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
+    """
+    state = load(checkpoint, {})
+    try:
+        network = UNet.of(state.get("best") or state["network"]).eval()
+    except (KeyError, RuntimeError, AttributeError) as error:
+        raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
+    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(BANDS), len(MODEL_CLASSES)):  # type: ignore[index]
+        raise BadInput(
+            f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(BANDS)} "
+            f"({', '.join(BANDS)}) and {len(MODEL_CLASSES)} are needed."
+        )
+    shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
+    with torch.no_grad():
+        network.head.bias.sub_(shift)  # type: ignore[union-attr]
+    return network
+
+
+@torch.no_grad()
+def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
+    """Of uint16 `[6, H, W]`, mirrored at its borders: float32 `[10, H, W]`."""
+    mirrored, here = mirror(image, network.stride, network.halo)
+    return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
+        (slice(None), *here)
+    ]
+
+
+def _samples(datasets: Sequence[str], leave_out: Sequence[str], count: int = 32) -> list[np.ndarray]:
     """Large training chips from end to end of the list, which is ordered by place."""
     read = read_chips(datasets, "train", leave_out)
     chips = [chip for chip in read if chip.taught and min(chip.classes.shape) >= 256]

@@ -13,16 +13,14 @@ from catalog.atmosphere import Atmosphere
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
+from services.inference.crops import hard_target
+from services.inference.recipe import Recipe
 
-PATCH = 128
-"""Side in pixels."""
 _BORDER = 8
 """Pixels at a patch's edge that are not learned: the teacher pads them with zeros."""
 _BLUE = 0
 _AGREED = [MODEL_CLASSES.index(name) for name in ("water", "trees", "crops", "built")]
 """Classes that mean the same on every map: what one calls grass is shrub, crops or bare soil on another."""
-_SMOOTHED = 0.2
-"""Share of a hard label that is spread over all land classes."""
 _CLOUD_BLUE = 0.15
 """Surface reflectance in blue from which a pasted cloud is called one."""
 
@@ -32,11 +30,11 @@ class Patch:
     """One entry of the buffer."""
 
     surface: np.ndarray
-    """uint16 `[6, PATCH, PATCH]`, surface reflectance x 10,000."""
+    """uint16 `[6, side, side]`, surface reflectance x 10,000."""
     top: np.ndarray
     """The same at the top of the atmosphere."""
     target: np.ndarray
-    """uint8 `[10, PATCH, PATCH]`, probabilities x 250; all 0 where nothing is learned."""
+    """uint8 `[10, side, side]`, probabilities x 250; all 0 where nothing is learned."""
 
 
 Crop = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -78,14 +76,15 @@ class _Drawn:
 class Patches:
     """Draws augmented patches and asks the teacher about them."""
 
-    def __init__(self, chips: list[Chip], teacher: Path, seed: int, threads: int):
+    def __init__(self, chips: list[Chip], teacher: Path, recipe: Recipe, random: np.random.Generator, threads: int):
         """Make ready.
 
         Args:
-            chips: the teacher is asked about those that it labelled; of others, of at least `PATCH` a side, the
+            chips: the teacher is asked about those that it labelled; of others, of at least a patch a side, the
                 labels count.
             teacher: ONNX file, nine bands in, nine classes of land cover out.
-            seed: of all that is random.
+            recipe: size of patches, share and smoothing of hard labels.
+            random: of all that is random.
             threads: processor threads of the teacher.
 
         Raises:
@@ -93,8 +92,8 @@ class Patches:
         """
         self._teacher = _open_teacher(teacher, threads)
         self._input = self._teacher.get_inputs()[0].name
-        self._random = np.random.default_rng(seed)
-        labelled = [chip for chip in chips if not chip.taught and min(chip.classes.shape) >= PATCH]
+        self._random, self._recipe, self._side = random, recipe, recipe.patch
+        labelled = [chip for chip in chips if not chip.taught and min(chip.classes.shape) >= self._side]
         chips = [chip for chip in chips if chip.taught]
         self._taught, self._labelled = _Drawn(chips, self._random), _Drawn(labelled, self._random)
         self._chips = chips
@@ -102,31 +101,31 @@ class Patches:
         self._clouds = [
             k
             for k, chip in enumerate(chips)
-            if (chip.classes == CLOUD).mean() > 0.9 and min(chip.classes.shape) >= PATCH
+            if (chip.classes == CLOUD).mean() > 0.9 and min(chip.classes.shape) >= self._side
         ]
 
     def draw(self) -> Patch:
         """One patch: a whole crop, or four quarters from four places."""
         random = self._random
-        if self._labelled.chips and random.random() < 0.05:
+        if self._labelled.chips and random.random() < self._recipe.hard_labels:
             return self._draw_labelled()
         quarters = 1 if random.random() < 0.4 else 2
-        side = PATCH // quarters
-        surface = np.zeros((9, PATCH, PATCH), np.float32)
-        learn, cloud = np.zeros((2, PATCH, PATCH), bool)
+        side = self._side // quarters
+        surface = np.zeros((9, self._side, self._side), np.float32)
+        learn, cloud = np.zeros((2, self._side, self._side), bool)
         # The teacher answers under clearer air than the network is shown, which so learns to see through haze.
         clear = Atmosphere.of(float(random.uniform(0.02, 0.1)), float(random.uniform(20, 60)))
         air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
-        for row in range(0, PATCH, side):
-            for col in range(0, PATCH, side):
+        for row in range(0, self._side, side):
+            for col in range(0, self._side, side):
                 here = (slice(row, row + side), slice(col, col + side))
                 surface[(slice(None), *here)], learn[here], cloud[here] = self._crop(side)
         if random.random() < 0.12:
-            surface, learn, cloud = self._mingle((surface, learn, cloud), self._crop(PATCH))
+            surface, learn, cloud = self._mingle((surface, learn, cloud), self._crop(self._side))
         top = air.raise_to_top(surface)
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
-        target = np.zeros((10, PATCH, PATCH), np.float32)
+        target = np.zeros((10, self._side, self._side), np.float32)
         asked = np.clip(clear.raise_to_top(surface) * 10000, 1, 65535).astype(np.uint16)
         asked[:, empty] = 0
         target[:9] = self._teacher.run(None, {self._input: asked[np.newaxis]})[0][0]
@@ -149,17 +148,12 @@ class Patches:
         """A patch of a chip with labels of its own, smoothed, since maps err, too."""
         random = self._random
         chip, _ = self._labelled.draw()
-        row, col = random.integers(0, np.array(chip.classes.shape) - PATCH + 1)
-        here = (slice(row, row + PATCH), slice(col, col + PATCH))
+        row, col = random.integers(0, np.array(chip.classes.shape) - self._side + 1)
+        here = (slice(row, row + self._side), slice(col, col + self._side))
         surface = chip.image[(slice(None), *here)].astype(np.float32) / 10000
         surface *= (random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))).astype(np.float32)
         classes, empty = chip.classes[here], np.logical_not(surface.any(axis=0))
-        target = np.full((10, PATCH, PATCH), _SMOOTHED / CLOUD, np.float32)
-        target[CLOUD] = 0
-        learned = np.isin(classes, _AGREED) & ~empty
-        known = np.flatnonzero(learned)
-        target.reshape(10, -1)[classes.ravel()[known], known] += 1 - _SMOOTHED
-        target[:, ~learned] = 0
+        target = hard_target(classes, np.isin(classes, _AGREED) & ~empty, self._recipe.label_smoothing, CLOUD)
         air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
         return Patch(
             _pack(surface, empty), _pack(air.raise_to_top(surface), empty), np.rint(target * 250).astype(np.uint8)
@@ -197,7 +191,7 @@ class Patches:
     def _mingle(self, one: Crop, other: Crop) -> Crop:
         """Two places in each pixel, in shares that vary from pixel to pixel: so savanna, steppe and marsh look."""
         random = self._random
-        field = gaussian_filter(random.normal(size=(PATCH, PATCH)), random.uniform(0.5, 3))
+        field = gaussian_filter(random.normal(size=(self._side, self._side)), random.uniform(0.5, 3))
         share = np.clip(0.5 + field / field.std() * random.uniform(0.1, 0.6), 0, 1).astype(np.float32)
         full = one[0].any(axis=0) & other[0].any(axis=0)
         mingled = (one[0] * (1 - share) + other[0] * share) * full
@@ -219,11 +213,11 @@ class Patches:
         return np.where(seen, np.maximum(image + (moved - image) * random.uniform(0, 1), 0.001), 0)
 
     def _beyond_edge(self) -> np.ndarray:
-        """What lies beyond the edge of a swath through the patch: boolean `[PATCH, PATCH]`."""
+        """What lies beyond the edge of a swath through the patch: boolean `[side, side]`."""
         random = self._random
         angle = random.uniform(0, 2 * np.pi)
-        rows, cols = np.mgrid[:PATCH, :PATCH] - PATCH / 2
-        return np.cos(angle) * rows + np.sin(angle) * cols > random.uniform(-0.3, 0.4) * PATCH
+        rows, cols = np.mgrid[: self._side, : self._side] - self._side / 2
+        return np.cos(angle) * rows + np.sin(angle) * cols > random.uniform(-0.3, 0.4) * self._side
 
     def _paste_cloud(
         self, surface: np.ndarray, top: np.ndarray, known: np.ndarray, cloud: np.ndarray, air: Atmosphere
@@ -234,17 +228,51 @@ class Patches:
         """
         random = self._random
         source = self._chips[self._clouds[random.integers(len(self._clouds))]]
-        row, col = random.integers(0, np.array(source.classes.shape) - PATCH + 1)
-        there = source.image[:, row : row + PATCH, col : col + PATCH].astype(np.float32) / 10000
+        row, col = random.integers(0, np.array(source.classes.shape) - self._side + 1)
+        there = source.image[:, row : row + self._side, col : col + self._side].astype(np.float32) / 10000
         bright = there if source.level == "L2A" else Atmosphere.of(0.08, source.sun_zenith).lower_to_surface(there)
         bright = np.clip(bright * random.uniform(0.9, 2.5), 0, 2)
-        field = gaussian_filter(random.normal(size=(PATCH, PATCH)), random.uniform(4, 16))
+        field = gaussian_filter(random.normal(size=(self._side, self._side)), random.uniform(4, 16))
         field = (field - np.quantile(field, random.uniform(0.3, 0.9))) / field.std()
         opacity = np.clip(field * random.uniform(1, 6), 0, 1).astype(np.float32)
         surface = surface * (1 - opacity) + bright * opacity
         top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
         certain = (opacity > 0.5) & (surface[_BLUE] > _CLOUD_BLUE)
         return surface, top, known & (opacity < 0.1), (cloud & (opacity < 0.1)) | certain
+
+
+class Buffer:
+    """Keeps patches and deals each of them several times, turned anew, since the teacher's answers cost most."""
+
+    def __init__(self, patches: Patches, recipe: Recipe, random: np.random.Generator):
+        """Fill a twentieth of the buffer; the rest comes while it is used."""
+        self._patches, self._recipe, self._random = patches, recipe, random
+        self._kept = [patches.draw() for _ in range(max(1, recipe.buffer // 20))]
+
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Some patches, half of them as L2A and half as L1C.
+
+        Returns:
+            float32 `[batch, 6, side, side]`, reflectance x 10,000; and float32 `[batch, 10, side, side]`,
+            probabilities, all 0 where nothing is learned.
+        """
+        for _ in range(self._recipe.fresh):
+            if len(self._kept) < self._recipe.buffer:
+                self._kept.append(self._patches.draw())
+            else:
+                self._kept[int(self._random.integers(len(self._kept)))] = self._patches.draw()
+        chosen = self._random.integers(0, len(self._kept), self._recipe.batch)
+        turned = [self._turned(self._kept[int(number)]) for number in chosen]
+        return np.stack([image for image, _ in turned]), np.stack([target for _, target in turned])
+
+    def _turned(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+        random = self._random
+        image, target = (patch.surface if random.random() < 0.5 else patch.top), patch.target
+        turns = int(random.integers(4))
+        image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
+        if random.random() < 0.5:
+            image, target = image[..., ::-1], target[..., ::-1]
+        return image.astype(np.float32), target.astype(np.float32) / 250
 
 
 def _open_teacher(path: Path, threads: int) -> onnxruntime.InferenceSession:

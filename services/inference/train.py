@@ -1,9 +1,8 @@
-"""Train the network on chips, by matching a teacher network on the same pixels.
+"""Train the network by a recipe: from a teacher network's answers, or from labels.
 
-The teacher (Dynamic World's forward network: nine bands, top-of-atmosphere) answers for every augmented patch that
-the network is shown (Beyer et al. 2021, "Knowledge distillation: a good teacher is patient and consistent"). It costs
-more than the student, so its answers are kept in a buffer and used several times. Patches are drawn so that each
-class comes equally often; clouds, which the teacher does not know, come from cloud masks and are pasted elsewhere.
+A teacher (Dynamic World's forward network: nine bands, top-of-atmosphere) answers for every augmented patch that the
+network is shown (Beyer et al. 2021, "Knowledge distillation: a good teacher is patient and consistent"). Runs on a GPU
+if there is one. A run that was stopped goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -11,116 +10,256 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, LandloomError
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
 from services.inference import checkpoint
-from services.inference.chips import read_chips
-from services.inference.patches import Patch, Patches
+from services.inference.chips import Chip, read_chips
+from services.inference.crops import Crops, class_weights
+from services.inference.patches import Buffer, Patches
+from services.inference.recipe import Recipe
 from services.inference.unet import UNet, normalise
 
-_RATE = 2e-3
-"""Learning rate at its highest."""
-_BATCH = 16
-_FRESH = 1
-"""Patches drawn a step: each is seen about `_BATCH / _FRESH` times."""
-_BUFFER = 4000
-"""Patches kept, 0.55 MB each."""
+_WATCH = 250
+"""Steps between looks at the held-out places."""
+_WATCHED = 8
+"""Batches of them."""
+_SAVE = 180
+"""Seconds between checkpoints."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands."""
+
+    share: float
+    """Of the recipe's length, 0 to 1."""
+    step: int
+    loss: float
+    """Mean of the last 200 steps, nats a pixel."""
+    held_out: float | None
+    """The same on places that are not learned, when last looked at."""
+
+
+class _Lessons(Protocol):
+    def batch(self) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def train(
     datasets: Sequence[str],
-    teacher: Path,
+    recipe: Recipe,
     out: Path,
-    minutes: float,
-    threads: int,
+    teacher: Path | None = None,
+    threads: int = 2,
     begin: Path | None = None,
     leave_out: Sequence[str] = (),
-    seed: int = 0,
-    on_progress: Callable[[float, int, float], None] = lambda minutes, step, loss: None,
+    on_progress: Callable[[Standing], None] = lambda progress: None,
 ) -> None:
-    """Train for a time and write a checkpoint every few minutes; a run that was stopped goes on from it.
+    """Train until the recipe's end, writing a checkpoint every few minutes; a run that was stopped goes on from it.
+
+    Curves for TensorBoard are written to a folder `{out's name}-curves` beside the checkpoint.
 
     Args:
         datasets: folders of training sets, of which the split `train` is learned.
-        teacher: ONNX file of the teacher.
+        recipe: how.
         out: checkpoint; its entry `network` holds the weights.
-        minutes: time in all, those of the stopped run included; the learning rate falls to 0 over it.
+        teacher: ONNX file of the teacher, if the recipe learns from one.
         threads: processor threads, for network and teacher.
         begin: checkpoint of a network to begin with, of the same depth and no wider.
         leave_out: places of the split `train` that are not learned.
-        seed: of weights and patches.
-        on_progress: called after every step with the minutes so far, the steps, and the mean loss of the last ones.
+        on_progress: called after every step.
 
     Raises:
-        BadInput: no chips, or files that are no teacher or no checkpoint of such a network.
-        RuntimeError: the loss is no longer a number.
+        BadInput: no chips, or files that are no teacher or no checkpoint of such a network and recipe.
+        LandloomError: the loss is no longer a number, or the checkpoint cannot be written.
     """
-    torch.manual_seed(seed)
+    if (teacher is None) == (recipe.learn_from == "teacher"):
+        raise BadInput(
+            "The recipe learns from a teacher: give --teacher, an ONNX file."
+            if teacher is None
+            else f"The recipe learns from labels and asks no teacher: leave --teacher {str(teacher)!r} out."
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
-    random = np.random.default_rng(seed)
-    patches = Patches(read_chips(datasets, "train", leave_out), teacher, seed, threads)
-    network = UNet(len(BANDS), len(MODEL_CLASSES))
+    chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
+    network = UNet(len(BANDS), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
     if begin is not None:
         try:
             network.begin_with(checkpoint.load(begin, {})["network"])
         except (KeyError, ValueError) as error:
             raise BadInput(f"Training cannot begin with {str(begin)!r}: {error}.") from error
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
-    parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
-    spent, step = 0.0, 0
-    if out.exists():
-        state = checkpoint.load(out, parts)
-        spent, step = state["seconds"], state["step"]
-    buffer: list[Patch] = [patches.draw() for _ in range(_BUFFER // 20)]
-    started, saved, losses = time.monotonic() - spent, time.monotonic(), []
-    while (seconds := time.monotonic() - started) < minutes * 60:
-        for _ in range(_FRESH):
-            if len(buffer) < _BUFFER:
-                buffer.append(patches.draw())
-            else:
-                buffer[int(random.integers(_BUFFER))] = patches.draw()
-        for group in optimiser.param_groups:
-            fall = 0.5 * (1 + math.cos(math.pi * seconds / (minutes * 60)))
-            group["lr"] = _RATE * min(1.0, (step + 1) / 100) * fall
-        images, targets = _batch([buffer[int(k)] for k in random.integers(0, len(buffer), _BATCH)], random)
-        network.train()
-        # Half as long on a processor with bfloat16 instructions.
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = network(normalise(images).contiguous(memory_format=torch.channels_last))
-        learned = targets.sum().clamp(min=1)
-        loss = -(targets * torch.log_softmax(logits.float(), dim=1)).sum() / learned
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    run = _Run(recipe, network, optimiser, device, out, class_weights(chips))
+    # A run that goes on draws other patches than it began with.
+    random = np.random.default_rng([recipe.seed, run.step])
+    lessons = _lessons(chips, recipe, random, teacher, threads)
+    exam = []
+    if watched:
+        examiner = _lessons(watched, recipe, np.random.default_rng(recipe.seed), teacher, threads)
+        exam = [examiner.batch() for _ in range(_WATCHED)]
+    steps = math.inf
+    if recipe.epochs and isinstance(lessons, Crops):
+        steps = recipe.epochs * math.ceil(lessons.per_epoch / recipe.batch)
+    run.follow(lessons, exam, steps, on_progress)
+
+
+class _Run:
+    """One network on its way."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        network: UNet,
+        optimiser: torch.optim.Optimizer,
+        device: torch.device,
+        out: Path,
+        weights: np.ndarray,
+    ):
+        self._recipe, self._network, self._optimiser, self._device, self._out = recipe, network, optimiser, device, out
+        weighted = recipe.class_weights == "inverse-log"
+        self._weights = torch.from_numpy(weights if weighted else np.ones_like(weights)).to(device)[:, None, None]
+        self._parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
+        self.seconds, self.step = 0.0, 0
+        self._best: dict[str, torch.Tensor] | None = None
+        self._best_loss, self._in_vain = math.inf, 0
+        self._held_out: float | None = None
+        if out.exists():
+            state = checkpoint.load(out, self._parts)
+            _same_recipe(state.get("recipe", ""), recipe, out)
+            self.seconds, self.step = state["seconds"], state["step"]
+            self._best, self._best_loss, self._in_vain = state["best"], state["best_loss"], state["in_vain"]
+
+    def follow(
+        self,
+        lessons: _Lessons,
+        exam: list[tuple[np.ndarray, np.ndarray]],
+        steps: float,
+        on_progress: Callable[[Standing], None],
+    ) -> None:
+        """Step by step to the recipe's end, or until nothing has become better for long."""
+        limit = (self._recipe.minutes or math.inf) * 60
+        began, saved = time.monotonic() - self.seconds, time.monotonic()
+        losses: list[float] = []
+        curves = SummaryWriter(str(self._out.with_name(f"{self._out.stem}-curves")), purge_step=self.step)
+        with curves:
+            while (share := max(self.seconds / limit, self.step / steps)) < 1 and not self._is_done():
+                rate = self._set_rate(share)
+                losses = [*losses[-199:], self._learn(*lessons.batch())]
+                self.step += 1
+                self.seconds = time.monotonic() - began
+                if exam and self.step % _WATCH == 0:
+                    self._look(exam)
+                    curves.add_scalar("loss/held-out places", self._held_out, self.step)
+                if self.step % 10 == 0:
+                    curves.add_scalar("loss/training", losses[-1], self.step)
+                    curves.add_scalar("learning rate", rate, self.step)
+                on_progress(Standing(share, self.step, float(np.mean(losses)), self._held_out))
+                if time.monotonic() - saved > _SAVE:
+                    self._save()
+                    saved = time.monotonic()
+        self._save()
+
+    def _learn(self, images: np.ndarray, targets: np.ndarray) -> float:
+        self._network.train()
+        loss = self._loss(images, targets)
         if not torch.isfinite(loss):
-            raise RuntimeError(f"The loss is {loss.item()} at step {step}: lower the learning rate.")
-        optimiser.zero_grad(set_to_none=True)
+            raise LandloomError(
+                f"The loss is {loss.item()} at step {self.step}: lower the recipe's learning_rate "
+                f"({self._recipe.learning_rate}). The last checkpoint, {str(self._out)!r}, is sound."
+            )
+        self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        losses.append(loss.item())
-        step += 1
-        on_progress((time.monotonic() - started) / 60, step, float(np.mean(losses[-200:])))
-        if time.monotonic() - saved > 180:
-            checkpoint.save(out, parts, seconds=time.monotonic() - started, step=step)
-            saved = time.monotonic()
-    checkpoint.save(out, parts, seconds=time.monotonic() - started, step=step)
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+        self._optimiser.step()
+        return loss.item()
+
+    def _loss(self, images: np.ndarray, targets: np.ndarray) -> torch.Tensor:
+        """Cross-entropy with probabilities, nats a pixel, classes weighted."""
+        shown = normalise(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
+        wanted = torch.from_numpy(np.ascontiguousarray(targets)).to(self._device) * self._weights
+        # Half as long on a processor with bfloat16 instructions, and on GPUs.
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+            logits = self._network(shown.contiguous(memory_format=torch.channels_last))
+        return -(wanted * torch.log_softmax(logits.float(), dim=1)).sum() / wanted.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def _look(self, exam: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        self._network.eval()
+        self._held_out = loss = float(np.mean([self._loss(images, targets).item() for images, targets in exam]))
+        self._in_vain += 1
+        if loss < self._best_loss:
+            self._best_loss, self._in_vain = loss, 0
+            self._best = {name: one.detach().cpu().clone() for name, one in self._network.state_dict().items()}
+
+    def _is_done(self) -> bool:
+        return self._recipe.patience is not None and self._in_vain >= self._recipe.patience
+
+    def _set_rate(self, share: float) -> float:
+        fall = 0.5 * (1 + math.cos(math.pi * share)) if self._recipe.decay == "cosine" else 1.0
+        rate = self._recipe.learning_rate * min(1.0, (self.step + 1) / 100) * fall
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _save(self) -> None:
+        checkpoint.save(
+            self._out,
+            self._parts,
+            seconds=self.seconds,
+            step=self.step,
+            recipe=self._recipe.model_dump_json(),
+            class_weights=self._weights.flatten().tolist(),
+            best=self._best if self._recipe.patience else None,
+            best_loss=self._best_loss,
+            in_vain=self._in_vain,
+        )
 
 
-def _batch(chosen: list[Patch], random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Half of the patches as L2A, half as L1C, each turned once more."""
-    images, targets = [], []
-    for patch in chosen:
-        image, target = (patch.surface if random.random() < 0.5 else patch.top), patch.target
-        turns = int(random.integers(4))
-        image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
-        if random.random() < 0.5:
-            image, target = image[..., ::-1], target[..., ::-1]
-        images.append(image.astype(np.float32))
-        targets.append(target.astype(np.float32) / 250)
-    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets))
+def _lessons(
+    chips: list[Chip], recipe: Recipe, random: np.random.Generator, teacher: Path | None, threads: int
+) -> Buffer | Crops:
+    if teacher is None:
+        return Crops(chips, recipe, random)
+    return Buffer(Patches(chips, teacher, recipe, random, threads), recipe, random)
+
+
+def _held_out(chips: list[Chip], recipe: Recipe) -> tuple[list[Chip], list[Chip]]:
+    """Chips to learn and chips to watch, of different places."""
+    places = sorted({chip.place for chip in chips if chip.taught or recipe.learn_from == "labels"})
+    count = round(recipe.held_out * len(places))
+    if recipe.patience and not count:
+        raise BadInput(
+            f"Of {len(places)} places the recipe holds out {recipe.held_out:.0%}, which is none, but its patience "
+            "needs some: raise held_out, or leave patience out."
+        )
+    chosen = set(np.random.default_rng(recipe.seed).permutation(places)[:count].tolist())
+    return [chip for chip in chips if chip.place not in chosen], [chip for chip in chips if chip.place in chosen]
+
+
+def _same_recipe(told: str, recipe: Recipe, out: Path) -> None:
+    """A run may be made longer, and more or less patient; all else would make it another.
+
+    Raises:
+        BadInput: another recipe.
+    """
+    try:
+        before = Recipe.model_validate_json(told)
+    except ValueError as error:
+        raise BadInput(f"{str(out)!r} is no checkpoint that this version can go on from. Use another --out.") from error
+    for name in Recipe.model_fields:
+        was, now = getattr(before, name), getattr(recipe, name)
+        if was != now and name not in ("minutes", "epochs", "patience"):
+            raise BadInput(
+                f"{str(out)!r} was begun with {name} = {was}; the recipe now says {now}. Use another --out, or the "
+                "recipe it was begun with."
+            )

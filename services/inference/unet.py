@@ -1,7 +1,7 @@
 """The network: a UNet (Ronneberger et al. 2015) on six bands, narrow enough for a CPU.
 
-Three levels down, two 3x3 convolutions each, batch normalisation (which folds into the convolutions), no statistics
-over the whole image: so a pixel's scores depend on its surroundings up to `HALO` and on nothing else, and a large
+Two 3x3 convolutions at each level, batch normalisation (which folds into the convolutions), no statistics
+over the whole image: so a pixel's scores depend on its surroundings up to `UNet.halo` and on nothing else, and a large
 image can be cut into chips without a trace.
 """
 
@@ -9,14 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-
-STRIDE = 8
-"""Three halvings: chips begin on multiples of it."""
-HALO = 48
-"""Pixels round a square, itself on multiples of the stride, on which its scores depend, rounded up to the stride.
-
-Convolutions reach 2 px at full size on the way up, 2 at half, 2 at a quarter and 2 at an eighth, and the same again on
-the way down; with the halvings, 46 px from the square's edge."""
 
 
 def _convolutions(inputs: int, outputs: int) -> nn.Sequential:
@@ -33,17 +25,49 @@ def _convolutions(inputs: int, outputs: int) -> nn.Sequential:
 class UNet(nn.Module):
     """Normalised bands `[N, bands, H, W]` to logits `[N, classes, H, W]`; H and W multiples of `STRIDE`."""
 
-    def __init__(self, bands: int, classes: int, widths: tuple[int, ...] = (16, 32, 128, 256)):
+    def __init__(self, bands: int, classes: int, widths: tuple[int, ...] = (16, 32, 160, 320), dropout: float = 0.1):
         """Widths are the channels at each level; ONNX Runtime is fastest with multiples of 16."""
         super().__init__()
+        self.widths = widths
         inputs = (bands, *widths[:-1])
         self.down = nn.ModuleList(_convolutions(i, o) for i, o in zip(inputs, widths, strict=True))
         self.grow = nn.ModuleList(
             nn.ConvTranspose2d(w, n, 2, stride=2) for w, n in zip(widths[1:], widths[:-1], strict=True)
         )
         self.up = nn.ModuleList(_convolutions(2 * w, w) for w in widths[:-1])
-        self.dropout = nn.Dropout2d(0.1)
+        self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(widths[0], classes, 1)
+
+    @classmethod
+    def of(cls, state: dict[str, torch.Tensor]) -> UNet:
+        """The trained network whose `state_dict()` this is.
+
+        Raises:
+            KeyError: it is no UNet's.
+            RuntimeError: it has other layers.
+        """
+        levels = sum(name.startswith("down.") and name.endswith(".0.weight") for name in state)
+        first, head = state["down.0.0.weight"], state["head.weight"]
+        widths = tuple(len(state[f"down.{level}.0.weight"]) for level in range(levels))
+        network = cls(first.shape[1], len(head), widths)
+        network.load_state_dict(state)
+        return network
+
+    @property
+    def stride(self) -> int:
+        """One halving a level: chips begin on multiples of it."""
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def halo(self) -> int:
+        """Pixels round a square, itself on the stride, on which its scores depend, rounded up to the stride.
+
+        Two convolutions reach 2 px of their level: on the way down at every level, on the way up at all but the
+        lowest. The halvings add less than 2 px of full size for each level.
+        """
+        levels = len(self.widths)
+        down, up = 2 * (2**levels - 1), 2 * (2 ** (levels - 1) - 1)
+        return -(-(down + up + 2) // self.stride) * self.stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""

@@ -11,19 +11,26 @@ from onnx import TensorProto, helper, numpy_helper
 
 from catalog.atmosphere import GAS, Atmosphere
 from catalog.chips import UNLABELLED, Pixels
-from catalog.errors import BadInput
+from catalog.errors import BadInput, LandloomError
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from services.inference import open_network
-from services.inference.chips import CLOUD, NINE_TO_SIX, read_chips
+from services.inference.chips import CLOUD, NINE_TO_SIX, Chip, read_chips
 from services.inference.evaluate import evaluate_network
 from tests.training_sets import CROPS, LAKES, WATER, a_chip, a_lake, write_lakes
 
 torch = pytest.importorskip("torch")
 
 from services.inference import train as training  # noqa: E402
+from services.inference.crops import Crops, class_weights  # noqa: E402
 from services.inference.export import export_checkpoint  # noqa: E402
-from services.inference.patches import PATCH, Patches  # noqa: E402
+from services.inference.patches import Patches  # noqa: E402
+from services.inference.recipe import Recipe, load_recipe  # noqa: E402
+from services.inference.temperature import fit_temperature  # noqa: E402
+from services.inference.unet import UNet  # noqa: E402
+
+TREES = 1
+SMALL = Recipe(widths=(8, 16), buffer=60, batch=4, held_out=0, minutes=0.1, learning_rate=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,9 @@ def test_labels_of_a_map_are_learned_from_six_bands_but_not_under_snow(tmp_path)
 
 
 def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teacher):
-    patches = Patches(read_chips([dataset], "train", leave_out=["delta"]), teacher, seed=1, threads=1)
+    patches = Patches(
+        read_chips([dataset], "train", leave_out=["delta"]), teacher, SMALL, np.random.default_rng(1), threads=1
+    )
     drawn = [patches.draw() for _ in range(40)]
     learned = np.stack([patch.target.sum(axis=0) > 0 for patch in drawn])
     assert not learned[:, :8].any() and not learned[:, :, -8:].any()
@@ -94,37 +103,130 @@ def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teache
     # Some are cut by the edge of the data, far inside; a chip's own empty rows are ten.
     empty = np.array([(patch.surface == 0).any(axis=0).mean() for patch in drawn])
     assert 2 <= (empty > 0.2).sum() <= 16
-    assert drawn[0].surface.shape == (len(NINE_TO_SIX), PATCH, PATCH)
+    assert drawn[0].surface.shape == (len(NINE_TO_SIX), 128, 128)
 
 
-def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_BUFFER", 60)
+def agreement(network: Path, dataset: str) -> float:
+    chips = read_chips([dataset], "validation")
+    evaluation, _ = evaluate_network(open_network(str(network)), chips, "lakes")
+    assert evaluation.pooled.pixels == 150 * 160
+    return evaluation.pooled.overall.value
+
+
+def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path):
     checkpoint = tmp_path / "unet.pt"
     for minutes in (0.1, 0.2):
-        training.train([dataset], teacher, checkpoint, minutes=minutes, threads=1)
+        recipe = SMALL.model_copy(update={"minutes": minutes})
+        training.train([dataset], recipe, checkpoint, teacher, threads=1)
     state = torch.load(checkpoint, weights_only=True)
-    assert state["seconds"] >= 0.2 * 60 and state["step"] >= 4
+    assert state["seconds"] >= 0.2 * 60 and state["step"] >= 20
+    assert list((tmp_path / "unet-curves").glob("events.*"))
     export_checkpoint(checkpoint, [], tmp_path / "unet.onnx", "tiny", "1")
-    chips = read_chips([dataset], "validation")
-    found, _ = evaluate_network(open_network(str(tmp_path / "unet.onnx")), chips, "lakes")
-    assert found.pooled.pixels == 150 * 160
+    assert open_network(str(tmp_path / "unet.onnx")).spec.stride == 2
+    assert agreement(tmp_path / "unet.onnx", dataset) > 0.9
+
+
+def test_training_from_labels_by_the_published_recipe(dataset, tmp_path):
+    recipe = load_recipe("karra-2021").model_copy(update={"widths": (8, 16), "batch": 3, "learning_rate": 0.01})
+    assert (recipe.epochs, recipe.dropout, recipe.class_weights) == (100, 0.2, "inverse-log")
+    seen = []
+    training.train([dataset], recipe, tmp_path / "unet.pt", threads=1, on_progress=seen.append)
+    # Each of three chips has room for two crops.
+    assert seen[-1].step == 100 * 3 * 2 / 3
+    assert seen[-1].loss < seen[0].loss
+    export_checkpoint(tmp_path / "unet.pt", [], tmp_path / "unet.onnx", "tiny", "1")
+    assert agreement(tmp_path / "unet.onnx", dataset) > 0.95
+
+
+def test_training_stops_when_places_it_does_not_learn_get_no_better(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_WATCH", 2)
+    recipe = Recipe(
+        widths=(8, 16), learn_from="labels", epochs=1000, batch=1, held_out=0.34, patience=3, learning_rate=0.05
+    )
+    seen = []
+    training.train([dataset], recipe, tmp_path / "unet.pt", threads=1, on_progress=seen.append)
+    assert seen[-1].share < 0.5 and seen[-1].held_out is not None
+    state = torch.load(tmp_path / "unet.pt", weights_only=True)
+    assert state["best_loss"] < seen[-1].held_out and UNet.of(state["best"]).widths == (8, 16)
+
+
+def test_crops_show_every_chip_and_rare_classes_weigh_more(dataset):
+    chips = read_chips([dataset], "train")
+    crops = Crops(chips, SMALL.model_copy(update={"label_smoothing": 0.1}), np.random.default_rng(0))
+    assert crops.per_epoch == 3 * 2
+    images, targets = crops.batch()
+    assert images.shape == (4, 6, 128, 128) and targets.shape == (4, 10, 128, 128)
+    sums = targets.sum(axis=1)
+    assert np.allclose(sums[sums > 0], 1) and np.isclose(targets.max(), 0.91)
+    assert (images == 0).any() and not sums[(images == 0).all(axis=1)].any()
+    weights = class_weights(chips)
+    assert weights[CLOUD] == pytest.approx(weights[WATER], rel=0.2)
+    assert weights[TREES] > 3 * weights[WATER]  # There are none.
+
+
+def test_a_temperature_makes_probabilities_what_they_say():
+    """Logits that are right as often as `softmax(2 x)` says, but are given as `x`."""
+    random = np.random.default_rng(0)
+    chips = []
+    for number in range(6):
+        logits = random.normal(0, 2, (10, 40, 40))
+        odds = np.exp(2 * logits)
+        drawn = (random.random((40, 40)) > (odds / odds.sum(axis=0)).cumsum(axis=0)).sum(axis=0)
+        chips.append((logits, drawn.astype(np.uint8), f"place {number}"))
+    given = iter([logits for logits, _, _ in chips])
+    shown = [a_labelled_chip(place, labels) for _, labels, place in chips]
+    fitted = fit_temperature(lambda image: next(given), shown)
+    assert fitted.value == pytest.approx(0.5, abs=0.05) and fitted.places == 6
+    assert fitted.error_before > 0.1 and fitted.error_after < 0.03
+    with pytest.raises(BadInput, match="labels in 1"):
+        fit_temperature(lambda image: chips[0][0], shown[:1])
+
+
+def a_labelled_chip(place: str, labels: np.ndarray) -> Chip:
+    image = np.full((9, *labels.shape), 1000, np.uint16)
+    return Chip(place, place, place, image, labels, "L2A", 40.0, True, "made", None)
 
 
 def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     wrong = tmp_path / "wrong.pt"
     torch.save({"network": torch.nn.Linear(2, 2).state_dict()}, wrong)
     (tmp_path / "text.onnx").write_text("no network")
+    begun = tmp_path / "begun.pt"
+    training.train([dataset], SMALL.model_copy(update={"minutes": 0.001}), begun, teacher, threads=1)
     for change, told in (
         ({"begin": wrong}, r"Training cannot begin with .*wrong\.pt"),
         ({"out": wrong}, r"wrong\.pt' is no checkpoint of this network"),
         ({"teacher": tmp_path / "text.onnx"}, r"teacher .*text\.onnx' cannot be opened"),
+        ({"teacher": None}, "learns from a teacher: give --teacher"),
         ({"datasets": [str(tmp_path)]}, "no training set"),
+        (
+            {"out": begun, "recipe": SMALL.model_copy(update={"learning_rate": 0.02})},
+            r"begun with learning_rate = 0\.01; the recipe now says 0\.02",
+        ),
+        ({"recipe": SMALL.model_copy(update={"patience": 1, "held_out": 0.1})}, "which is none"),
     ):
-        known = {"datasets": [dataset], "teacher": teacher, "out": tmp_path / "unet.pt", "minutes": 0.01, "threads": 1}
+        known = {"datasets": [dataset], "recipe": SMALL, "out": tmp_path / "unet.pt", "teacher": teacher}
         with pytest.raises(BadInput, match=told):
             training.train(**{**known, **change})
-    with pytest.raises(BadInput, match=r"wrong\.pt' is no checkpoint"):
+    with pytest.raises(BadInput, match=r"wrong\.pt' holds no U-Net"):
         export_checkpoint(wrong, [], tmp_path / "x.onnx", "x", "1")
+    torch.save({"network": UNet(4, 10, (8, 8)).state_dict()}, wrong)
+    with pytest.raises(BadInput, match="4 bands and 10 classes"):
+        export_checkpoint(wrong, [], tmp_path / "x.onnx", "x", "1")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path, monkeypatch):
+    recipe = Recipe(widths=(8, 16), learn_from="labels", epochs=1, batch=1, held_out=0)
+    monkeypatch.setattr(training, "normalise", lambda x: x * float("nan"))
+    with pytest.raises(LandloomError, match=r"loss is nan at step 0: lower the recipe's learning_rate"):
+        training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
+
+
+def test_a_checkpoint_that_finds_no_room_is_named(dataset, tmp_path):
+    recipe = Recipe(widths=(8, 16), learn_from="labels", epochs=1, batch=1, held_out=0)
+    (tmp_path / "unet.partial").mkdir()
+    with pytest.raises(LandloomError, match=r"unet\.pt' cannot be written: .*Make room"):
+        training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
 
 
 @pytest.mark.parametrize(("aerosol", "zenith"), [(0.02, 20), (0.15, 65), (0.08, 89)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,8 @@ MODEL_CLASSES = (
 
 METADATA_KEY = "landloom"
 """Of a network's description among an ONNX file's metadata."""
+PROVENANCE_KEY = "landloom:provenance"
+"""Of what is told of its making there."""
 
 
 class ModelSpec(BaseModel):
@@ -43,6 +45,20 @@ class ModelSpec(BaseModel):
     )
     architecture: str = Field(default="unknown", description="as the literature calls it")
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
+
+
+class Provenance(BaseModel):
+    """How a network was made and how good it is, as its ONNX file tells (metadata key `landloom:provenance`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    training_sets: tuple[str, ...] = Field(description="IDs of those it was calibrated and judged on, and learned")
+    left_out: tuple[str, ...] = Field(default=(), description="places that were not learned")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="of its training")
+    steps: int = Field(default=0, description="of its training")
+    temperature: float = Field(description="by which its logits are divided")
+    reference: str = Field(description="what the metrics are agreement with")
+    metrics: dict[str, Any] = Field(description="shares, 0 to 1, on the validation places: pooled, and by level")
 
 
 class Network(Protocol):

@@ -11,7 +11,7 @@ import pystac
 from catalog.assets import AssetFile
 from catalog.errors import BadInput
 from catalog.links import JSON, dumped, linked, root_with
-from catalog.model import ModelSpec
+from catalog.model import ModelSpec, Provenance
 from catalog.store import Store
 
 MODELS = "models"
@@ -32,13 +32,14 @@ def model_key(spec: ModelSpec) -> str:
     return f"{MODELS}/{name}/{name}.json"
 
 
-def add_model(store: Store, spec: ModelSpec, weights: Path) -> str:
+def add_model(store: Store, spec: ModelSpec, weights: Path, provenance: Provenance | None = None) -> str:
     """Register a network in a catalog, if it is not there yet.
 
     Args:
         store: the catalog.
         spec: of the network.
         weights: its ONNX file.
+        provenance: how it was made, where known.
 
     Returns:
         The key of its item.
@@ -55,7 +56,11 @@ def add_model(store: Store, spec: ModelSpec, weights: Path) -> str:
         raise BadInput(f"{str(weights)!r} has changed since its description was read. Start again.")
     folder = key.rpartition("/")[0]
     store.upload(f"{folder}/{spec.id}.onnx", weights)
-    store.write(key, dumped(_item(spec, file, key.rpartition("/")[2].removesuffix(".json"))))
+    item = _item(spec, file, key.rpartition("/")[2].removesuffix(".json"))
+    if provenance:
+        told = provenance.model_dump(mode="json")
+        item["properties"] |= {"landloom:metrics": told.pop("metrics"), "landloom:training": told}
+    store.write(key, dumped(item))
     store.update(f"{MODELS}/collection.json", lambda content: _grown(content, key, spec))
     store.update("catalog.json", lambda content: root_with(content, {MODELS: TITLE}))
     return key

@@ -31,7 +31,7 @@ from pipelines import worker_log
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings, plan
-from services.inference import DEFAULT_MODEL, model_spec, open_network
+from services.inference import DEFAULT_MODEL, model_provenance, model_spec, open_network
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def export_command(
 ) -> None:
     """Write a trained network as ONNX, for `landloom map --model FILE`. Needs the extra `train`."""
     with _extra("train"):
-        from services.inference.export import export_checkpoint
+        from services.inference.release import export_checkpoint
 
     fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
     if fitted:
@@ -372,7 +372,7 @@ def models_add_command(
             adopted = Path(folder) / "network.onnx"
             adopt(file, spec, adopted, logits=logits)
             file = adopted
-        key = register(model_spec(str(file)), file)
+        key = register(model_spec(str(file)), file, model_provenance(str(file)))
     typer.echo(registry().href(key))
 
 

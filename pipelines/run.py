@@ -17,7 +17,7 @@ from catalog.store import Store
 from pipelines.annual_map import Job, MapTileYears
 from pipelines.plan import ALREADY_PUBLISHED, Planned
 from pipelines.runner import run_pipeline, watched
-from services.inference import model_file
+from services.inference import model_file, model_provenance
 
 _WATCHED = 16
 
@@ -78,7 +78,7 @@ def map_tile_years(
         for manifest in manifests:
             store.write(manifest.key, manifest.to_json())
         if manifests:
-            add_model(store, manifests[0].model, model_file(job.model))
+            add_model(store, manifests[0].model, model_file(job.model), model_provenance(job.model))
             total = sum(len(manifest.blocks) for manifest in manifests)
             with watched(_counter(store, manifests), total, on_progress):
                 run_pipeline(MapTileYears(job, manifests), beam_options)

@@ -45,12 +45,14 @@ def a_lake(seed: int = 0, cloud: bool = False) -> Pixels:
     return Pixels(image.astype(np.uint16), labels, scores)
 
 
-def write_lakes(folder: Path) -> Path:
-    """Two chips to learn from, one of them all cloud, and one to be tested on; and a place to be left out."""
+FOUR = (("lake", "train"), ("sky", "train"), ("shore", "validation"), ("delta", "train"))
+"""Two chips to learn from, one of them all cloud, and one to be tested on; and a place to be left out."""
+
+
+def write_lakes(folder: Path, *chips: tuple[str, str]) -> Path:
+    """Chips by name and split; `FOUR` unless told otherwise."""
     store = open_store(str(folder))
-    for number, (name, split) in enumerate(
-        [("lake", "train"), ("sky", "train"), ("shore", "validation"), ("delta", "train")]
-    ):
+    for number, (name, split) in enumerate(chips or FOUR):
         LAKES.write_chip(store, a_chip(name, split=split), a_lake(number, cloud=name == "sky"))
     LAKES.publish(store)
     return folder

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from catalog.model import ModelSpec, Network
+from catalog.model import ModelSpec, Network, Provenance
 from services.inference.onnx import OnnxNetwork
 from services.inference.registry import model_file, shipped_models
 
 DEFAULT_MODEL = "unet-small"
 
-__all__ = ["DEFAULT_MODEL", "model_file", "model_spec", "open_network", "shipped_models"]
+__all__ = ["DEFAULT_MODEL", "model_file", "model_provenance", "model_spec", "open_network", "shipped_models"]
 
 
 def open_network(model: str) -> Network:
@@ -23,3 +23,8 @@ def open_network(model: str) -> Network:
 def model_spec(model: str) -> ModelSpec:
     """What a network tells of itself."""
     return open_network(model).spec
+
+
+def model_provenance(model: str) -> Provenance | None:
+    """How a network was made, if its file tells."""
+    return OnnxNetwork(model_file(model)).provenance

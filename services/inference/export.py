@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,8 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
-from catalog.errors import BadInput
-from catalog.model import METADATA_KEY, MODEL_CLASSES, ModelSpec
-from catalog.scenes import BANDS
-from services.inference.checkpoint import load
-from services.inference.chips import NINE_TO_SIX, mirror, read_chips
-from services.inference.temperature import Temperature, fit_temperature
-from services.inference.unet import UNet, normalise
+from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
+from services.inference.unet import normalise
 
 
 class _Deployed(nn.Module):
@@ -115,80 +109,9 @@ class _Images(CalibrationDataReader):
         return next(self._images, None)
 
 
-def export_checkpoint(
-    checkpoint: Path, datasets: Sequence[str], out: Path, name: str, version: str, leave_out: Sequence[str] = ()
-) -> Temperature | None:
-    """Export what `train` wrote.
-
-    The class weights of the training are taken back, and the scores are brought to mean what they say on the training
-    sets' split `validation`.
-
-    Args:
-        checkpoint: as `train` wrote it.
-        datasets: training sets whose large chips set the ranges of 8-bit integers, and whose validation places the
-            temperature; without any: float32, and scores as they were learned.
-        out: ONNX file.
-        name: ID of the network.
-        version: of the network.
-        leave_out: places that were not learned, and set no range either.
-
-    Returns:
-        The temperature, if one was fitted.
-
-    Raises:
-        BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
-    """
-    network, temperature = _open(checkpoint), None
-    spec = ModelSpec(
-        id=name,
-        version=version,
-        bands=BANDS,
-        classes=MODEL_CLASSES,
-        stride=network.stride,
-        halo=network.halo,
-        architecture="U-Net",
-    )
-    if datasets:
-        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"))
-        with torch.no_grad():
-            network.head.weight.div_(temperature.value)
-            network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
-    export(network, spec, out, _samples(datasets, leave_out) if datasets else ())
-    return temperature
-
-
-def _open(checkpoint: Path) -> UNet:
-    """The best network of a checkpoint, without the class weights of its training.
-
-    A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
-    """
-    state = load(checkpoint, {})
-    try:
-        network = UNet.of(state.get("best") or state["network"]).eval()
-    except (KeyError, RuntimeError, AttributeError) as error:
-        raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
-    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(BANDS), len(MODEL_CLASSES)):  # type: ignore[index]
-        raise BadInput(
-            f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(BANDS)} "
-            f"({', '.join(BANDS)}) and {len(MODEL_CLASSES)} are needed."
-        )
-    shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
-    with torch.no_grad():
-        network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network
-
-
-@torch.no_grad()
-def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
-    """Of uint16 `[6, H, W]`, mirrored at its borders: float32 `[10, H, W]`."""
-    mirrored, here = mirror(image, network.stride, network.halo)
-    return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
-        (slice(None), *here)
-    ]
-
-
-def _samples(datasets: Sequence[str], leave_out: Sequence[str], count: int = 32) -> list[np.ndarray]:
-    """Large training chips from end to end of the list, which is ordered by place."""
-    read = read_chips(datasets, "train", leave_out)
-    chips = [chip for chip in read if chip.taught and min(chip.classes.shape) >= 256]
-    return [chip.image[NINE_TO_SIX] for chip in chips[:: max(1, len(chips) // count)]]
+def add_provenance(file: Path, provenance: Provenance) -> None:
+    """Write into an ONNX file how its network was made."""
+    model = onnx.load(file)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = PROVENANCE_KEY, provenance.model_dump_json()
+    onnx.save(model, file)

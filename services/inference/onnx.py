@@ -10,7 +10,7 @@ import onnxruntime
 from pydantic import ValidationError
 
 from catalog.errors import BadInput
-from catalog.model import METADATA_KEY, ModelSpec
+from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
 from catalog.scenes import ALL_BANDS
 
 
@@ -18,6 +18,8 @@ class OnnxNetwork:
     """A network on one thread of this process's CPU; Beam's workers are the parallelism."""
 
     spec: ModelSpec
+    provenance: Provenance | None
+    """How it was made, if its file tells."""
 
     def __init__(self, path: Path):
         """Open a network.
@@ -40,6 +42,7 @@ class OnnxNetwork:
         except Exception as error:
             raise BadInput(f"{str(path)!r} is not an ONNX network that can be opened: {error}") from error
         self.spec = _read_spec(self._session, path).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+        self.provenance = _read_provenance(self._session)
         self._input = self._session.get_inputs()[0].name
 
     def scores(self, chips: np.ndarray) -> np.ndarray:
@@ -87,6 +90,11 @@ def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
             "Use a network of that form."
         )
     return spec
+
+
+def _read_provenance(session: onnxruntime.InferenceSession) -> Provenance | None:
+    text = session.get_modelmeta().custom_metadata_map.get(PROVENANCE_KEY)
+    return Provenance.model_validate_json(text) if text else None
 
 
 def _form(tensors: list[onnxruntime.NodeArg], axis: str) -> str:

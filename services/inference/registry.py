@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from catalog.errors import BadInput
-from catalog.model import ModelSpec
+from catalog.model import ModelSpec, Provenance
 from catalog.models import MODELS, add_model
 from catalog.store import Store, open_store
 
@@ -54,13 +54,13 @@ def registered_models() -> dict[str, Path]:
     return found
 
 
-def register(spec: ModelSpec, weights: Path) -> str:
+def register(spec: ModelSpec, weights: Path, provenance: Provenance | None = None) -> str:
     """Put a network into the user's registry.
 
     Returns:
         The key of its STAC item there.
     """
-    return add_model(registry(), spec, weights)
+    return add_model(registry(), spec, weights, provenance)
 
 
 def registry() -> Store:

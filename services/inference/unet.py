@@ -63,11 +63,11 @@ class UNet(nn.Module):
         """Pixels round a square, itself on the stride, on which its scores depend, rounded up to the stride.
 
         Two convolutions reach 2 px of their level: on the way down at every level, on the way up at all but the
-        lowest. The halvings add less than 2 px of full size for each level.
+        lowest. Halving and doubling keep to a square on the stride.
         """
         levels = len(self.widths)
         down, up = 2 * (2**levels - 1), 2 * (2 ** (levels - 1) - 1)
-        return -(-(down + up + 2) // self.stride) * self.stride
+        return -(-(down + up) // self.stride) * self.stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,20 @@ from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput, LandloomError
 from catalog.scenes import BANDS
 from catalog.store import open_store
+from catalog.validation import validate
 from services.inference import open_network
 from services.inference.chips import CLOUD, NINE_TO_SIX, Chip, read_chips
 from services.inference.evaluate import evaluate_network
+from services.inference.registry import register, registry
 from tests.training_sets import CROPS, LAKES, WATER, a_chip, a_lake, write_lakes
 
 torch = pytest.importorskip("torch")
 
 from services.inference import train as training  # noqa: E402
 from services.inference.crops import Crops, class_weights  # noqa: E402
-from services.inference.export import export_checkpoint  # noqa: E402
 from services.inference.patches import Patches  # noqa: E402
 from services.inference.recipe import Recipe, load_recipe  # noqa: E402
+from services.inference.release import export_checkpoint  # noqa: E402
 from services.inference.temperature import fit_temperature  # noqa: E402
 from services.inference.unet import UNet  # noqa: E402
 
@@ -106,10 +109,10 @@ def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teache
     assert drawn[0].surface.shape == (len(NINE_TO_SIX), 128, 128)
 
 
-def agreement(network: Path, dataset: str) -> float:
-    chips = read_chips([dataset], "validation")
+def agreement(network: Path, *datasets: str) -> float:
+    chips = read_chips(datasets, "validation")
     evaluation, _ = evaluate_network(open_network(str(network)), chips, "lakes")
-    assert evaluation.pooled.pixels == 150 * 160
+    assert evaluation.pooled.pixels == 150 * 160 * len(datasets)
     return evaluation.pooled.overall.value
 
 
@@ -136,6 +139,27 @@ def test_training_from_labels_by_the_published_recipe(dataset, tmp_path):
     assert seen[-1].loss < seen[0].loss
     export_checkpoint(tmp_path / "unet.pt", [], tmp_path / "unet.onnx", "tiny", "1")
     assert agreement(tmp_path / "unet.onnx", dataset) > 0.95
+    with pytest.raises(BadInput, match="labels in 1"):
+        export_checkpoint(tmp_path / "unet.pt", [dataset], tmp_path / "unet.onnx", "tiny", "1")
+
+
+def test_an_export_is_calibrated_and_tells_how_it_was_made_and_how_good_it_is(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("LANDLOOM_MODELS", str(tmp_path / "registry"))
+    more = write_lakes(tmp_path / "more", ("bay", "validation"))
+    recipe = SMALL.model_copy(update={"learn_from": "labels", "minutes": None, "epochs": 5})
+    training.train([dataset], recipe, tmp_path / "unet.pt", threads=1, leave_out=["delta"])
+    file = tmp_path / "unet.onnx"
+    fitted = export_checkpoint(tmp_path / "unet.pt", [dataset, str(more)], file, "tiny", "1", ["delta"])
+    told = open_network(str(file)).provenance
+    assert (told.training_sets, told.left_out) == (("lakes", "lakes"), ("delta",))
+    assert (told.steps, told.recipe["epochs"]) == (5, 5)
+    assert told.temperature == pytest.approx(fitted.value, abs=1e-4)
+    assert told.metrics["pooled"]["overall"] == pytest.approx(agreement(file, dataset, str(more)), abs=1e-4)
+    assert told.metrics["L2A"]["classes"]["crops"]["recall"] is not None
+    item = json.loads(registry().read(register(open_network(str(file)).spec, file, told)))
+    assert item["properties"]["landloom:metrics"] == told.metrics
+    assert item["properties"]["landloom:training"]["recipe"]["learn_from"] == "labels"
+    validate(item)
 
 
 def test_training_stops_when_places_it_does_not_learn_get_no_better(dataset, tmp_path, monkeypatch):

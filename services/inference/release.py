@@ -1,0 +1,144 @@
+"""From a checkpoint to a network that can be shipped: calibrated, exported, judged as it was written."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from catalog.errors import BadInput
+from catalog.model import MODEL_CLASSES, ModelSpec, Provenance
+from catalog.scenes import BANDS
+from catalog.store import open_store
+from catalog.training_set import open_training_set
+from services.evaluation.result import Agreement, Estimate
+from services.inference.checkpoint import load
+from services.inference.chips import NINE_TO_SIX, mirror, read_chips
+from services.inference.evaluate import evaluate_network
+from services.inference.export import add_provenance, export
+from services.inference.onnx import OnnxNetwork
+from services.inference.temperature import Temperature, fit_temperature
+from services.inference.unet import UNet, normalise
+
+
+def export_checkpoint(
+    checkpoint: Path, datasets: Sequence[str], out: Path, name: str, version: str, leave_out: Sequence[str] = ()
+) -> Temperature | None:
+    """Export what `train` wrote.
+
+    The class weights of the training are taken back, and the scores are brought to mean what they say on the training
+    sets' split `validation`.
+
+    Args:
+        checkpoint: as `train` wrote it.
+        datasets: training sets whose large chips set the ranges of 8-bit integers, and whose validation places the
+            temperature; without any: float32, and scores as they were learned.
+        out: ONNX file.
+        name: ID of the network.
+        version: of the network.
+        leave_out: places that were not learned, and set no range either.
+
+    Returns:
+        The temperature, if one was fitted.
+
+    Raises:
+        BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
+    """
+    network, temperature = _open(checkpoint), None
+    spec = ModelSpec(
+        id=name,
+        version=version,
+        bands=BANDS,
+        classes=MODEL_CLASSES,
+        stride=network.stride,
+        halo=network.halo,
+        architecture="U-Net",
+    )
+    if datasets:
+        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"))
+        with torch.no_grad():
+            network.head.weight.div_(temperature.value)
+            network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
+    export(network, spec, out, _samples(datasets, leave_out) if datasets else ())
+    if temperature:
+        add_provenance(out, _provenance(out, checkpoint, datasets, leave_out, temperature))
+    return temperature
+
+
+def _provenance(
+    out: Path, checkpoint: Path, datasets: Sequence[str], leave_out: Sequence[str], temperature: Temperature
+) -> Provenance:
+    """Judges the network as it was written, 8-bit integers and all."""
+    names = tuple(open_training_set(open_store(dataset))[0].id for dataset in datasets)
+    judged, _ = evaluate_network(
+        OnnxNetwork(out), read_chips(datasets, "validation"), f"{', '.join(names)}, validation"
+    )
+    state = load(checkpoint, {})
+    return Provenance(
+        training_sets=names,
+        left_out=tuple(leave_out),
+        recipe=json.loads(state.get("recipe", "{}")),
+        steps=state["step"],
+        temperature=round(temperature.value, 4),
+        reference=judged.reference.name,
+        metrics={one.name: _metrics(one) for one in (judged.pooled, *judged.groups["level"])},
+    )
+
+
+def _metrics(one: Agreement) -> dict[str, Any]:
+    def rounded(estimate: Estimate) -> float | None:
+        return None if estimate.value is None else round(estimate.value, 4)
+
+    return {
+        "pixels": one.pixels,
+        "places": one.places,
+        "overall": rounded(one.overall),
+        "mean_over_places": rounded(one.mean_over_places),
+        "calibration_error": rounded(one.calibration.error),
+        "classes": {
+            each.name: {what: rounded(getattr(each, what)) for what in ("precision", "recall", "f1", "iou")}
+            for each in one.classes
+        },
+    }
+
+
+def _open(checkpoint: Path) -> UNet:
+    """The best network of a checkpoint, without the class weights of its training.
+
+    A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
+    """
+    state = load(checkpoint, {})
+    try:
+        network = UNet.of(state.get("best") or state["network"]).eval()
+    except (KeyError, RuntimeError, AttributeError) as error:
+        raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
+    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(BANDS), len(MODEL_CLASSES)):  # type: ignore[index]
+        raise BadInput(
+            f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(BANDS)} "
+            f"({', '.join(BANDS)}) and {len(MODEL_CLASSES)} are needed."
+        )
+    shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
+    with torch.no_grad():
+        network.head.bias.sub_(shift)  # type: ignore[union-attr]
+    return network
+
+
+@torch.no_grad()
+def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
+    """Of uint16 `[6, H, W]`, mirrored at its borders: float32 `[10, H, W]`."""
+    mirrored, here = mirror(image, network.stride, network.halo)
+    return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
+        (slice(None), *here)
+    ]
+
+
+def _samples(datasets: Sequence[str], leave_out: Sequence[str], count: int = 32) -> list[np.ndarray]:
+    """Large training chips from end to end of the list, which is ordered by place."""
+    read = read_chips(datasets, "train", leave_out)
+    chips = [chip for chip in read if chip.taught and min(chip.classes.shape) >= 256]
+    return [chip.image[NINE_TO_SIX] for chip in chips[:: max(1, len(chips) // count)]]

@@ -264,8 +264,8 @@ def train_command(
         str, typer.Option(help="Recipe: match-teacher, karra-2021, or a TOML file.", show_default=DEFAULT_RECIPE)
     ] = "",
     teacher: Annotated[
-        Path | None, typer.Option(help="Network (ONNX) that answers for the same pixels, if the recipe asks for one.")
-    ] = None,
+        str, typer.Option(help="Network that answers for the same pixels, if the recipe asks for one: ID or ONNX file.")
+    ] = "",
     minutes: Annotated[
         float | None, typer.Option(parser=_number, metavar="M", help="How long in all, instead of the recipe's length.")
     ] = None,
@@ -286,7 +286,7 @@ def train_command(
             told = f"Training, step {now.step:,}, loss {now.loss:.3f}{held_out}"
             progress.update(bar, completed=round(100 * now.share), description=told)
 
-        train(dataset, recipe, out, teacher, threads, begin, leave_out or [], tell)
+        train(dataset, recipe, out, teacher or None, threads, begin, leave_out or [], tell)
     typer.echo(out)
 
 

@@ -11,13 +11,17 @@ DEFAULT_MODEL = "unet-small"
 __all__ = ["DEFAULT_MODEL", "model_file", "model_provenance", "model_spec", "open_network", "shipped_models"]
 
 
-def open_network(model: str) -> Network:
+def open_network(model: str, threads: int = 1) -> Network:
     """A network by the ID of a shipped or registered one, or by the path of an ONNX file.
+
+    Args:
+        model: its ID or path.
+        threads: processor threads.
 
     Raises:
         BadInput: no such network, or one of another form.
     """
-    return OnnxNetwork(model_file(model))
+    return OnnxNetwork(model_file(model), threads)
 
 
 def model_spec(model: str) -> ModelSpec:

@@ -15,13 +15,13 @@ from catalog.scenes import ALL_BANDS
 
 
 class OnnxNetwork:
-    """A network on one thread of this process's CPU; Beam's workers are the parallelism."""
+    """A network on this process's CPU, one thread unless told otherwise; Beam's workers are the parallelism."""
 
     spec: ModelSpec
     provenance: Provenance | None
     """How it was made, if its file tells."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, threads: int = 1):
         """Open a network.
 
         Raises:
@@ -31,7 +31,7 @@ class OnnxNetwork:
             raise BadInput(f"There is no network {str(path)!r}. Give the ID of a shipped one, or an ONNX file.")
         content = path.read_bytes()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # The arena is kept (without it the network takes twice as long, in page faults), and so memory stays at what
@@ -71,7 +71,7 @@ def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
     if text is None:
         raise BadInput(
             f"{str(path)!r} says nothing of its bands and classes (metadata key {METADATA_KEY!r}). "
-            "Write it with `landloom export`."
+            "Write it with `landloom export`, or register another maker's: landloom models add FILE --bands …"
         )
     try:
         spec = ModelSpec.model_validate_json(text)

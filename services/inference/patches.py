@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from scipy.ndimage import gaussian_filter, zoom
 
 from catalog.atmosphere import Atmosphere
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES
+from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
 from services.inference.crops import hard_target
 from services.inference.recipe import Recipe
@@ -76,25 +74,31 @@ class _Drawn:
 class Patches:
     """Draws augmented patches and asks the teacher about them."""
 
-    def __init__(self, chips: list[Chip], teacher: Path, recipe: Recipe, random: np.random.Generator, threads: int):
+    def __init__(self, chips: list[Chip], teacher: Network, recipe: Recipe, random: np.random.Generator):
         """Make ready.
 
         Args:
             chips: the teacher is asked about those that it labelled; of others, of at least a patch a side, the
                 labels count.
-            teacher: ONNX file, nine bands in, nine classes of land cover out.
+            teacher: network whose bands chips have, and whose classes are among the network's.
             recipe: size of patches, share and smoothing of hard labels.
             random: of all that is random.
-            threads: processor threads of the teacher.
 
         Raises:
-            BadInput: the teacher is no such network.
+            BadInput: the teacher is no such network, or no chip has a teacher's labels.
         """
-        self._teacher = _open_teacher(teacher, threads)
-        self._input = self._teacher.get_inputs()[0].name
+        _check(teacher.spec)
+        self._teacher = teacher
+        self._asked = [TEACHER_BANDS.index(band) for band in teacher.spec.bands]
+        self._told = [MODEL_CLASSES.index(name) for name in teacher.spec.classes]
         self._random, self._recipe, self._side = random, recipe, recipe.patch
         labelled = [chip for chip in chips if not chip.taught and min(chip.classes.shape) >= self._side]
         chips = [chip for chip in chips if chip.taught]
+        if not chips:
+            raise BadInput(
+                "No chip to learn from has a teacher's labels and all of its bands, so there is nothing to ask the "
+                "teacher about. Use a recipe that learns from labels, as karra-2021."
+            )
         self._taught, self._labelled = _Drawn(chips, self._random), _Drawn(labelled, self._random)
         self._chips = chips
         self._climates = [_climate(chip) for chip in chips]
@@ -126,9 +130,10 @@ class Patches:
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
         target = np.zeros((10, self._side, self._side), np.float32)
-        asked = np.clip(clear.raise_to_top(surface) * 10000, 1, 65535).astype(np.uint16)
+        shown = clear.raise_to_top(surface) if self._teacher.spec.level == "L1C" else surface
+        asked = np.clip(shown[self._asked] * 10000, 1, 65535).astype(np.uint16)
         asked[:, empty] = 0
-        target[:9] = self._teacher.run(None, {self._input: asked[np.newaxis]})[0][0]
+        target[self._told] = self._teacher.scores(asked[np.newaxis])[0] / np.float32(255)
         known = learn & ~empty & ~cloud
         if random.random() < 0.4 and self._clouds:
             surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
@@ -275,21 +280,17 @@ class Buffer:
         return image.astype(np.float32), target.astype(np.float32) / 250
 
 
-def _open_teacher(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise BadInput(f"The teacher {str(path)!r} cannot be opened: {error}. Give an ONNX file.") from error
-    bands, classes = session.get_inputs()[0], session.get_outputs()[0]
-    if (bands.type, bands.shape[1], classes.shape[1]) != ("tensor(uint16)", len(TEACHER_BANDS), CLOUD):
+def _check(teacher: ModelSpec) -> None:
+    """A teacher that can be asked for what the network learns, of bands that chips have."""
+    if unknown := [band for band in teacher.bands if band not in TEACHER_BANDS]:
         raise BadInput(
-            f"The teacher {str(path)!r} takes {bands.type} {bands.shape} and gives {classes.shape}; uint16 with "
-            f"{len(TEACHER_BANDS)} bands ({', '.join(TEACHER_BANDS)}) in and {CLOUD} classes out are needed."
+            f"Teacher {teacher.id} wants band {unknown[0]}; chips have {', '.join(TEACHER_BANDS)}. Use another teacher."
         )
-    return session
+    if unknown := [name for name in teacher.classes if name not in MODEL_CLASSES]:
+        raise BadInput(
+            f"Teacher {teacher.id} knows the class {unknown[0]!r}, which is none of the network's: "
+            f"{', '.join(MODEL_CLASSES)}. Register it with their names: landloom models add --classes …"
+        )
 
 
 def _pack(reflectance: np.ndarray, empty: np.ndarray) -> np.ndarray:

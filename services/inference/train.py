@@ -19,9 +19,9 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import BadInput, LandloomError
-from catalog.model import MODEL_CLASSES
+from catalog.model import MODEL_CLASSES, Network
 from catalog.scenes import BANDS
-from services.inference import checkpoint
+from services.inference import checkpoint, open_network
 from services.inference.chips import Chip, read_chips
 from services.inference.crops import Crops, class_weights
 from services.inference.patches import Buffer, Patches
@@ -57,7 +57,7 @@ def train(
     datasets: Sequence[str],
     recipe: Recipe,
     out: Path,
-    teacher: Path | None = None,
+    teacher: str | None = None,
     threads: int = 2,
     begin: Path | None = None,
     leave_out: Sequence[str] = (),
@@ -71,21 +71,21 @@ def train(
         datasets: folders of training sets, of which the split `train` is learned.
         recipe: how.
         out: checkpoint; its entry `network` holds the weights.
-        teacher: ONNX file of the teacher, if the recipe learns from one.
+        teacher: ID or ONNX file of the network that teaches, if the recipe asks for one.
         threads: processor threads, for network and teacher.
         begin: checkpoint of a network to begin with, of the same depth and no wider.
         leave_out: places of the split `train` that are not learned.
         on_progress: called after every step.
 
     Raises:
-        BadInput: no chips, or files that are no teacher or no checkpoint of such a network and recipe.
+        BadInput: no chips, or a teacher or a checkpoint that does not fit.
         LandloomError: the loss is no longer a number, or the checkpoint cannot be written.
     """
     if (teacher is None) == (recipe.learn_from == "teacher"):
         raise BadInput(
-            "The recipe learns from a teacher: give --teacher, an ONNX file."
+            "The recipe learns from a teacher: give --teacher, a network that `landloom models list` names."
             if teacher is None
-            else f"The recipe learns from labels and asks no teacher: leave --teacher {str(teacher)!r} out."
+            else f"The recipe learns from labels and asks no teacher: leave --teacher {teacher!r} out."
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
@@ -102,10 +102,11 @@ def train(
     run = _Run(recipe, network, optimiser, device, out, class_weights(chips))
     # A run that goes on draws other patches than it began with.
     random = np.random.default_rng([recipe.seed, run.step])
-    lessons = _lessons(chips, recipe, random, teacher, threads)
+    taught_by = open_network(teacher, threads) if teacher else None
+    lessons = _lessons(chips, recipe, random, taught_by)
     exam = []
     if watched:
-        examiner = _lessons(watched, recipe, np.random.default_rng(recipe.seed), teacher, threads)
+        examiner = _lessons(watched, recipe, np.random.default_rng(recipe.seed), taught_by)
         exam = [examiner.batch() for _ in range(_WATCHED)]
     steps = math.inf
     if recipe.epochs and isinstance(lessons, Crops):
@@ -225,12 +226,10 @@ class _Run:
         )
 
 
-def _lessons(
-    chips: list[Chip], recipe: Recipe, random: np.random.Generator, teacher: Path | None, threads: int
-) -> Buffer | Crops:
+def _lessons(chips: list[Chip], recipe: Recipe, random: np.random.Generator, teacher: Network | None) -> Buffer | Crops:
     if teacher is None:
         return Crops(chips, recipe, random)
-    return Buffer(Patches(chips, teacher, recipe, random, threads), recipe, random)
+    return Buffer(Patches(chips, teacher, recipe, random), recipe, random)
 
 
 def _held_out(chips: list[Chip], recipe: Recipe) -> tuple[list[Chip], list[Chip]]:

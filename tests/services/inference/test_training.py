@@ -13,11 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from catalog.atmosphere import GAS, Atmosphere
 from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput, LandloomError
+from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.validation import validate
 from services.inference import open_network
-from services.inference.chips import CLOUD, NINE_TO_SIX, Chip, read_chips
+from services.inference.adopt import adopt
+from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.registry import register, registry
 from tests.training_sets import CROPS, LAKES, WATER, a_chip, a_lake, write_lakes
@@ -42,7 +44,7 @@ def dataset(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory) -> Path:
+def teacher(tmp_path_factory) -> str:
     """Says crops where the first band is bright and water where it is dark."""
     weights = np.zeros((9, 9, 1, 1), np.float32)
     weights[CROPS, 0], weights[WATER, 0] = 0.01, -0.01
@@ -61,7 +63,11 @@ def teacher(tmp_path_factory) -> Path:
     )
     path = tmp_path_factory.mktemp("teacher") / "threshold.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
+    spec = ModelSpec(
+        id="threshold", version="1", bands=TEACHER_BANDS, classes=MODEL_CLASSES[:9], stride=1, halo=0, level="L1C"
+    )
+    adopt(path, spec, path)
+    return str(path)
 
 
 def test_chips_are_read_by_split_without_the_places_left_out(dataset):
@@ -74,23 +80,26 @@ def test_chips_are_read_by_split_without_the_places_left_out(dataset):
         read_chips([dataset], "test")
 
 
-def test_labels_of_a_map_are_learned_from_six_bands_but_not_under_snow(tmp_path):
-    store = open_store(str(tmp_path))
+def six_bands(folder: Path) -> str:
+    """A map's labels, and snow in the south."""
+    store = open_store(str(folder))
     mapped = LAKES.model_copy(update={"bands": BANDS})
     image = a_lake().image[NINE_TO_SIX]
     image[:, 100:] = np.array([8000, 8000, 8000, 8000, 500, 500])[:, None, None]
-    chip = mapped.write_chip(store, a_chip(teacher=None), Pixels(image, a_lake().labels))
+    mapped.write_chip(store, a_chip(teacher=None), Pixels(image, a_lake().labels))
     mapped.publish(store)
-    (found,) = read_chips([str(tmp_path)], "train")
-    assert chip.class_pixels["crops"] == 150 * 80
-    assert not found.taught and (found.image[NINE_TO_SIX] == image).all()
+    return str(folder)
+
+
+def test_labels_of_a_map_are_learned_from_six_bands_but_not_under_snow(tmp_path):
+    (found,) = read_chips([six_bands(tmp_path)], "train")
+    assert not found.taught and (found.image[NINE_TO_SIX, 10:100] == a_lake().image[NINE_TO_SIX, 10:100]).all()
     assert (found.classes[100:] == UNLABELLED).all() and (found.classes[10:100, :80] == WATER).all()
 
 
 def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teacher):
-    patches = Patches(
-        read_chips([dataset], "train", leave_out=["delta"]), teacher, SMALL, np.random.default_rng(1), threads=1
-    )
+    chips = read_chips([dataset], "train", leave_out=["delta"])
+    patches = Patches(chips, open_network(teacher), SMALL, np.random.default_rng(1))
     drawn = [patches.draw() for _ in range(40)]
     learned = np.stack([patch.target.sum(axis=0) > 0 for patch in drawn])
     assert not learned[:, :8].any() and not learned[:, :, -8:].any()
@@ -215,12 +224,13 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     wrong = tmp_path / "wrong.pt"
     torch.save({"network": torch.nn.Linear(2, 2).state_dict()}, wrong)
     (tmp_path / "text.onnx").write_text("no network")
-    begun = tmp_path / "begun.pt"
+    begun, six = tmp_path / "begun.pt", six_bands(tmp_path / "six")
     training.train([dataset], SMALL.model_copy(update={"minutes": 0.001}), begun, teacher, threads=1)
     for change, told in (
         ({"begin": wrong}, r"Training cannot begin with .*wrong\.pt"),
         ({"out": wrong}, r"wrong\.pt' is no checkpoint of this network"),
-        ({"teacher": tmp_path / "text.onnx"}, r"teacher .*text\.onnx' cannot be opened"),
+        ({"teacher": str(tmp_path / "text.onnx")}, r"text\.onnx' is not an ONNX network"),
+        ({"teacher": "unet-small", "datasets": [six]}, "No chip to learn from has a teacher's labels"),
         ({"teacher": None}, "learns from a teacher: give --teacher"),
         ({"datasets": [str(tmp_path)]}, "no training set"),
         (

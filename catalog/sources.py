@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ RETRIES = Retry(
 )
 _TIMEOUT = (10, 60)
 _PAGE = 250
+_READERS = 16
+"""Files of a static catalog read at once."""
 
 
 class StacApi(BaseModel):
@@ -208,20 +211,24 @@ def _to_scenes(
 
 def _walk(href: str) -> Iterator[tuple[dict[str, Any], str]]:
     """All items under a static catalog or collection, with their addresses."""
-    waiting, seen = [(href, "")], {href}
-    while waiting:
-        here, linked_from = waiting.pop()
-        content = _read_json(here, linked_from)
-        if content.get("type") == "Feature":
-            yield content, here
-            continue
-        if content.get("type") not in ("Catalog", "Collection"):
-            raise BadInput(f"{here!r} is no STAC catalog. Give the JSON of a catalog or collection.")
-        for link in content.get("links", []):
-            there = _join(here, link["href"])
-            if link["rel"] in ("child", "item") and there not in seen:
-                seen.add(there)
-                waiting.append((there, here))
+    level, seen = [(href, "")], {href}
+    # Far away a catalog of thousands of items would take as many round trips, one after the other.
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="catalog") as readers:
+        while level:
+            below = []
+            contents = readers.map(_read_json, *zip(*level, strict=True))
+            for (here, _), content in zip(level, contents, strict=True):
+                if content.get("type") == "Feature":
+                    yield content, here
+                    continue
+                if content.get("type") not in ("Catalog", "Collection"):
+                    raise BadInput(f"{here!r} is no STAC catalog. Give the JSON of a catalog or collection.")
+                for link in content.get("links", []):
+                    there = _join(here, link["href"])
+                    if link["rel"] in ("child", "item") and there not in seen:
+                        seen.add(there)
+                        below.append((there, here))
+            level = below
 
 
 def _join(base: str, href: str) -> str:

@@ -4,7 +4,8 @@ The folder holds an index, `chips.csv` or `index.csv`, with a row a chip (`id`, 
 `scene`, `level`, `source`, `teacher`, `date`, `sun_zenith`, `biome` where known), and rasters beside it or in `chips/`:
 `{id}_image.tif` with its bands named, and labels in one of two forms: `{id}_label.tif` with numbers of classes, 255
 where nothing is known; or a teacher's probabilities `{id}_teacher.tif` (uint8, 250 = 1), learned where
-`{id}_valid.tif` is 1. In either, `{id}_cloud.tif` marks cloud where it is there.
+`{id}_valid.tif` is 1; or both: then labels correct the teacher where they are known. `{id}_cloud.tif` marks cloud where
+it is there.
 
 Every row is accounted for: written, written before, or dropped with the reason.
 """
@@ -151,6 +152,9 @@ class _WriteChip(beam.DoFn):
             labels = np.where(learned, teacher.argmax(axis=0), UNLABELLED).astype(np.uint8)
             missing = len(self._made.classes) - len(teacher)
             scores = np.concatenate([teacher, np.zeros((missing, *labels.shape), np.uint8)])
+            if _path(self._folder, chip.id, "label").exists():
+                corrected = _read(self._folder, chip.id, "label")[0].astype(np.uint8)
+                labels = np.where(corrected == UNLABELLED, labels, corrected)
         else:
             labels = _read(self._folder, chip.id, "label")[0].astype(np.uint8)
         if _path(self._folder, chip.id, "cloud").exists():

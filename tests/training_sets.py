@@ -13,7 +13,7 @@ from catalog.store import open_store
 from catalog.training_set import TrainingSet
 from services.inference.chips import TEACHER_BANDS
 
-WATER, CROPS, CLOUD = (MODEL_CLASSES.index(name) for name in ("water", "crops", "cloud"))
+WATER, CROPS, BUILT, CLOUD = (MODEL_CLASSES.index(name) for name in ("water", "crops", "built", "cloud"))
 LAKES = TrainingSet(
     id="lakes", title="Lakes", description="Dark water in the west, bright crops in the east", bands=TEACHER_BANDS,
     classes=MODEL_CLASSES,

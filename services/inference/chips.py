@@ -41,6 +41,8 @@ class Chip:
     """Where image and labels come from."""
     teacher: str | None
     """The network whose answers the labels are, if they are a network's."""
+    corrected: np.ndarray
+    """Boolean `[H, W]`: somebody labelled what the teacher had called otherwise; the label is learned."""
 
     @property
     def valid(self) -> np.ndarray:
@@ -77,6 +79,9 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
             image[there] = pixels.image[[found.bands.index(TEACHER_BANDS[k]) for k in there]]
             taught = chip.teacher is not None and len(there) == len(TEACHER_BANDS)
             classes = pixels.labels if taught else _without_snow_cover(image, pixels.labels)
+            corrected = np.zeros(classes.shape, bool)
+            if pixels.scores is not None:
+                corrected = (classes < CLOUD) & (classes != pixels.scores.argmax(axis=0))
             zenith = 40.0 if chip.sun_zenith is None else chip.sun_zenith
             chips.append(
                 Chip(
@@ -90,6 +95,7 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
                     taught,
                     chip.source,
                     chip.teacher,
+                    corrected,
                 )
             )
     if not chips:

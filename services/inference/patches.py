@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
 from catalog.atmosphere import Atmosphere
+from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
@@ -35,8 +36,29 @@ class Patch:
     """uint8 `[10, side, side]`, probabilities x 250; all 0 where nothing is learned."""
 
 
-Crop = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Reflectance `[9, side, side]`; boolean `[side, side]`: to be learned; boolean `[side, side]`: cloud."""
+@dataclass(frozen=True)
+class _Crop:
+    """A square of one or several places."""
+
+    image: np.ndarray
+    """float32 `[9, side, side]`, surface reflectance; 0 = no data."""
+    learn: np.ndarray
+    """Boolean `[side, side]`."""
+    cloud: np.ndarray
+    """Boolean `[side, side]`."""
+    corrected: np.ndarray
+    """uint8 `[side, side]`: the class where the label is right and not the teacher; elsewhere `UNLABELLED`."""
+
+    def turned(self, quarters: int, mirrored: bool) -> _Crop:
+        parts = [np.rot90(one, quarters, (-2, -1)) for one in (self.image, self.learn, self.cloud, self.corrected)]
+        return _Crop(*(one[..., ::-1] for one in parts)) if mirrored else _Crop(*parts)
+
+    def lay(self, other: _Crop, row: int, col: int) -> None:
+        """Lay a smaller one into this one."""
+        side = len(other.learn)
+        here = (slice(row, row + side), slice(col, col + side))
+        self.image[(slice(None), *here)] = other.image
+        self.learn[here], self.cloud[here], self.corrected[here] = other.learn, other.cloud, other.corrected
 
 
 @dataclass(frozen=True)
@@ -113,19 +135,13 @@ class Patches:
         random = self._random
         if self._labelled.chips and random.random() < self._recipe.hard_labels:
             return self._draw_labelled()
-        quarters = 1 if random.random() < 0.4 else 2
-        side = self._side // quarters
-        surface = np.zeros((9, self._side, self._side), np.float32)
-        learn, cloud = np.zeros((2, self._side, self._side), bool)
         # The teacher answers under clearer air than the network is shown, which so learns to see through haze.
         clear = Atmosphere.of(float(random.uniform(0.02, 0.1)), float(random.uniform(20, 60)))
         air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
-        for row in range(0, self._side, side):
-            for col in range(0, self._side, side):
-                here = (slice(row, row + side), slice(col, col + side))
-                surface[(slice(None), *here)], learn[here], cloud[here] = self._crop(side)
+        crop = self._crop(self._side) if random.random() < 0.4 else self._quartered()
         if random.random() < 0.12:
-            surface, learn, cloud = self._mingle((surface, learn, cloud), self._crop(self._side))
+            crop = self._mingle(crop, self._crop(self._side))
+        surface, learn, cloud = crop.image, crop.learn, crop.cloud
         top = air.raise_to_top(surface)
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
@@ -134,6 +150,8 @@ class Patches:
         asked = np.clip(shown[self._asked] * 10000, 1, 65535).astype(np.uint16)
         asked[:, empty] = 0
         target[self._told] = self._teacher.scores(asked[np.newaxis])[0] / np.float32(255)
+        better = crop.corrected != UNLABELLED
+        target[:, better] = hard_target(crop.corrected, better, self._recipe.label_smoothing, CLOUD)[:, better]
         known = learn & ~empty & ~cloud
         if random.random() < 0.4 and self._clouds:
             surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
@@ -148,6 +166,19 @@ class Patches:
         target[:, :_BORDER] = target[:, -_BORDER:] = 0
         target[:, :, :_BORDER] = target[:, :, -_BORDER:] = 0
         return Patch(_pack(surface, empty), _pack(top, empty), np.rint(target * 250).astype(np.uint8))
+
+    def _quartered(self) -> _Crop:
+        side = self._side
+        whole = _Crop(
+            np.zeros((9, side, side), np.float32),
+            np.zeros((side, side), bool),
+            np.zeros((side, side), bool),
+            np.full((side, side), UNLABELLED, np.uint8),
+        )
+        for row in (0, side // 2):
+            for col in (0, side // 2):
+                whole.lay(self._crop(side // 2), row, col)
+        return whole
 
     def _draw_labelled(self) -> Patch:
         """A patch of a chip with labels of its own, smoothed, since maps err, too."""
@@ -164,7 +195,7 @@ class Patches:
             _pack(surface, empty), _pack(air.raise_to_top(surface), empty), np.rint(target * 250).astype(np.uint8)
         )
 
-    def _crop(self, side: int) -> Crop:
+    def _crop(self, side: int) -> _Crop:
         """A square of surface reflectance round a pixel of an evenly drawn class, turned, zoomed and re-lit."""
         random = self._random
         chip, wanted = self._taught.draw()
@@ -177,9 +208,10 @@ class Patches:
         window = (slice(row, row + size), slice(col, col + size))
         image = chip.image[(slice(None), *window)].astype(np.float32) / 10000
         learn, cloud = chip.valid[window], chip.classes[window] == CLOUD
+        corrected = np.where(chip.corrected[window], chip.classes[window], UNLABELLED).astype(np.uint8)
         if size != side:
             image = zoom(image, (1, side / size, side / size), order=1)
-            learn, cloud = (zoom(mask, side / size, order=0) for mask in (learn, cloud))
+            learn, cloud, corrected = (zoom(mask, side / size, order=0) for mask in (learn, cloud, corrected))
         if random.random() < 0.15:
             image = self._in_another_climate(image, chip.level)
         if chip.level == "L1C":
@@ -188,19 +220,19 @@ class Patches:
             image[:, empty] = 0
         image = image * random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))
         turns, mirror = int(random.integers(4)), random.random() < 0.5
-        image, learn, cloud = (np.rot90(a, turns, (-2, -1)) for a in (image, learn, cloud))
-        if mirror:
-            image, learn, cloud = image[..., ::-1], learn[..., ::-1], cloud[..., ::-1]
-        return np.clip(image, 0, 2).astype(np.float32), learn, cloud
+        return _Crop(np.clip(image, 0, 2).astype(np.float32), learn, cloud, corrected).turned(turns, mirror)
 
-    def _mingle(self, one: Crop, other: Crop) -> Crop:
+    def _mingle(self, one: _Crop, other: _Crop) -> _Crop:
         """Two places in each pixel, in shares that vary from pixel to pixel: so savanna, steppe and marsh look."""
         random = self._random
         field = gaussian_filter(random.normal(size=(self._side, self._side)), random.uniform(0.5, 3))
         share = np.clip(0.5 + field / field.std() * random.uniform(0.1, 0.6), 0, 1).astype(np.float32)
-        full = one[0].any(axis=0) & other[0].any(axis=0)
-        mingled = (one[0] * (1 - share) + other[0] * share) * full
-        return mingled, one[1] & other[1], one[2] & other[2]
+        full = one.image.any(axis=0) & other.image.any(axis=0)
+        mingled = (one.image * (1 - share) + other.image * share) * full
+        # What a mixture with a corrected pixel is, nobody knows.
+        told = (one.corrected == UNLABELLED) & (other.corrected == UNLABELLED)
+        corrected = np.full_like(one.corrected, UNLABELLED)
+        return _Crop(mingled, one.learn & other.learn & told, one.cloud & other.cloud, corrected)
 
     def _in_another_climate(self, image: np.ndarray, level: str) -> np.ndarray:
         """Mean and spread of each band moved towards those of another place: the same forms, greener or drier.
@@ -244,40 +276,6 @@ class Patches:
         top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
         certain = (opacity > 0.5) & (surface[_BLUE] > _CLOUD_BLUE)
         return surface, top, known & (opacity < 0.1), (cloud & (opacity < 0.1)) | certain
-
-
-class Buffer:
-    """Keeps patches and deals each of them several times, turned anew, since the teacher's answers cost most."""
-
-    def __init__(self, patches: Patches, recipe: Recipe, random: np.random.Generator):
-        """Fill a twentieth of the buffer; the rest comes while it is used."""
-        self._patches, self._recipe, self._random = patches, recipe, random
-        self._kept = [patches.draw() for _ in range(max(1, recipe.buffer // 20))]
-
-    def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Some patches, half of them as L2A and half as L1C.
-
-        Returns:
-            float32 `[batch, 6, side, side]`, reflectance x 10,000; and float32 `[batch, 10, side, side]`,
-            probabilities, all 0 where nothing is learned.
-        """
-        for _ in range(self._recipe.fresh):
-            if len(self._kept) < self._recipe.buffer:
-                self._kept.append(self._patches.draw())
-            else:
-                self._kept[int(self._random.integers(len(self._kept)))] = self._patches.draw()
-        chosen = self._random.integers(0, len(self._kept), self._recipe.batch)
-        turned = [self._turned(self._kept[int(number)]) for number in chosen]
-        return np.stack([image for image, _ in turned]), np.stack([target for _, target in turned])
-
-    def _turned(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
-        random = self._random
-        image, target = (patch.surface if random.random() < 0.5 else patch.top), patch.target
-        turns = int(random.integers(4))
-        image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
-        if random.random() < 0.5:
-            image, target = image[..., ::-1], target[..., ::-1]
-        return image.astype(np.float32), target.astype(np.float32) / 250
 
 
 def _check(teacher: ModelSpec) -> None:

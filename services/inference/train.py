@@ -22,9 +22,10 @@ from catalog.errors import BadInput, LandloomError
 from catalog.model import MODEL_CLASSES, Network
 from catalog.scenes import BANDS
 from services.inference import checkpoint, open_network
+from services.inference.buffer import Buffer
 from services.inference.chips import Chip, read_chips
 from services.inference.crops import Crops, class_weights
-from services.inference.patches import Buffer, Patches
+from services.inference.patches import Patches
 from services.inference.recipe import Recipe
 from services.inference.unet import UNet, normalise
 

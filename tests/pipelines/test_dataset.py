@@ -16,7 +16,7 @@ from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
 from pipelines.dataset import make_training_set
 from tests.pipelines.running import landloom
-from tests.training_sets import CLOUD, CROPS, WATER, a_lake
+from tests.training_sets import BUILT, CLOUD, CROPS, WATER, a_lake
 
 NINE = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 HEAD = "id,scene,place,level,date,sun_zenith,split"
@@ -91,6 +91,17 @@ def test_labels_come_from_the_teacher_where_it_is_to_be_learned_and_from_the_clo
     assert (pixels.labels[10:, :80] == WATER).all() and (pixels.labels[10:140, 80:] == CROPS).all()
     assert pixels.scores is not None and (pixels.scores[CROPS, :, 80:] == 250).all()
     assert (pixels.image == a_lake().image).all()
+
+
+def test_labels_correct_the_teacher_where_they_are_known(folder: Path, tmp_path: Path) -> None:
+    corrections = np.full((1, 160, 160), UNLABELLED, np.uint8)
+    corrections[:, 30:60] = BUILT
+    write(folder / "chips" / "lake_label.tif", corrections)
+    make_training_set(folder, str(tmp_path / "set"), "lakes")
+    store = open_store(str(tmp_path / "set"))
+    pixels = read_pixels(store, next(chip for chip in open_training_set(store)[1] if chip.id == "lake"))
+    assert (pixels.labels[30:60] == BUILT).all() and (pixels.labels[60:140, :80] == WATER).all()
+    assert pixels.scores is not None and (pixels.scores[CROPS, 30:60, 80:] == 250).all()
 
 
 def test_labels_of_a_map_with_an_index_of_groups(tmp_path: Path) -> None:

@@ -46,7 +46,19 @@ def chip(name: str, place: str = "", *, level: str = "L2A", side: int = 128, tea
     labels = np.full((side, side), CROPS, np.uint8)
     labels[:, : side // 2] = WATER
     labels[:10] = UNLABELLED
-    return Chip(name, place or name, f"{name}-2021", image, labels, level, 40.0, True, "made", teacher)
+    return Chip(
+        name,
+        place or name,
+        f"{name}-2021",
+        image,
+        labels,
+        level,
+        40.0,
+        True,
+        "made",
+        teacher,
+        np.zeros(labels.shape, bool),
+    )
 
 
 def wrong(chip: Chip, rows: int) -> Chip:

@@ -274,6 +274,7 @@ def train_command(
     leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
 ) -> None:
     """Train a network by a recipe; one that was stopped goes on. Needs the extra `train`."""
+    _log(False)
     recipe = load_recipe(config or DEFAULT_RECIPE, minutes)
     with _extra("train"):
         from services.inference.train import Standing, train
@@ -581,7 +582,8 @@ def _extra(name: str) -> Iterator[None]:
 
 def _log(verbose: bool) -> None:
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
-    logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
+    for ours in ("pipelines", "services"):
+        logging.getLogger(ours).setLevel(logging.INFO if verbose else logging.WARNING)
     # Beam logs what a worker raised, with all its own frames, before it reaches us.
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
 

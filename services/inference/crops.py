@@ -77,8 +77,13 @@ def hard_target(classes: np.ndarray, known: np.ndarray, smoothing: float, among:
     return target
 
 
+def class_pixels(chips: list[Chip]) -> np.ndarray:
+    """Labelled pixels of each class, cloud the last of them."""
+    return np.sum([np.bincount(chip.classes.ravel(), minlength=256)[: CLOUD + 1] for chip in chips], axis=0)
+
+
 def class_weights(chips: list[Chip]) -> np.ndarray:
     """Weight of each class, `1 / ln(1.02 + share of the labelled pixels)` (Paszke et al. 2016, "ENet"), mean 1."""
-    counts = sum(np.bincount(chip.classes.ravel(), minlength=256)[: CLOUD + 1] for chip in chips)
-    weights = 1 / np.log(1.02 + counts / max(np.sum(counts), 1))
+    counts = class_pixels(chips)
+    weights = 1 / np.log(1.02 + counts / max(counts.sum(), 1))
     return (weights / weights.mean()).astype(np.float32)

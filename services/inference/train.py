@@ -7,6 +7,7 @@ if there is one. A run that was stopped goes on from its checkpoint.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -24,10 +25,12 @@ from catalog.scenes import BANDS
 from services.inference import checkpoint, open_network
 from services.inference.buffer import Buffer
 from services.inference.chips import Chip, read_chips
-from services.inference.crops import Crops, class_weights
+from services.inference.crops import Crops, class_pixels, class_weights
 from services.inference.patches import Patches
 from services.inference.recipe import Recipe
 from services.inference.unet import UNet, normalise
+
+log = logging.getLogger(__name__)
 
 _WATCH = 250
 """Steps between looks at the held-out places."""
@@ -92,6 +95,8 @@ def train(
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
     chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
+    if unseen := [name for name, count in zip(MODEL_CLASSES, class_pixels(chips), strict=True) if not count]:
+        log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
     network = UNet(len(BANDS), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
     if begin is not None:
         try:

@@ -155,11 +155,12 @@ def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path):
     assert agreement(tmp_path / "unet.onnx", dataset) > 0.9
 
 
-def test_training_from_labels_by_the_published_recipe(dataset, tmp_path):
+def test_training_from_labels_by_the_published_recipe(dataset, tmp_path, caplog):
     recipe = load_recipe("karra-2021").model_copy(update={"widths": (8, 16), "batch": 3, "learning_rate": 0.01})
     assert (recipe.epochs, recipe.dropout, recipe.class_weights) == (100, 0.2, "inverse-log")
     seen = []
     training.train([dataset], recipe, tmp_path / "unet.pt", threads=1, on_progress=seen.append)
+    assert "No chip to learn from shows trees, grass, flooded_vegetation, shrub" in caplog.text
     # Each of three chips has room for two crops.
     assert seen[-1].step == 100 * 3 * 2 / 3
     assert seen[-1].loss < seen[0].loss

@@ -46,7 +46,7 @@ GDAL_SETTINGS = {
     "GDAL_HTTP_RETRY_DELAY": "0.3",
 }
 """Set in the environment where the user has not, since reading runs in several threads."""
-_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 """From glibc's `malloc.h`."""
 _ROWS = 32
 """Coarse rows interpolated at a time, so that temporaries stay in the processor's cache."""
@@ -215,6 +215,8 @@ def _give_memory_back() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, 8_000_000)
+        # Less than this at the heap's end is kept: every part of a file that is decoded asks for half a megabyte.
+        libc.mallopt(_M_TRIM_THRESHOLD, 64_000_000)
 
 
 class _Grid:

@@ -10,12 +10,13 @@ import os
 import platform
 from collections.abc import Callable
 
-from benchmarks import far, job, planning, script
+from benchmarks import far, job, network, planning, script
 from benchmarks.report import Figure, print_table
 
 SIZE = 4000
 """Pixels along the simulated scenes' sides."""
 MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
+    "network": lambda size: network.network(),
     "speed": job.speed,
     "script": script.against_script,
     "memory": job.memory,

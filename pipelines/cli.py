@@ -387,6 +387,9 @@ def evaluate_command(
         list[str] | None, typer.Option(help="Training set made by `landloom dataset`; may be given often.")
     ] = None,
     split: Annotated[str, typer.Option(help="Its part: train, validation or test.")] = "validation",
+    clouds: Annotated[
+        bool, typer.Option("--clouds", help="Lay clouds of the set's cloudy places over its clear ones first.")
+    ] = False,
     item: Annotated[str, typer.Option(help="Instead of a network: path or URL of a published item's JSON.")] = "",
     reference: Annotated[Path | None, typer.Option(help="Polygons or points to compare the item with.")] = None,
     attribute: Annotated[str, typer.Option(help="Column of --reference that tells the class.")] = "",
@@ -409,7 +412,13 @@ def evaluate_command(
 
         network = open_network(model or DEFAULT_MODEL)
         chips = read_chips(dataset, _split(split))
+        if clouds:
+            from services.inference.clouds import under_clouds
+
+            cloudy = [*chips, *(read_chips(dataset, "train") if _split(split) != "train" else [])]
+            chips = under_clouds(chips, cloudy)
         told = f"{len(chips)} chips of {', '.join(Path(one).name for one in dataset)}, split {_split(split)}"
+        told += ", clouds laid on" if clouds else ""
         with _progress() as progress:
             bar = progress.add_task("Evaluating chips", total=len(chips))
             evaluation, pictures = evaluate_network(

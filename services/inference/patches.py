@@ -12,16 +12,14 @@ from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
+from services.inference.clouds import all_cloud, draw_cloud, told
 from services.inference.crops import hard_target
 from services.inference.recipe import Recipe
 
 _BORDER = 8
 """Pixels at a patch's edge that are not learned: the teacher pads them with zeros."""
-_BLUE = 0
 _AGREED = [MODEL_CLASSES.index(name) for name in ("water", "trees", "crops", "built")]
 """Classes that mean the same on every map: what one calls grass is shrub, crops or bare soil on another."""
-_CLOUD_BLUE = 0.15
-"""Surface reflectance in blue from which a pasted cloud is called one."""
 
 
 @dataclass
@@ -122,13 +120,8 @@ class Patches:
                 "teacher about. Use a recipe that learns from labels, as karra-2021."
             )
         self._taught, self._labelled = _Drawn(chips, self._random), _Drawn(labelled, self._random)
-        self._chips = chips
         self._climates = [_climate(chip) for chip in chips]
-        self._clouds = [
-            k
-            for k, chip in enumerate(chips)
-            if (chip.classes == CLOUD).mean() > 0.9 and min(chip.classes.shape) >= self._side
-        ]
+        self._clouds = all_cloud(chips, self._side)
 
     def draw(self) -> Patch:
         """One patch: a whole crop, or four quarters from four places."""
@@ -259,23 +252,13 @@ class Patches:
     def _paste_cloud(
         self, surface: np.ndarray, top: np.ndarray, known: np.ndarray, cloud: np.ndarray, air: Atmosphere
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Lay a soft-edged cloud over part of a patch; what is neither clear nor surely cloud is not learned.
-
-        A dim veil over a dark forest looks like a forest in haze: were it learned as cloud, winter scenes would be.
-        """
-        random = self._random
-        source = self._chips[self._clouds[random.integers(len(self._clouds))]]
-        row, col = random.integers(0, np.array(source.classes.shape) - self._side + 1)
-        there = source.image[:, row : row + self._side, col : col + self._side].astype(np.float32) / 10000
-        bright = there if source.level == "L2A" else Atmosphere.of(0.08, source.sun_zenith).lower_to_surface(there)
-        bright = np.clip(bright * random.uniform(0.9, 2.5), 0, 2)
-        field = gaussian_filter(random.normal(size=(self._side, self._side)), random.uniform(4, 16))
-        field = (field - np.quantile(field, random.uniform(0.3, 0.9))) / field.std()
-        opacity = np.clip(field * random.uniform(1, 6), 0, 1).astype(np.float32)
+        """Lay a cloud over part of a patch; what is neither clear nor surely cloud is not learned."""
+        source = self._clouds[self._random.integers(len(self._clouds))]
+        bright, opacity = draw_cloud(source, self._side, self._random)
         surface = surface * (1 - opacity) + bright * opacity
         top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
-        certain = (opacity > 0.5) & (surface[_BLUE] > _CLOUD_BLUE)
-        return surface, top, known & (opacity < 0.1), (cloud & (opacity < 0.1)) | certain
+        certain, clear = told(surface, opacity)
+        return surface, top, known & clear, (cloud & clear) | certain
 
 
 def _check(teacher: ModelSpec) -> None:

@@ -18,6 +18,7 @@ from catalog.scenes import BANDS
 from services.evaluation.page import write_evaluation
 from services.evaluation.result import Evaluation
 from services.inference.chips import CLOUD, TEACHER_BANDS, Chip
+from services.inference.clouds import under_clouds
 from services.inference.evaluate import PICTURES, evaluate_network, predict
 from tests.training_sets import CROPS, WATER
 
@@ -82,6 +83,23 @@ def test_it_is_told_pooled_and_by_level_source_scene_and_place():
     assert found.pooled.mean_over_places.value == pytest.approx((1 + (1 - bad / (2 * large)) + 1) / 3)
     assert found.pooled.calibration.confidence == pytest.approx(0.8)
     assert found.left_out == {"px with data but without a label": 3 * 10 * 128 + 10 * 64}
+
+
+def test_clouds_are_laid_over_clear_chips_at_their_own_level():
+    cloudy = dataclasses.replace(chip("sky"), image=np.full((9, 160, 160), 6000, np.uint16))
+    cloudy = dataclasses.replace(cloudy, classes=np.full((160, 160), CLOUD, np.uint8))
+    clear = [chip("lake"), chip("shore", level="L1C"), chip("pond", side=64), cloudy]
+    laid = under_clouds(clear, [cloudy])
+    assert [one.id for one in laid] == ["lake", "shore", "pond"]
+    for before, after in zip(clear, laid, strict=False):
+        cloud = after.classes == CLOUD
+        same = after.classes == before.classes
+        assert 0.05 < cloud.mean() < 0.8
+        assert (after.image[:, cloud] > 1500).all() and (cloud | same | (after.classes == UNLABELLED)).all()
+        unchanged = (after.image == before.image).all(axis=0)
+        assert unchanged.mean() > 0.1 and same[unchanged].all()
+    with pytest.raises(BadInput, match="nothing to lay on"):
+        under_clouds([chip("lake", side=192)], [cloudy])
 
 
 def test_cloud_has_recall_precision_and_the_worst_false_alarm():

@@ -1,0 +1,93 @@
+"""Clouds of one place laid over another: for training, and to tell how well they are found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
+from catalog.chips import UNLABELLED
+from catalog.errors import BadInput
+from services.inference.chips import CLOUD, Chip
+
+_BLUE = 0
+_BRIGHT = 0.15
+"""Surface reflectance in blue from which a laid-on cloud is called one."""
+_CLEAR = 0.1
+"""Opacity up to which the ground's own label stands."""
+
+
+def all_cloud(chips: Sequence[Chip], side: int) -> list[Chip]:
+    """Chips of at least `side` pixels that hold hardly anything but cloud."""
+    return [c for c in chips if (c.classes == CLOUD).mean() > 0.9 and min(c.classes.shape) >= side]
+
+
+def draw_cloud(source: Chip, side: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A soft-edged cloud.
+
+    Args:
+        source: chip of nothing but cloud.
+        side: of the square, in pixels.
+        random: draws part, brightness and form.
+
+    Returns:
+        The cloud's surface reflectance, `[9, side, side]`, and how much of the ground it hides, `[side, side]`, 0 to 1.
+    """
+    row, col = random.integers(0, np.array(source.classes.shape) - side + 1)
+    there = source.image[:, row : row + side, col : col + side].astype(np.float32) / 10000
+    bright = there if source.level == "L2A" else Atmosphere.of(0.08, source.sun_zenith).lower_to_surface(there)
+    bright = np.clip(bright * random.uniform(0.9, 2.5), 0, 2)
+    field = gaussian_filter(random.normal(size=(side, side)), random.uniform(4, 16))
+    field = (field - np.quantile(field, random.uniform(0.3, 0.9))) / field.std()
+    return bright, np.clip(field * random.uniform(1, 6), 0, 1).astype(np.float32)
+
+
+def told(surface: np.ndarray, opacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What can be said of pixels under a laid-on cloud: boolean `[H, W]`, surely cloud; and: as clear as before.
+
+    A dim veil over a dark forest looks like a forest in haze, and is neither.
+
+    Args:
+        surface: reflectance with the cloud, `[9, H, W]`.
+        opacity: of the cloud, `[H, W]`.
+    """
+    return (opacity > 0.5) & (surface[_BLUE] > _BRIGHT), opacity < _CLEAR
+
+
+def under_clouds(chips: Sequence[Chip], sources: Sequence[Chip], seed: int = 0) -> list[Chip]:
+    """The clear chips, each under a cloud of another place; what is neither clear nor surely cloud has no label.
+
+    Args:
+        chips: with labels; those with clouds of their own are left aside.
+        sources: chips of nothing but cloud.
+        seed: of the clouds.
+
+    Raises:
+        BadInput: no clear chip, or no cloud as large as they are.
+    """
+    random, clouded = np.random.default_rng(seed), []
+    for chip in chips:
+        side = max(chip.classes.shape)
+        clouds = all_cloud(sources, side)
+        if not clouds or (chip.classes == CLOUD).any():
+            continue
+        height, width = chip.classes.shape
+        bright, opacity = draw_cloud(clouds[random.integers(len(clouds))], side, random)
+        bright, opacity = bright[:, :height, :width], opacity[:height, :width]
+        seen = chip.image.any(axis=0)
+        surface, air = chip.image.astype(np.float32) / 10000, Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith)
+        if chip.level == "L1C":
+            surface = np.maximum(air.lower_to_surface(surface), 0)
+        surface = surface * (1 - opacity) + bright * opacity
+        cloud, clear = told(surface, opacity)
+        shown = air.raise_to_top(surface) if chip.level == "L1C" else surface
+        image = np.where((chip.image > 0) & seen, np.clip(np.rint(shown * 10000), 1, 65535), 0).astype(np.uint16)
+        labels = np.where(clear, chip.classes, UNLABELLED)
+        labels[cloud & seen] = CLOUD
+        clouded.append(dataclasses.replace(chip, image=image, classes=labels.astype(np.uint8)))
+    if not clouded:
+        raise BadInput("No chip is clear and no larger than a chip of nothing but cloud: there is nothing to lay on.")
+    return clouded

@@ -141,6 +141,7 @@ class _WriteChip(beam.DoFn):
 
     def _pixels(self, chip: Chip) -> Pixels:
         image = _read(self._folder, chip.id, "image")
+        _same_grid(self._folder, chip)
         if (found := _bands(self._folder, chip.id)) != self._made.bands:
             raise BadInput(f"Chip {chip.id} has the bands {', '.join(found)}, others {', '.join(self._made.bands)}.")
         seen = image.any(axis=0)
@@ -243,6 +244,28 @@ def _path(folder: Path, name: str, raster: str) -> Path:
 def _read(folder: Path, name: str, raster: str) -> np.ndarray:
     with rasterio.open(_path(folder, name, raster)) as source:
         return source.read()
+
+
+def _same_grid(folder: Path, chip: Chip) -> None:
+    """Labels that lie elsewhere than the image are labels of something else.
+
+    Raises:
+        BadInput: naming the raster, and what differs.
+    """
+    for raster in ("label", "teacher", "valid", "cloud"):
+        path = _path(folder, chip.id, raster)
+        if not path.exists():
+            continue
+        with rasterio.open(path) as source:
+            found = {
+                "CRS": source.crs and source.crs.to_epsg(),
+                "size": source.shape,
+                "transform": tuple(round(number, 6) for number in source.transform[:6]),
+            }
+        wanted = {"CRS": chip.epsg, "size": chip.shape, "transform": tuple(round(one, 6) for one in chip.transform)}
+        for what, value in wanted.items():
+            if found[what] != value:
+                raise BadInput(f"{path.name} has the {what} {found[what]}, its image {value}")
 
 
 def _bands(folder: Path, name: str) -> tuple[str, ...]:

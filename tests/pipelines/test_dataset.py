@@ -104,6 +104,15 @@ def test_labels_correct_the_teacher_where_they_are_known(folder: Path, tmp_path:
     assert pixels.scores is not None and (pixels.scores[CROPS, 30:60, 80:] == 250).all()
 
 
+@pytest.mark.parametrize(("east", "side", "told"), [(6.1e5, 160, "has the transform"), (6e5, 64, "has the size")])
+def test_labels_that_lie_elsewhere_than_their_image_are_no_labels(
+    folder: Path, tmp_path: Path, east: float, side: int, told: str
+) -> None:
+    write(folder / "chips" / "lake_label.tif", np.full((1, side, side), BUILT, np.uint8), (), east)
+    report = make_training_set(folder, str(tmp_path / "set"), "lakes")
+    assert f"lake_label.tif {told}" in report.dropped["lake"]
+
+
 def test_labels_of_a_map_with_an_index_of_groups(tmp_path: Path) -> None:
     folder = tmp_path / "worldcover"
     write(folder / "a_image.tif", a_lake().image[:6], ("B02", "B03", "B04", "B08", "B11", "B12"))

@@ -37,7 +37,9 @@ def main() -> None:
     figures: list[Figure] = []
     for name in arguments.names or MEASUREMENTS:
         print(f"Measuring {name} …", flush=True)
-        figures += MEASUREMENTS[name](arguments.size)
+        for figure in MEASUREMENTS[name](arguments.size):
+            print(f"  {figure.name}: {figure.shown}", flush=True)
+            figures.append(figure)
     print_table(figures)
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
 

@@ -20,6 +20,11 @@ class Figure:
     note: str = ""
 
     @property
+    def shown(self) -> str:
+        """The value as people read it."""
+        return f"{self.value:,.0f}" if abs(self.value) >= 1000 else f"{self.value:.2f}"
+
+    @property
     def met(self) -> str:
         """Whether the goal is met."""
         if not self.goal:
@@ -41,6 +46,5 @@ def print_table(figures: Iterable[Figure]) -> None:
     ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for figure in figures:
-        value = f"{figure.value:,.0f}" if abs(figure.value) >= 1000 else f"{figure.value:.2f}"
-        table.add_row(figure.name, value, figure.goal, figure.met, figure.note)
+        table.add_row(figure.name, figure.shown, figure.goal, figure.met, figure.note)
     Console(width=160).print(table)

@@ -77,7 +77,12 @@ def place_of(chip: Chip) -> str:
     centre = _centre(chip)
     if centre is None or min(chip.shape) >= _SMALL:
         return chip.place
-    lon, lat = (math.floor(degrees / _CELL) * _CELL for degrees in centre)
+    return cell_at(*centre)
+
+
+def cell_at(lon: float, lat: float) -> str:
+    """The name of the cell of half a degree in which a point lies, by its south-western corner: `p52.0p12.5`."""
+    lon, lat = (math.floor(degrees / _CELL) * _CELL for degrees in (lon, lat))
     return f"{lat:+.1f}{lon:+.1f}".replace("+", "p").replace("-", "m")
 
 

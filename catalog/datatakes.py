@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import shapely
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from catalog.scenes import Datatake, Exclusion, Scene
 
@@ -41,6 +42,11 @@ def group_datatakes(scenes: Sequence[Scene], tile: str) -> tuple[list[Datatake],
         excluded += [Exclusion(scene=scene.id, reason="older processing of the same data") for scene in older]
         datatakes.append(Datatake(id=name, datetime=min(scene.datetime for scene in newest), scenes=tuple(newest)))
     return sorted(datatakes, key=lambda datatake: (datatake.datetime, datatake.id)), excluded
+
+
+def footprint_of(datatake: Datatake) -> BaseGeometry:
+    """The ground that its scenes cover together, longitude and latitude."""
+    return shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
 
 
 def _newest(members: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:

@@ -114,6 +114,7 @@ def scene_from_item(
     names: AssetNames,
     signer: Signer | None = None,
     bands: Sequence[str] = BANDS,
+    also: Sequence[str] = (),
 ) -> Scene:
     """Reduce a STAC item (JSON) to a scene.
 
@@ -126,16 +127,17 @@ def scene_from_item(
         names: of the source's assets.
         signer: whose signatures its assets need.
         bands: that are wanted.
+        also: bands that are taken where there are.
 
     Raises:
         SceneUnreadable: a band is missing, or its numbers are no reflectance.
     """
     properties, assets = item["properties"], item["assets"]
     rasters, missing = {}, []
-    for band in bands:
+    for band in dict.fromkeys([*bands, *also]):
         asset = _find(assets, names.bands.get(band), band, _COMMON_NAMES[band])
         if asset is None:
-            missing.append(band)
+            missing += [band] if band in bands else []
         else:
             rasters[band] = _raster(asset, href, properties, names.offset_applied)
     if missing:

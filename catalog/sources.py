@@ -74,9 +74,16 @@ class Source(Protocol):
     name: str
 
     def search(
-        self, geometry: BaseGeometry, start: datetime, end: datetime, bands: Sequence[str] = BANDS
+        self,
+        geometry: BaseGeometry,
+        start: datetime,
+        end: datetime,
+        bands: Sequence[str] = BANDS,
+        also: Sequence[str] = (),
     ) -> SearchResult:
         """Scenes with these bands that touch a geometry (longitude, latitude) and were seen wholly within a period.
+
+        Bands of `also` are taken where there are.
 
         Raises:
             BadInput: the source has items, but none with the bands.
@@ -132,7 +139,12 @@ class ApiSource:
             ) from error
 
     def search(
-        self, geometry: BaseGeometry, start: datetime, end: datetime, bands: Sequence[str] = BANDS
+        self,
+        geometry: BaseGeometry,
+        start: datetime,
+        end: datetime,
+        bands: Sequence[str] = BANDS,
+        also: Sequence[str] = (),
     ) -> SearchResult:
         """See `Source`."""
         search = self._client.search(
@@ -148,7 +160,7 @@ class ApiSource:
                 f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
             ) from error
         found = [(item, _self_href(item, self._api.url)) for item in items]
-        return _to_scenes(found, self._api, (start, end), bands, self.name)
+        return _to_scenes(found, self._api, (start, end), (bands, also), self.name)
 
 
 class StaticSource:
@@ -164,7 +176,12 @@ class StaticSource:
         self._tree = shapely.STRtree([shape(item["geometry"]) for item, _ in self._items])
 
     def search(
-        self, geometry: BaseGeometry, start: datetime, end: datetime, bands: Sequence[str] = BANDS
+        self,
+        geometry: BaseGeometry,
+        start: datetime,
+        end: datetime,
+        bands: Sequence[str] = BANDS,
+        also: Sequence[str] = (),
     ) -> SearchResult:
         """See `Source`."""
         found = sorted(self._tree.query(geometry, predicate="intersects"))
@@ -178,7 +195,7 @@ class StaticSource:
                 continue
             if first <= end and last >= start:
                 overlapping.append((item, href))
-        result = _to_scenes(overlapping, self._api, (start, end), bands, self.name)
+        result = _to_scenes(overlapping, self._api, (start, end), (bands, also), self.name)
         result.excluded.extend(Exclusion(scene=name, reason="without a geometry") for name in self._nowhere)
         return result
 
@@ -187,16 +204,17 @@ def _to_scenes(
     items: Sequence[tuple[dict[str, Any], str]],
     api: StacApi,
     period: tuple[datetime, datetime],
-    bands: Sequence[str],
+    wanted: tuple[Sequence[str], Sequence[str]],
     name: str,
 ) -> SearchResult:
+    bands, also = wanted
     result, without_bands = SearchResult([]), 0
     for item, href in items:
         try:
             first, last = interval_of(item["properties"])
             if first < period[0] or last > period[1]:
                 raise SceneUnreadable(f"seen between {first:%Y-%m-%d} and {last:%Y-%m-%d}, not wholly in the period")
-            result.scenes.append(scene_from_item(item, href, api.names, api.signer, bands))
+            result.scenes.append(scene_from_item(item, href, api.names, api.signer, bands, also))
         except SceneUnreadable as error:
             without_bands += "without band" in str(error)
             result.excluded.append(Exclusion(scene=item["id"], reason=str(error)))

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pystac
@@ -29,6 +29,7 @@ from catalog.chips import (
     UNLABELLED,
     Chip,
     Pixels,
+    Split,
     check_places,
     outline_of,
     place_of,
@@ -163,7 +164,7 @@ class TrainingSet(BaseModel):
             title=self.title,
             license=self.license,
             summaries=pystac.Summaries(
-                {"landloom:level": sorted({chip.level for chip in chips}), "landloom:splits": summary(chips)}
+                {"landloom:level": sorted({chip.level for chip in chips}), "landloom:splits": by_split(chips)}
             ),
         )
         collection.extra_fields |= {"landloom:bands": list(self.bands), "landloom:classes": list(self.classes)}
@@ -220,17 +221,19 @@ def read_pixels(store: Store, chip: Chip) -> Pixels:
     return Pixels(image, labels[0], scores[0] if scores else None)
 
 
-def summary(chips: Iterable[Chip]) -> dict[str, dict[str, Any]]:
+def by_split(chips: Sequence[Chip]) -> dict[str, dict[str, Any]]:
     """Chips, places and labelled pixels of each class, by split."""
-    found: dict[str, dict[str, Any]] = {}
-    for split in ("train", "validation", "test"):
-        mine = [chip for chip in chips if chip.split == split]
-        pixels: Counter[str] = Counter()
-        for chip in mine:
-            pixels.update(chip.class_pixels)
-        places = len({place_of(chip) for chip in mine})
-        found[split] = {"chips": len(mine), "places": places, "class_pixels": dict(sorted(pixels.items()))}
-    return found
+    return {split: counts_of(chip for chip in chips if chip.split == split) for split in get_args(Split)}
+
+
+def counts_of(chips: Iterable[Chip]) -> dict[str, Any]:
+    """How many chips and places, and labelled pixels of each class."""
+    mine = list(chips)
+    pixels: Counter[str] = Counter()
+    for chip in mine:
+        pixels.update(chip.class_pixels)
+    places = len({place_of(chip) for chip in mine})
+    return {"chips": len(mine), "places": places, "class_pixels": dict(sorted(pixels.items()))}
 
 
 def _sometime() -> dict[str, str]:

@@ -56,8 +56,8 @@ def area_of_bbox(text: str) -> Area:
                 f"Box {text!r} is inverted: W lies right of E. Give W,S,E,N; only a box across the antimeridian "
                 "has W greater than E."
             )
-        return _area_of(shapely.union_all([box(west, south, 180, north), box(-180, south, east, north)]), text)
-    return _area_of(box(west, south, east, north), text)
+        return area_of_geometry(shapely.union_all([box(west, south, 180, north), box(-180, south, east, north)]), text)
+    return area_of_geometry(box(west, south, east, north), text)
 
 
 def area_of_centre(centre: str, size_km: str) -> Area:
@@ -108,7 +108,7 @@ def area_of_file(path: str) -> Area:
             f"The polygons of {path!r} reach off the globe: {west:g},{south:g},{east:g},{north:g}. "
             "Check their CRS; longitudes are -180 to 180, latitudes -90 to 90 degrees."
         )
-    return _area_of(shapely.union_all(polygons.to_numpy()), path)
+    return area_of_geometry(shapely.union_all(polygons.to_numpy()), path)
 
 
 def _to_lonlat(polygons: geopandas.GeoSeries) -> geopandas.GeoSeries:
@@ -122,7 +122,12 @@ def _to_lonlat(polygons: geopandas.GeoSeries) -> geopandas.GeoSeries:
     return dense.apply(lambda one: shape(antimeridian.fix_shape(shapely.orient_polygons(one)))).make_valid()
 
 
-def _area_of(geometry: BaseGeometry, given: str) -> Area:
+def area_of_geometry(geometry: BaseGeometry, given: str) -> Area:
+    """Polygons in degrees.
+
+    Raises:
+        BadInput: no tile lies there; `given` is what the user knows the place by.
+    """
     tiles = tuple(tiles_intersecting(geometry))
     if not tiles:
         raise BadInput(f"No tile lies in {given!r}: the grid ends at 80 S and 84 N.")

@@ -25,8 +25,9 @@ CLOUD_EDGE = 5
 CHIP = (1040, 704)
 """Largest rows and columns of the part of a chip that is kept: larger chips lose less to the halo, but the network's
 memory grows with them (200 MB with these)."""
-_SCL_CLOUD = (8, 9, 10)
-_SCL_SHADOW = 3
+SCL_CLOUD = (8, 9, 10)
+"""Of the scene classification: clouds of medium and high probability, cirrus."""
+SCL_SHADOW = 3
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,8 @@ def clear_pixels(
         cloud = scores[classes.index(CLOUD)] > functools.reduce(np.maximum, land)
     hidden = np.zeros(valid.shape, bool)
     if scl is not None:
-        cloud |= np.isin(scl, _SCL_CLOUD)
-        hidden = scl == _SCL_SHADOW
+        cloud |= np.isin(scl, SCL_CLOUD)
+        hidden = scl == SCL_SHADOW
     cloud &= valid
     hidden |= cloud
     if cloud.any():

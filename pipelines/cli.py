@@ -35,6 +35,7 @@ from services.inference import DEFAULT_MODEL, model_provenance, model_spec, open
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
+    from pipelines.dataset import Report
     from pipelines.run import Accounts
 
 DEAD_LETTERS = 3
@@ -222,37 +223,101 @@ def sample_command(
 )
 def dataset_command(
     context: typer.Context,
-    chips: Annotated[Path, typer.Option(help="Folder of chips with its index, chips.csv; see docs/training.md.")],
     out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the training set.")],
-    name: Annotated[str, typer.Option(help="ID of the training set; by default the folder's name.")] = "",
+    chips: Annotated[str, typer.Option(help="Ready chips: a folder with its index, chips.csv.")] = "",
+    labels: Annotated[
+        str,
+        typer.Option(help="Or labels of scenes: a raster, a published map's item, polygons, or a folder of markups."),
+    ] = "",
+    attribute: Annotated[str, typer.Option(help="Column of the polygons that tells the class.")] = "",
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="What values of --labels mean: worldcover, dynamic-world, esri, landloom, or a JSON file as "
+            '{"10": "trees", "100": null}.'
+        ),
+    ] = "",
+    teacher: Annotated[str, typer.Option(help="Or a network that labels scenes: its ID or ONNX file.")] = "",
+    sure: Annotated[
+        float, typer.Option(parser=_number, metavar="P", help="Least probability with which a teacher labels a pixel.")
+    ] = 0.5,
+    source: Annotated[str, typer.Option(help="Of the scenes, as for `landloom map`.")] = "",
+    mapping: Mapping = "",
+    year: Year = "",
+    period: PeriodOption = "",
+    bbox: Bbox = "",
+    centre: Centre = "",
+    size_km: SizeKm = "",
+    tiles: Tiles = "",
+    aoi: Aoi = "",
+    biomes: Annotated[str, typer.Option(help="Polygons of biomes, within each of which classes are evened out.")] = "",
+    biome_column: Annotated[str, typer.Option(help="Column of --biomes that names them.")] = "",
+    chip: Annotated[int, typer.Option(parser=_whole, metavar="PX", help="Side of a chip, a multiple of 16.")] = 256,
+    bands: Annotated[
+        str,
+        typer.Option(help="To write, comma-separated; by default the six of a map and others that all scenes have."),
+    ] = "",
+    count: Annotated[
+        int | None, typer.Option(parser=_whole, metavar="N", help="Chips to draw, classes evened out; default: all.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Shares of places for train, validation, test.")] = "0.8,0.1,0.1",
+    seed: Annotated[int, typer.Option(parser=_whole, metavar="N", help="Of the draw and of the split.")] = 0,
+    min_labelled: Annotated[
+        float, typer.Option(parser=_number, metavar="PCT", help="Labelled pixels that a chip needs, per cent.")
+    ] = 50.0,
+    max_cloud: Annotated[
+        float, typer.Option(parser=_number, metavar="PCT", help="Leave out scenes and chips with more cloud, per cent.")
+    ] = 100.0,
+    max_scenes: MaxScenes = 24,
+    name: Annotated[str, typer.Option(help="ID of the training set; by default as its labels are called.")] = "",
     s3_endpoint: S3Endpoint = "",
+    retry_seconds: Annotated[
+        float, typer.Option(parser=_number, metavar="S", help="How long a failing source is tried again.")
+    ] = 300.0,
     verbose: Verbose = False,
 ) -> None:
     """Make a training set: chips with labels as a STAC collection, split by place. One that was stopped is finished."""
     from pipelines.dataset import make_training_set
+    from pipelines.dataset_request import DatasetRequest, check_options
+    from pipelines.sampling import parse_shares
+    from pipelines.scene_cutter import Choice
 
     _log(verbose)
     options = _beam_options(context.args, "dataset")
+    check_options(_given(context))
+    request = DatasetRequest(
+        chips=chips,
+        source=source,
+        mapping=mapping,
+        labels=labels,
+        attribute=attribute,
+        classes=classes,
+        teacher=teacher,
+        sure=sure,
+        area=_area(bbox, centre, size_km, tiles, aoi) if any((bbox, centre, size_km, tiles, aoi)) else None,
+        periods=tuple(_periods(year, period)) if year or period else (),
+        biomes=biomes,
+        biome_column=biome_column,
+        side=chip,
+        bands=bands,
+        max_scenes=max_scenes,
+        choice=Choice(count, seed, parse_shares(split), min_labelled, max_cloud),
+        retry_seconds=retry_seconds,
+    )
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    with _progress() as progress:
+        found = request.chip_source(store, lambda things: progress.track(things, description="Finding scenes"))
     with nullcontext() if verbose else worker_log.apart("dataset"), _progress() as progress:
         bar = progress.add_task("Writing chips", total=None)
         report = make_training_set(
-            chips,
-            out,
-            name or chips.name,
+            found,
+            store,
+            name or request.name,
             options,
-            s3_endpoint or None,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
-    table = Table(title=f"{report.written:,} of {report.indexed:,} chips written", title_justify="left")
-    for column in ("split", "chips", "places", "labelled pixels"):
-        table.add_column(column, justify="left" if column == "split" else "right")
-    for split, told in report.splits.items():
-        table.add_row(split, *(f"{n:,}" for n in (told["chips"], told["places"], sum(told["class_pixels"].values()))))
-    console.print(table)
-    for chip, reason in list(report.dropped.items())[:10]:
-        console.print(f"Dropped {chip}: {reason}", highlight=False, markup=False)
-    if len(report.dropped) > 10:
-        console.print(f"… and {len(report.dropped) - 10} more, see report.json")
+        progress.update(bar, visible=False)
+    _tell_chips(report)
     typer.echo(f"{out.rstrip('/')}/collection.json")
 
 
@@ -394,7 +459,11 @@ def evaluate_command(
     reference: Annotated[Path | None, typer.Option(help="Polygons or points to compare the item with.")] = None,
     attribute: Annotated[str, typer.Option(help="Column of --reference that tells the class.")] = "",
     classes: Annotated[
-        Path | None, typer.Option(help='JSON of the column\'s values to classes: {"forest": "trees", "quarry": null}.')
+        Path | None,
+        typer.Option(
+            help='JSON of the column\'s values to classes: {"forest": "trees", "quarry": null}; or worldcover, '
+            "dynamic-world, esri, landloom."
+        ),
     ] = None,
     reference_name: Annotated[str, typer.Option(help="Whose labels or polygons they are, for titles.")] = "",
 ) -> None:
@@ -497,6 +566,37 @@ def _tell(accounts: Accounts, planned: list[Planned], out: str) -> None:
     for name in accounts.published[:20]:
         manifest = next(one.manifest for one in planned if one.id == name and one.manifest)
         typer.echo(f"{out.rstrip('/')}/{manifest.item_key}")
+
+
+def _tell_chips(report: Report) -> None:
+    """Print what became of the chips that could be."""
+    table = Table("", title=f"{report.written:,} of {report.candidates:,} chips written", title_justify="left")
+    parts = report.splits | report.biomes
+    for name in parts:
+        table.add_column(name, justify="right")
+    table.add_row("chips", *(f"{told['chips']:,}" for told in parts.values()))
+    table.add_row("places", *(f"{told['places']:,}" for told in parts.values()), end_section=True)
+    pixels = [told["class_pixels"] for told in parts.values()]
+    for name in (name for name in MODEL_CLASSES if any(name in one for one in pixels)):
+        table.add_row(f"{name}, px", *(f"{one.get(name, 0):,}" for one in pixels))
+    console.print(table)
+    if report.not_drawn:
+        console.print(f"{report.not_drawn:,} not drawn.")
+    for reason, count in report.reasons.items():
+        if count > 1:
+            console.print(f"{count:,} dropped: {reason}", highlight=False, markup=False)
+    for chip, reason in list(report.dropped.items())[:10]:
+        console.print(f"Dropped {chip}: {reason}", highlight=False, markup=False)
+    if len(report.dropped) > 10:
+        console.print(f"… and {len(report.dropped) - 10} more, see report.json")
+    if report.unused:
+        console.print(f"{len(report.unused)} scenes found and not used: report.json says which and why.")
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The options that stand on the command line."""
+    sources = {one.opts[0]: context.get_parameter_source(str(one.name)) for one in context.command.params}
+    return {option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _one_subject(of_network: dict[str, Any], of_map: dict[str, Any]) -> None:

@@ -9,11 +9,10 @@ from importlib.metadata import version
 import numpy as np
 import shapely
 from pydantic import BaseModel, ConfigDict
-from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.collections import check_legend
-from catalog.datatakes import group_datatakes
+from catalog.datatakes import footprint_of, group_datatakes
 from catalog.errors import BadInput
 from catalog.grid import Tile, block, blocks_intersecting, owned_geometry
 from catalog.items import published_fingerprint
@@ -171,12 +170,8 @@ def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Plann
 
 def _touched(tile: Tile, blocks: tuple[int, ...], datatakes: list[Datatake]) -> tuple[int, ...]:
     """The blocks that any scene touches."""
-    ground = shapely.union_all([_footprint(datatake) for datatake in datatakes])
+    ground = shapely.union_all([footprint_of(datatake) for datatake in datatakes])
     return tuple(n for n in blocks if owned_geometry(tile, block(n).window).intersects(ground))
-
-
-def _footprint(datatake: Datatake) -> BaseGeometry:
-    return shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
 
 
 def known_manifests(store: Store, tile: str, period: Period) -> tuple[Manifest | None, list[Manifest]]:
@@ -216,7 +211,7 @@ def choose_datatakes(
     excluded: list[Exclusion] = []
     candidates: list[tuple[Datatake, BaseGeometry, float]] = []
     for datatake in datatakes:
-        footprint = _footprint(datatake)
+        footprint = footprint_of(datatake)
         own = [scene for scene in datatake.scenes if scene.tile == tile.name] or list(datatake.scenes)
         cloud = sum(scene.cloud_cover for scene in own) / len(own)
         if footprint.intersection(whole).area <= _ROUNDING:

@@ -70,8 +70,9 @@ class Vote:
         self._month: tuple[int, int] | None = None
         # Most months have one look: it is kept as it is, and the sums are only made when a second one comes.
         self._only: np.ndarray | None = None
-        # uint32: 300 looks of 255 x 255 pass what 16 bits hold.
-        self._month_sum = np.zeros((len(self._land), *shape), np.uint32)
+        # uint32: 300 looks of 255 x 255 pass what 16 bits hold. Written to at once, so that a worker that has begun
+        # does not run out of memory at the first month with two looks.
+        self._month_sum = np.full((len(self._land), *shape), 0, np.uint32)
         self._month_weight = np.zeros(shape, np.uint32)
         self._total = np.zeros((len(self._land), *shape), np.float32)
         self._weight = np.zeros(shape, np.float32)

@@ -17,9 +17,9 @@ from rasterio.transform import rowcol
 from rasterio.windows import Window, from_bounds
 
 from catalog.errors import BadInput
+from catalog.features import read_features
 from catalog.legend import CLOUD, load_legend
 from services.evaluation.agreement import Tally
-from services.evaluation.features import read_features
 from services.evaluation.pictures import Picture, in_colours
 from services.evaluation.result import ClassStyle, Evaluation, Kind, Reference
 from services.evaluation.summary import Part, summarize

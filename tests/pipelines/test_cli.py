@@ -224,7 +224,7 @@ def test_a_dead_lettered_tile_year_is_told_by_the_exit_code(command, simulated, 
     assert "Dead-lettered 33UUU-2021: no pixel has --min-observations 4" in told
 
 
-@pytest.mark.parametrize("name", ["map", "estimate", "sample", "evaluate", "show", "index"])
+@pytest.mark.parametrize("name", ["map", "estimate", "sample", "dataset", "evaluate", "show", "index"])
 def test_help_explains_every_option(command, name):
     code, told, _ = command(name, "--help")
     assert code == 0
@@ -291,6 +291,44 @@ def test_an_evaluation_names_what_is_missing_or_too_much(command, tmp_path, argu
     code, _, error = command("evaluate", *arguments, "--out", tmp_path / "out")
     assert code == 2 and told in error and "Traceback" not in error
     assert not list(tmp_path.iterdir())
+
+
+SCENES = ("--source", "scenes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "Give one of --chips FOLDER"),
+        (("--chips", "chips", "--labels", "map.tif"), "--chips and --labels do not go together"),
+        (("--chips", "chips", "--count", "5"), "--chips and --count do not go together"),
+        (("--chips", "chips", *BOX), "--chips and --bbox do not go together"),
+        (("--labels", "map.tif", "--teacher", "unet-small", *SCENES), "--labels and --teacher do not go together"),
+        (("--labels", "map.tif", "--sure", "0.9", *SCENES), "--labels and --sure do not go together"),
+        (("--teacher", "unet-small", "--classes", "esri", *SCENES), "--teacher and --classes do not go together"),
+        (("--labels", "map.tif"), "--labels needs --source"),
+        (("--teacher", "unet-small", *SCENES, *YEAR), "--teacher needs an area"),
+        (("--teacher", "unet-small", *SCENES, *BOX), "--year is missing"),
+        (("--teacher", "unet-huge", *SCENES, *BOX, *YEAR), "no network 'unet-huge'"),
+        (("--teacher", "unet-small", *SCENES, *BOX, *YEAR, "--sure", "2"), "--sure 2 is not a probability"),
+        (("--labels", "map.tif", *SCENES, *YEAR), "--classes is missing"),
+        (("--labels", "map.tif", *SCENES, *YEAR, "--classes", "worldcover"), "There is no 'map.tif'"),
+        (("--labels", "map.tif", *SCENES, *YEAR, "--classes", "mine.json"), "'mine.json' cannot be read as JSON"),
+        (("--labels", "map.tif", *SCENES, *YEAR, "--attribute", "use"), "is a column of polygons"),
+        (("--labels", "ground.gpkg", *SCENES, *YEAR), "--attribute is missing"),
+        (("--labels", ".", *SCENES, *YEAR), "do not go with markups"),
+        (("--labels", "map.tif", *SCENES, "--chip", "100"), "--chip 100 is not possible"),
+        (("--labels", "map.tif", *SCENES, "--count", "0"), "--count 0 is not possible"),
+        (("--labels", "map.tif", *SCENES, "--split", "0.8,0.2"), "--split '0.8,0.2' is not possible"),
+        (("--labels", "map.tif", *SCENES, "--min-labelled", "101"), "--min-labelled 101 is not a percentage"),
+        (("--labels", "map.tif", *SCENES, "--bands", "B02,VV"), "--bands 'B02,VV' names 'VV'"),
+        (("--labels", "map.tif", *SCENES, "--biomes", "b.gpkg"), "--biomes FILE and --biome-column COLUMN go together"),
+    ],
+)
+def test_a_training_set_that_cannot_be_is_refused(command, tmp_path, arguments, told):
+    code, printed, error = command("dataset", *arguments, "--out", tmp_path / "out")
+    assert code == 2 and told in error, error
+    assert "Traceback" not in error and not printed and not list(tmp_path.iterdir())
 
 
 def test_an_evaluation_prints_the_table_and_where_the_page_lies(command, tmp_path):

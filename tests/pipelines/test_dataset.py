@@ -14,12 +14,17 @@ from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
-from pipelines.dataset import make_training_set
+from pipelines.chip_folder import chip_folder
+from pipelines.dataset import Report, make_training_set
 from tests.pipelines.running import landloom
 from tests.training_sets import BUILT, CLOUD, CROPS, WATER, a_lake
 
 NINE = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 HEAD = "id,scene,place,level,date,sun_zenith,split"
+
+
+def made(folder: Path, out: Path, name: str) -> Report:
+    return make_training_set(chip_folder(folder), open_store(str(out)), name)
 
 
 def write(path: Path, raster: np.ndarray, names: tuple[str, ...] = (), east: float = 6e5) -> None:
@@ -66,8 +71,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_chip_is_written_or_dropped_with_the_reason(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    report = make_training_set(folder, str(out), "lakes")
-    assert (report.indexed, report.written) == (8, 3)
+    report = made(folder, out, "lakes")
+    assert (report.candidates, report.written) == (8, 3)
     assert report.dropped.keys() == {"odd", "broken", "adrift", "here", "gone"}
     assert "split is 'new'; use train" in report.dropped["adrift"]
     assert "has the bands B02, B03, B04, B05, B06, B07" in report.dropped["odd"]
@@ -80,7 +85,7 @@ def test_every_chip_is_written_or_dropped_with_the_reason(folder: Path, tmp_path
 def test_labels_come_from_the_teacher_where_it_is_to_be_learned_and_from_the_cloud_mask(
     folder: Path, tmp_path: Path
 ) -> None:
-    make_training_set(folder, str(tmp_path / "set"), "lakes")
+    made(folder, tmp_path / "set", "lakes")
     store = open_store(str(tmp_path / "set"))
     found, chips = open_training_set(store)
     assert (found.id, found.bands) == ("lakes", NINE)
@@ -97,7 +102,7 @@ def test_labels_correct_the_teacher_where_they_are_known(folder: Path, tmp_path:
     corrections = np.full((1, 160, 160), UNLABELLED, np.uint8)
     corrections[:, 30:60] = BUILT
     write(folder / "chips" / "lake_label.tif", corrections)
-    make_training_set(folder, str(tmp_path / "set"), "lakes")
+    made(folder, tmp_path / "set", "lakes")
     store = open_store(str(tmp_path / "set"))
     pixels = read_pixels(store, next(chip for chip in open_training_set(store)[1] if chip.id == "lake"))
     assert (pixels.labels[30:60] == BUILT).all() and (pixels.labels[60:140, :80] == WATER).all()
@@ -109,7 +114,7 @@ def test_labels_that_lie_elsewhere_than_their_image_are_no_labels(
     folder: Path, tmp_path: Path, east: float, side: int, told: str
 ) -> None:
     write(folder / "chips" / "lake_label.tif", np.full((1, side, side), BUILT, np.uint8), (), east)
-    report = make_training_set(folder, str(tmp_path / "set"), "lakes")
+    report = made(folder, tmp_path / "set", "lakes")
     assert f"lake_label.tif {told}" in report.dropped["lake"]
 
 
@@ -118,33 +123,33 @@ def test_labels_of_a_map_with_an_index_of_groups(tmp_path: Path) -> None:
     write(folder / "a_image.tif", a_lake().image[:6], ("B02", "B03", "B04", "B08", "B11", "B12"))
     write(folder / "a_label.tif", a_lake().labels[np.newaxis])
     (folder / "index.csv").write_text("id,group,split\na,17,train")
-    report = make_training_set(folder, str(tmp_path / "set"), "mapped")
+    report = made(folder, tmp_path / "set", "mapped")
     _, (chip,) = open_training_set(open_store(str(tmp_path / "set")))
     assert (report.written, chip.place, chip.teacher, chip.level) == (1, "17", None, "L2A")
 
 
 def test_a_run_that_was_stopped_is_finished(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    make_training_set(folder, str(out), "lakes")
+    made(folder, out, "lakes")
     kept, lost = out / "lake" / "lake", out / "shore" / "shore"
     before = kept.joinpath("image.tif").stat().st_mtime_ns
     (lost / "shore.json").unlink()
     (out / "collection.json").unlink()
     taught(folder, "odd")
-    report = make_training_set(folder, str(out), "lakes")
+    report = made(folder, out, "lakes")
     assert report.written == 4 and "odd" not in report.dropped
     assert (lost / "shore.json").exists() and kept.joinpath("image.tif").stat().st_mtime_ns == before
 
 
 def test_a_folder_that_holds_another_set_or_no_chips_is_refused(folder: Path, tmp_path: Path) -> None:
-    make_training_set(folder, str(tmp_path / "set"), "lakes")
+    made(folder, tmp_path / "set", "lakes")
     with pytest.raises(BadInput, match="holds the training set lakes"):
-        make_training_set(folder, str(tmp_path / "set"), "ponds")
+        made(folder, tmp_path / "set", "ponds")
     with pytest.raises(BadInput, match=r"no chips\.csv"):
-        make_training_set(tmp_path, str(tmp_path / "other"), "lakes")
+        made(tmp_path, tmp_path / "other", "lakes")
     (tmp_path / "chips.csv").write_text(HEAD)
     with pytest.raises(BadInput, match="it has no row"):
-        make_training_set(tmp_path, str(tmp_path / "other"), "lakes")
+        made(tmp_path, tmp_path / "other", "lakes")
     assert not (tmp_path / "other").exists()
 
 

@@ -1,20 +1,20 @@
-"""Polygons or points with a class each, to compare a map with."""
+"""Polygons or points with a class each: to compare a map with, or to learn from."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import geopandas
 
 from catalog.errors import BadInput
+from catalog.translation import Translation, load_translation
 
 _KINDS = ({"Polygon", "MultiPolygon"}, {"Point", "MultiPoint"})
 
 
 def read_features(
-    file: Path, attribute: str, number: Mapping[str, int], classes: Path | None
+    file: Path | str, attribute: str, number: Mapping[str, int], classes: Path | str | None
 ) -> tuple[geopandas.GeoDataFrame, dict[str, int]]:
     """Read a reference.
 
@@ -22,8 +22,8 @@ def read_features(
         file: polygons or points, any format and CRS that geopandas reads.
         attribute: column that tells the class.
         number: of each class, by the names it may have.
-        classes: JSON object of the column's values to such names, or null to leave a value out; without it the values
-            are names themselves.
+        classes: a translation (see `catalog.translation`) of the column's values to such names, or null to leave a
+            value out; without it the values are names themselves.
 
     Returns:
         The features with a column `number`, in the order of the file, multipoints taken apart; and how many are left
@@ -33,7 +33,7 @@ def read_features(
         BadInput: a file cannot be read or lacks column or CRS; polygons and points mixed; a value that is no class.
     """
     try:
-        found = geopandas.read_file(file)
+        found = geopandas.read_parquet(file) if str(file).endswith("parquet") else geopandas.read_file(file)
     except Exception as error:
         raise BadInput(f"Reference {str(file)!r} cannot be read: {error}") from error
     if not isinstance(found, geopandas.GeoDataFrame):
@@ -49,11 +49,11 @@ def read_features(
         raise BadInput(f"{str(file)!r} holds {', '.join(sorted(types)) or 'nothing'}. Give polygons alone, or points.")
     named = shaped[shaped[attribute].notna()]
     values = named[attribute].astype(str)
-    names = values if classes is None else _translated(values, _read_names(classes), file, attribute, classes)
+    names = values if classes is None else _translated(values, load_translation(str(classes)), file, attribute, classes)
     strange = sorted(set(names.dropna()) - set(number))
     if strange:
         raise BadInput(
-            f"{strange[0]!r} (column {attribute!r} of {str(classes or file)!r}) is no class of the map, which has "
+            f"{strange[0]!r} (column {attribute!r} of {str(classes or file)!r}) is none of the classes "
             f"{', '.join(number)}. Translate the column's values with --classes."
         )
     kept = named[names.notna()].assign(number=names.map(number).dropna().astype(int))
@@ -72,7 +72,7 @@ def read_features(
 
 
 def _translated(
-    values: geopandas.GeoSeries, names: Mapping[str, str | None], file: Path, attribute: str, classes: Path
+    values: geopandas.GeoSeries, names: Translation, file: Path | str, attribute: str, classes: Path | str
 ) -> geopandas.GeoSeries:
     missing = sorted(set(values) - set(names))
     if missing:
@@ -82,13 +82,3 @@ def _translated(
             "Give its class, or null to leave it out."
         )
     return values.map(names)
-
-
-def _read_names(file: Path) -> dict[str, str | None]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"--classes {str(file)!r} cannot be read as JSON: {error}.") from error
-    if not isinstance(found, dict) or not all(isinstance(one, str | None) for one in found.values()):
-        raise BadInput(f'--classes {str(file)!r} is no JSON object of names, as {{"forest": "trees", "quarry": null}}.')
-    return found

@@ -1,0 +1,204 @@
+"""Chips that are ready: a folder of rasters with an index.
+
+The index is `chips.csv` or `index.csv`, with a row a chip (`id`, `split`; `place`, or `group`; and `scene`, `level`,
+`source`, `teacher`, `date`, `sun_zenith`, `biome` where known); the rasters lie beside it or in `chips/`:
+`{id}_image.tif` with its bands named, and labels in one of two forms: `{id}_label.tif` with numbers of classes, 255
+where nothing is known; or a teacher's probabilities `{id}_teacher.tif` (uint8, 250 = 1), learned where
+`{id}_valid.tif` is 1; or both: then labels correct the teacher where they are known. `{id}_cloud.tif` marks cloud where
+it is there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pandas as pd
+import rasterio
+from pydantic import ValidationError
+from rasterio.errors import RasterioError
+
+from catalog.chips import UNLABELLED, Chip, Pixels, place_of
+from catalog.errors import BadInput
+from catalog.legend import CLOUD
+from catalog.model import MODEL_CLASSES
+from catalog.store import Store
+from pipelines.chip_source import ChipSource
+
+_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_WEIGHT = {"train": 0, "validation": 1, "test": 2}
+
+
+def chip_folder(folder: Path) -> ChipSource:
+    """The chips of a folder; every row of its index is a candidate.
+
+    Raises:
+        BadInput: no index there, or one without a chip that can be used.
+    """
+    index = _index(folder)
+    rows = pd.read_csv(index, dtype={"id": str, "place": str, "group": str}).to_dict("records")
+    chips, dropped = _readable(index.parent, rows)
+    chips, straddling = _one_split_a_place(chips)
+    dropped |= straddling
+    if not chips:
+        told = "; ".join(f"{chip}: {reason}" for chip, reason in list(dropped.items())[:3])
+        raise BadInput(f"No chip of {str(index)!r} can be used ({told or 'it has no row'}).")
+    bands = _bands(index.parent, chips[0].id)
+    elements = [chip.model_dump_json() for chip in chips]
+    return ChipSource(
+        bands=bands,
+        candidates=len(rows),
+        steps=len(chips),
+        chips=lambda store: beam.Create(elements, reshuffle=False),
+        cutter=_FolderCutter(index.parent, bands),
+        dropped=dropped,
+    )
+
+
+@dataclass(frozen=True)
+class _FolderCutter:
+    folder: Path
+    bands: tuple[str, ...]
+
+    def chip(self, store: Store, element: str) -> Chip:
+        return Chip.model_validate_json(element)
+
+    def pixels(self, store: Store, element: str) -> Pixels:
+        chip = self.chip(store, element)
+        try:
+            return self._pixels(chip)
+        except RasterioError as error:
+            raise BadInput(str(error)) from error
+
+    def _pixels(self, chip: Chip) -> Pixels:
+        image = _read(self.folder, chip.id, "image")
+        _same_grid(self.folder, chip)
+        if (found := _bands(self.folder, chip.id)) != self.bands:
+            raise BadInput(f"Chip {chip.id} has the bands {', '.join(found)}, others {', '.join(self.bands)}.")
+        seen = image.any(axis=0)
+        image = np.where(seen, np.maximum(image, 1), 0).astype(np.uint16)
+        scores = None
+        if chip.teacher:
+            teacher = _read(self.folder, chip.id, "teacher")
+            learned = _read(self.folder, chip.id, "valid")[0] > 0
+            labels = np.where(learned, teacher.argmax(axis=0), UNLABELLED).astype(np.uint8)
+            missing = len(MODEL_CLASSES) - len(teacher)
+            scores = np.concatenate([teacher, np.zeros((missing, *labels.shape), np.uint8)])
+            if _path(self.folder, chip.id, "label").exists():
+                corrected = _read(self.folder, chip.id, "label")[0].astype(np.uint8)
+                labels = np.where(corrected == UNLABELLED, labels, corrected)
+        else:
+            labels = _read(self.folder, chip.id, "label")[0].astype(np.uint8)
+        if _path(self.folder, chip.id, "cloud").exists():
+            labels[_read(self.folder, chip.id, "cloud")[0] > 0] = MODEL_CLASSES.index(CLOUD)
+        labels[~seen] = UNLABELLED
+        if (labels == UNLABELLED).all():
+            raise BadInput("nothing in it is labelled")
+        return Pixels(image, labels, scores)
+
+
+def _index(folder: Path) -> Path:
+    for name in ("chips.csv", "index.csv"):
+        if (folder / name).is_file():
+            return folder / name
+    raise BadInput(f"There is no chips.csv in {str(folder)!r}. Give a folder of chips with its index.")
+
+
+def _readable(folder: Path, rows: Sequence[dict[Any, Any]]) -> tuple[list[Chip], dict[str, str]]:
+    """The index's rows as chips, and those that cannot be, with the reason."""
+    chips, dropped = [], {}
+    for row in rows:
+        name = str(row.get("id"))
+        try:
+            chips.append(_chip(folder, name, {key: value for key, value in row.items() if pd.notna(value)}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            dropped[name] = f"{'.'.join(map(str, first['loc']))} {first.get('input')!r}: {first['msg']}"
+        except (RasterioError, BadInput) as error:
+            dropped[name] = str(error)
+    return chips, dropped
+
+
+def _chip(folder: Path, name: str, row: dict[Any, Any]) -> Chip:
+    if row.get("split") not in _SPLITS:
+        raise BadInput(f"split is {row.get('split')!r}; use train, validation (or val) or test")
+    with rasterio.open(_path(folder, name, "image")) as image:
+        epsg, transform, shape = image.crs and image.crs.to_epsg(), tuple(image.transform)[:6], image.shape
+    scene = str(row.get("scene", name))
+    date = str(row["date"]) if "date" in row else None
+    chip = Chip(
+        id=name,
+        place=str(row.get("place", row.get("group", scene))),
+        split=_SPLITS[row["split"]],  # type: ignore[arg-type]
+        scene=scene,
+        level=row.get("level", "L2A"),
+        source=str(row.get("source", folder.name)),
+        teacher=str(row.get("teacher", "unnamed")) if _path(folder, name, "teacher").exists() else None,
+        date=f"{date}T00:00:00Z" if date and "T" not in date else date,  # type: ignore[arg-type]
+        sun_zenith=row.get("sun_zenith"),
+        biome=row.get("biome"),
+        epsg=epsg,
+        transform=transform,  # type: ignore[arg-type]
+        shape=shape,
+    )
+    return chip.model_copy(update={"place": place_of(chip)})
+
+
+def _one_split_a_place(chips: Sequence[Chip]) -> tuple[list[Chip], dict[str, str]]:
+    """Where a place lies in several splits, keep its chips of the one that tests: what tests must stay unseen."""
+    splits = defaultdict(set)
+    for chip in chips:
+        splits[chip.place].add(chip.split)
+    kept, dropped = [], {}
+    for chip in chips:
+        strongest = max(splits[chip.place], key=lambda split: _WEIGHT[split])
+        if chip.split == strongest:
+            kept.append(chip)
+        else:
+            dropped[chip.id] = f"in {chip.split}, but its place {chip.place} also lies in {strongest}"
+    return kept, dropped
+
+
+def _path(folder: Path, name: str, raster: str) -> Path:
+    inside = folder / "chips" / f"{name}_{raster}.tif"
+    return inside if inside.parent.is_dir() else folder / f"{name}_{raster}.tif"
+
+
+def _read(folder: Path, name: str, raster: str) -> np.ndarray:
+    with rasterio.open(_path(folder, name, raster)) as source:
+        return source.read()
+
+
+def _same_grid(folder: Path, chip: Chip) -> None:
+    """Labels that lie elsewhere than the image are labels of something else.
+
+    Raises:
+        BadInput: naming the raster, and what differs.
+    """
+    for raster in ("label", "teacher", "valid", "cloud"):
+        path = _path(folder, chip.id, raster)
+        if not path.exists():
+            continue
+        with rasterio.open(path) as source:
+            found = {
+                "CRS": source.crs and source.crs.to_epsg(),
+                "size": source.shape,
+                "transform": tuple(round(number, 6) for number in source.transform[:6]),
+            }
+        wanted = {"CRS": chip.epsg, "size": chip.shape, "transform": tuple(round(one, 6) for one in chip.transform)}
+        for what, value in wanted.items():
+            if found[what] != value:
+                raise BadInput(f"{path.name} has the {what} {found[what]}, its image {value}")
+
+
+def _bands(folder: Path, name: str) -> tuple[str, ...]:
+    with rasterio.open(_path(folder, name, "image")) as source:
+        names = source.descriptions
+    if not all(names):
+        raise BadInput(f"Chip {name}: its image does not name its bands. Set the band descriptions to B02, B03, …")
+    return tuple(str(one) for one in names)

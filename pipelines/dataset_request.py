@@ -1,0 +1,289 @@
+"""What `landloom dataset` was asked for, checked, and turned into chips that could be."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pystac
+import rasterio
+import shapely
+from rasterio.errors import RasterioError
+from rasterio.warp import transform_bounds
+
+from catalog.atmosphere import BANDS as NINE_BANDS
+from catalog.errors import BadInput
+from catalog.manifest import Period
+from catalog.model import MODEL_CLASSES
+from catalog.scenes import ALL_BANDS, BANDS, interval_of
+from catalog.sources import open_source
+from catalog.store import Store
+from catalog.translation import numbers
+from pipelines.area import Area, area_of_file, area_of_geometry
+from pipelines.candidates import STEP, Biomes, Candidates, Wanted, candidates_of_area, plain
+from pipelines.chip_folder import chip_folder
+from pipelines.chip_source import ChipSource
+from pipelines.label_sources import LabelSource, PolygonLabels, RasterLabels, TeacherLabels, check_teacher
+from pipelines.markups import candidates_of_markups
+from pipelines.scene_chips import scene_chips
+from pipelines.scene_cutter import Choice
+from services.inference import model_spec
+
+Track = Callable[[Sequence[Any]], Iterable[Any]]
+_OF_SCENES = {
+    *("--source", "--mapping", "--year", "--period", "--bbox", "--centre", "--size-km", "--tiles", "--aoi", "--biomes"),
+    *("--biome-column", "--chip", "--count", "--seed", "--split", "--min-labelled", "--max-cloud", "--max-scenes"),
+    *("--bands", "--retry-seconds"),
+}
+_OF_LABELS, _OF_TEACHERS = {"--labels", "--attribute", "--classes"}, {"--teacher", "--sure"}
+_APART = {
+    "--chips": _OF_SCENES | _OF_LABELS | _OF_TEACHERS,
+    "--labels": {"--chips"} | _OF_TEACHERS,
+    "--teacher": {"--chips"} | _OF_LABELS,
+}
+"""Options that do not go with those that say what chips are made from."""
+_POLYGONS = (".geojson", ".json", ".gpkg", ".parquet", ".geoparquet", ".shp", ".fgb")
+
+
+@dataclass(frozen=True)
+class DatasetRequest:
+    """The options of `landloom dataset`; see its help for what they mean."""
+
+    chips: str = ""
+    source: str = ""
+    mapping: str = ""
+    labels: str = ""
+    attribute: str = ""
+    classes: str = ""
+    teacher: str = ""
+    sure: float = 0.5
+    area: Area | None = None
+    periods: tuple[Period, ...] = ()
+    biomes: str = ""
+    biome_column: str = ""
+    side: int = 256
+    bands: str = ""
+    max_scenes: int = 24
+    choice: Choice = field(default_factory=Choice)
+    retry_seconds: float = 300.0
+
+    @property
+    def name(self) -> str:
+        """What the training set is called, if the user does not say."""
+        if self.chips:
+            return Path(self.chips).name
+        return plain(Path(self.labels or self.teacher).absolute().stem)
+
+    def chip_source(self, store: Store, track: Track = lambda things: things) -> ChipSource:
+        """The chips that could be.
+
+        Args:
+            store: of the training set.
+            track: is given what is searched for scenes and gives it back one by one, to show the progress.
+
+        Raises:
+            BadInput: options that do not go together, or a value that is not possible.
+            SourceUnavailable: the source does not answer.
+        """
+        self._check_together()
+        if self.chips:
+            return chip_folder(Path(self.chips))
+        self._check_values()
+        markups = bool(self.labels) and Path(self.labels).is_dir()
+        labels, periods = (self._teacher(), self.periods) if self.teacher else self._labels(markups)
+        if not markups and not periods:
+            raise BadInput("--year is missing: give the year whose scenes are to be used, or --period START/END.")
+        if markups and periods:
+            raise BadInput("--year and --period do not go with markups: the name of each tells its own day.")
+        area = self.area or (None if markups else self._extent(labels))
+        return scene_chips(
+            store,
+            lambda: self._find(labels, area, periods, track),
+            self._told(labels, area, periods),
+            labels,
+            self.choice,
+            self.side,
+            tuple(self.bands.split(",")) if self.bands else (),
+            self.retry_seconds,
+        )
+
+    def _check_together(self) -> None:
+        given = {"--chips": self.chips, "--labels": self.labels, "--teacher": self.teacher}
+        named = [name for name, value in given.items() if value]
+        if len(named) != 1:
+            raise BadInput(
+                f"Give one of --chips FOLDER (ready chips), --labels PATH with --source, or --teacher NETWORK with "
+                f"--source (given: {', '.join(named) or 'none'})."
+            )
+        if named[0] != "--chips" and not self.source:
+            raise BadInput(f"{named[0]} needs --source, the catalog of the scenes from which chips are cut.")
+        if self.teacher and not self.area:
+            raise BadInput("--teacher needs an area: --bbox, --centre with --size-km, --tiles or --aoi.")
+        if bool(self.biomes) != bool(self.biome_column):
+            raise BadInput("--biomes FILE and --biome-column COLUMN go together; one of them is missing.")
+
+    def _check_values(self) -> None:
+        if not 2 * STEP <= self.side <= 2048 or self.side % STEP:
+            raise BadInput(
+                f"--chip {self.side} is not possible. Give a multiple of {STEP} px, from {2 * STEP} to 2048."
+            )
+        if not 0 < self.sure < 1:
+            raise BadInput(f"--sure {self.sure:g} is not a probability. Give one between 0 and 1, as 0.5.")
+        if not 1 <= self.max_scenes <= 1000:
+            raise BadInput(f"--max-scenes {self.max_scenes} is not possible. Give 1 to 1000 datatakes a tile-year.")
+        if unknown := [band for band in self.bands.split(",") if self.bands and band not in ALL_BANDS]:
+            raise BadInput(f"--bands {self.bands!r} names {unknown[0]!r}; Sentinel-2 has {', '.join(ALL_BANDS)}.")
+        self.choice.check()
+
+    def _teacher(self) -> TeacherLabels:
+        spec = model_spec(self.teacher)
+        check_teacher(spec)
+        return TeacherLabels(self.teacher, spec, self.sure)
+
+    def _labels(self, markups: bool) -> tuple[LabelSource, tuple[Period, ...]]:
+        """The labels, and the periods that they are good for."""
+        name = self.name
+        if markups:
+            self._refuse_attribute("a folder of markups")
+            return RasterLabels(name, None, numbers(self.classes or "dynamic-world", MODEL_CLASSES)), self.periods
+        if item := _item(self.labels):
+            self._refuse_attribute("a STAC item of a map")
+            path, period = _map_of(item)
+            return RasterLabels(item.id, path, self._numbers()), self.periods or (period,)
+        if self.labels.lower().endswith(_POLYGONS):
+            if not self.attribute:
+                raise BadInput("--attribute is missing: the column of --labels that tells the class.")
+            polygons = PolygonLabels(name, _absolute(self.labels), self.attribute, self.classes or None)
+            polygons.features(4326)
+            return polygons, self.periods
+        self._refuse_attribute("a raster")
+        meant = self._numbers()
+        return RasterLabels(name, _absolute(self.labels), meant), self.periods
+
+    def _numbers(self) -> dict[str, int | None]:
+        if not self.classes:
+            raise BadInput(
+                "--classes is missing: what the raster's values mean. Give worldcover, esri, dynamic-world, landloom, "
+                'or a JSON file as {"10": "trees", "100": null}.'
+            )
+        return numbers(self.classes, MODEL_CLASSES)
+
+    def _refuse_attribute(self, what: str) -> None:
+        if self.attribute:
+            raise BadInput(f"--attribute {self.attribute!r} is a column of polygons, but --labels is {what}.")
+
+    def _extent(self, labels: LabelSource) -> Area:
+        """The ground of the labels."""
+        if isinstance(labels, PolygonLabels):
+            return area_of_file(labels.path)
+        assert isinstance(labels, RasterLabels) and labels.path
+        try:
+            with rasterio.open(labels.path) as raster:
+                if raster.crs is None:
+                    raise BadInput(f"--labels {self.labels!r} does not say its CRS. Write it with one.")
+                bounds = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+        except RasterioError as error:
+            raise BadInput(f"--labels {self.labels!r} cannot be read: {error}. Give a raster or polygons.") from error
+        return area_of_geometry(shapely.box(*bounds), self.labels)
+
+    def _find(self, labels: LabelSource, area: Area | None, periods: Sequence[Period], track: Track) -> Candidates:
+        source = open_source(self.source, mapping=self.mapping or None)
+        needed = self.bands.split(",") if self.bands else list(BANDS)
+        if isinstance(labels, TeacherLabels):
+            needed += labels.spec.bands
+        wanted = Wanted(
+            side=self.side,
+            bands=tuple(dict.fromkeys(needed)),
+            also=() if self.bands else NINE_BANDS,
+            max_scenes=self.max_scenes,
+            max_cloud=self.choice.max_cloud,
+            biomes=Biomes(self.biomes, self.biome_column) if self.biomes else None,
+        )
+        if isinstance(labels, RasterLabels) and labels.path is None:
+            return candidates_of_markups(Path(self.labels), source, wanted, area and area.geometry, track)
+        assert area
+        return candidates_of_area(area, periods, source, wanted, track)
+
+    def _told(self, labels: LabelSource, area: Area | None, periods: Sequence[Period]) -> dict[str, Any]:
+        """All that decides the outcome, as JSON."""
+        where = None
+        if area:
+            ground = area.geometry.wkb if area.geometry is not None else b""
+            where = _digest(" ".join(tile.name for tile in area.tiles).encode() + ground)
+        told = {
+            "source": self.source,
+            "mapping": self.mapping,
+            "labels": self.labels,
+            "attribute": self.attribute,
+            "classes": self.classes,
+            "area": where,
+            "periods": [period.label for period in periods],
+            "biomes": self.biomes,
+            "chip": self.side,
+            "bands": self.bands,
+            "max_scenes": self.max_scenes,
+            **dataclasses.asdict(self.choice),
+        }
+        if isinstance(labels, TeacherLabels):
+            told |= {"teacher": labels.spec.sha256, "sure": self.sure}
+        if isinstance(labels, RasterLabels):
+            told["classes"] = dict(labels.numbers)
+        return told
+
+
+def check_options(given: Collection[str]) -> None:
+    """Refuse options that would have no effect together.
+
+    Args:
+        given: by the user, as `--chips`.
+
+    Raises:
+        BadInput: naming two of them.
+    """
+    for way, apart in _APART.items():
+        if way in given and (strange := sorted(apart & set(given))):
+            raise BadInput(f"{way} and {strange[0]} do not go together. Leave one of them away.")
+
+
+def _item(path: str) -> pystac.Item | None:
+    """A STAC item, if the file is one."""
+    if not path.endswith(".json"):
+        return None
+    try:
+        told = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+    if told.get("type") != "Feature" or "assets" not in told:
+        return None
+    return pystac.Item.from_file(path)
+
+
+def _map_of(item: pystac.Item) -> tuple[str, Period]:
+    """The raster of classes of a published map, and the year that it shows."""
+    asset = next((item.assets[key] for key in ("map", "data") if key in item.assets), None)
+    if asset is None:
+        raise BadInput(f"--labels: item {item.id} has no asset 'map' or 'data'. Give the raster itself, with --year.")
+    start, _ = interval_of(item.properties)
+    return str(asset.get_absolute_href()), Period.of_year(start.year)
+
+
+def _absolute(path: str) -> str:
+    """The same file for every worker, whatever its folder.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if "://" in path or path.startswith("/vsi"):
+        return path
+    if not Path(path).exists():
+        raise BadInput(f"There is no {path!r}. Give --labels a raster, polygons, or a folder of markups.")
+    return str(Path(path).absolute())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -17,5 +17,9 @@ class SourceUnavailable(LandloomError):
     """A source that kept failing in ways that may pass (503, time-out, expired signature)."""
 
 
+class ServerUnavailable(LandloomError):
+    """Servers of networks that kept failing in ways that may pass."""
+
+
 class StoreError(LandloomError):
     """The output cannot be written or read (disk full, bucket refused): the run stops."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -75,5 +76,27 @@ class Network(Protocol):
 
         Returns:
             uint8 `[N, classes, H, W]`, 255 x probability.
+        """
+        ...
+
+    def each(self, chips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Scores of chips one by one, in their order; several are under way at a time where that is faster.
+
+        Args:
+            chips: uint16 `[bands, H, W]` each, of any sizes.
+
+        Yields:
+            uint8 `[classes, H, W]`.
+        """
+        ...
+
+    def check(self) -> dict[str, float]:
+        """Make sure that whoever answered since the last time still runs this very network.
+
+        Returns:
+            Figures of whoever answers, by name; none in this process.
+
+        Raises:
+            BadInput: it runs another one by now: what it answered is not to be used.
         """
         ...

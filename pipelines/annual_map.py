@@ -16,16 +16,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from catalog.errors import LandloomError, SourceUnavailable
+from catalog.errors import LandloomError, ServerUnavailable, SourceUnavailable
 from catalog.grid import block
 from catalog.items import published_fingerprint
 from catalog.manifest import Manifest
+from catalog.model import ModelSpec, Network
 from catalog.store import Store, open_store
 from pipelines.assemble import CannotPublish, publish
 from pipelines.classify import BlockReport, classify_block
 from pipelines.read import SceneReader
 from pipelines.stage import is_complete, stage
-from services.inference import open_network
+from services.inference import open_network, reach_network
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,14 @@ class Job:
     """Name of the run; its accounts lie under `runs/{run}/`."""
     out: str
     model: str
+    """ID or file of the network; not used where servers run it."""
     s3_endpoint: str | None = None
     overwrite: bool = False
     """Maps made from other manifests may be replaced."""
     retry_seconds: float = 300.0
-    """How long a source that fails in ways that may pass is tried again."""
+    """How long a source, or a server, that fails in ways that may pass is tried again."""
+    inference: str = ""
+    """Address of the servers that run the network; by default it is run in the worker's own process."""
 
     def store(self) -> Store:
         """The output."""
@@ -53,7 +57,8 @@ class Job:
 
 
 # One network and one reader per worker process and run, whatever the number of bundles and DoFn instances.
-_network = functools.lru_cache(maxsize=1)(open_network)
+_network_here = functools.lru_cache(maxsize=1)(open_network)
+_network_served = functools.lru_cache(maxsize=1)(reach_network)
 
 
 @functools.lru_cache(maxsize=1)
@@ -99,7 +104,12 @@ class ClassifyBlock(_ManifestDoFn):
         if self._store.exists(manifest.block_key(number)) or self._is_published(manifest):
             yield key, {"block": number, "state": "staged before"}
             return
-        network = _network(self._job.model)
+        try:
+            network = self._network(manifest.model)
+        except ServerUnavailable as error:
+            log.warning("%s block %d: %s", manifest.id, number, error)
+            yield key, {"block": number, "state": "failed", "reason": str(error)}
+            return
         if network.spec != manifest.model:
             raise LandloomError(
                 f"Network {network.spec.id} at hand (SHA-256 {network.spec.sha256[:12]}) is not the one of "
@@ -107,13 +117,18 @@ class ClassifyBlock(_ManifestDoFn):
             )
         try:
             voted, report = classify_block(manifest, number, _reader(self._job.run, self._job.retry_seconds), network)
-        except SourceUnavailable as error:
+        except (SourceUnavailable, ServerUnavailable) as error:
             log.warning("%s block %d: %s", manifest.id, number, error)
             yield key, {"block": number, "state": "failed", "reason": str(error)}
             return
         stage(self._store, manifest, number, voted, report)
         _count(report)
         yield key, {"block": number, "state": "done", "figures": _figures(report)}
+
+    def _network(self, spec: ModelSpec) -> Network:
+        if self._job.inference:
+            return _network_served(self._job.inference, spec, self._job.retry_seconds)
+        return _network_here(self._job.model)
 
 
 class PublishWhenComplete(_ManifestDoFn):
@@ -202,6 +217,8 @@ def _count(report: BlockReport) -> None:
             Metrics.distribution("landloom", name.replace("_seconds", "_ms")).update(round(1000 * value))
         else:
             Metrics.counter("landloom", name).inc(int(value))
+    for name, milliseconds in report.server.items():
+        Metrics.distribution("landloom", name).update(round(milliseconds))
 
 
 def _sum(figures: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -56,6 +56,10 @@ class Frame:
 class BlockReport:
     """What happened while a block was classified."""
 
+    model: str = ""
+    """Checksum of the network that answered."""
+    server: dict[str, float] = field(default_factory=dict)
+    """Figures of whoever ran it, by name."""
     looks: int = 0
     """Datatakes with any valid pixel in the block."""
     chips: int = 0
@@ -82,6 +86,8 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
 
     Raises:
         SourceUnavailable: a scene could not be read for minutes; the block is to be tried again later.
+        ServerUnavailable: the same of the network's servers.
+        BadInput: they run another network by now.
     """
     tile, here = Tile.from_name(manifest.tile), block(number)
     owned = owned_mask(tile, *here.window)
@@ -104,6 +110,7 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
         vote.add((when.year, when.month), scores[(slice(None), *core)], clear[core] & owned, seen[core] & owned)
         report.vote_seconds += time.perf_counter() - scored
         report.looks += 1
+    report.server, report.model = network.check(), network.spec.sha256
     started = time.perf_counter()
     voted = vote.result(manifest.min_observations, manifest.scores)
     report.vote_seconds += time.perf_counter() - started
@@ -208,15 +215,20 @@ def _score(bands: np.ndarray, network: Network, frame: Frame, owned: np.ndarray,
         return scores
     # Blocks, margin and halo are multiples of the stride, so every chip begins on it in the tile's coordinates.
     rows, cols = (_extent(np.any(useful, axis=axis), frame.stride) for axis in (1, 0))
-    for row0, row1 in _pieces(*rows, CHIP[0], frame.stride):
-        for col0, col1 in _pieces(*cols, CHIP[1], frame.stride):
-            if not useful[row0:row1, col0:col1].any():
-                continue
-            chip = np.ascontiguousarray(bands[:, row0 : row1 + 2 * halo, col0 : col1 + 2 * halo])
-            found = network.scores(chip[np.newaxis])[0]
-            scores[:, row0:row1, col0:col1] = found[:, halo : halo + row1 - row0, halo : halo + col1 - col0]
-            report.chips += 1
-            report.pixels += _inside(row0, row1, margin, owned.shape[0]) * _inside(col0, col1, margin, owned.shape[1])
+    pieces = [
+        (row0, row1, col0, col1)
+        for row0, row1 in _pieces(*rows, CHIP[0], frame.stride)
+        for col0, col1 in _pieces(*cols, CHIP[1], frame.stride)
+        if useful[row0:row1, col0:col1].any()
+    ]
+    chips = (
+        np.ascontiguousarray(bands[:, row0 : row1 + 2 * halo, col0 : col1 + 2 * halo])
+        for row0, row1, col0, col1 in pieces
+    )
+    for (row0, row1, col0, col1), found in zip(pieces, network.each(chips), strict=True):
+        scores[:, row0:row1, col0:col1] = found[:, halo : halo + row1 - row0, halo : halo + col1 - col0]
+        report.chips += 1
+        report.pixels += _inside(row0, row1, margin, owned.shape[0]) * _inside(col0, col1, margin, owned.shape[1])
     return scores
 
 

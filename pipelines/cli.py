@@ -31,7 +31,7 @@ from pipelines import worker_log
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings, plan
-from services.inference import DEFAULT_MODEL, model_provenance, model_spec, open_network
+from services.inference import DEFAULT_MODEL, model_provenance, model_spec, open_network, reach_network
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
@@ -112,6 +112,10 @@ def map_command(
     tiles: Tiles = "",
     aoi: Aoi = "",
     model: Model = DEFAULT_MODEL,
+    inference: Annotated[
+        str,
+        typer.Option(help="Triton servers that run the network: triton://HOST:8001,OTHER:8001; see docs/triton.md."),
+    ] = "",
     legend: LegendOption = "nine",
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
@@ -142,7 +146,10 @@ def map_command(
         overwrite=overwrite,
     )
     settings.check()
-    job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds)
+    if inference:
+        with console.status(f"Waiting for {inference}"):
+            reach_network(inference, settings.model, retry_seconds)
+    job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds, inference)
     planned = _plan(area, periods, source, mapping, job.store(), settings)
     with nullcontext() if verbose else worker_log.apart(job.run), _progress() as progress:
         bar = progress.add_task("Mapping blocks", total=None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from catalog.errors import LandloomError
 from catalog.manifest import Manifest
 from catalog.store import Store
 from pipelines.classify import BlockReport
@@ -22,6 +23,7 @@ def stage(store: Store, manifest: Manifest, number: int, voted: Voted, report: B
     if voted.scores is not None:
         arrays["scores"] = voted.scores
     told = {
+        "model": report.model,
         "problems": [problem.model_dump() for problem in report.problems],
         "warnings": [warning.model_dump() for warning in report.warnings],
     }
@@ -43,9 +45,18 @@ class StagedBlock:
 
 
 def read_staged(store: Store, manifest: Manifest, number: int) -> StagedBlock:
-    """Read a staged block back."""
+    """Read a staged block back.
+
+    Raises:
+        LandloomError: it was made by another network than the manifest's.
+    """
     with np.load(io.BytesIO(gzip.decompress(store.read(manifest.block_key(number))))) as arrays:
         told = json.loads(arrays["report"].tobytes())
+        if told["model"] != manifest.model.sha256:
+            raise LandloomError(
+                f"Block {number} of {manifest.id} was made by another network (SHA-256 {told['model'][:12]}) than the "
+                f"manifest's ({manifest.model.sha256[:12]}). Delete {manifest.block_key(number)} and run again."
+            )
         scores = arrays.get("scores")
         voted = Voted(arrays["data"], arrays["confidence"], arrays["observations"], scores)
     return StagedBlock(voted, told["problems"], told["warnings"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,15 @@ class OnnxNetwork:
                 f"these are {chips.dtype} {list(chips.shape)}."
             )
         return self._session.run(None, {self._input: chips})[0]
+
+    def each(self, chips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """See `catalog.model.Network`."""
+        for chip in chips:
+            yield self.scores(chip[np.newaxis])[0]
+
+    def check(self) -> dict[str, float]:
+        """See `catalog.model.Network`: weights in memory stay what they are."""
+        return {}
 
 
 def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:

@@ -101,6 +101,9 @@ def _install(folder: Path, python: str) -> None:
                 f"{', '.join(PACKAGES)} cannot be installed: {done.stderr.strip()[-800:]}\n"
                 "Look whether the package index is reached, or use a server elsewhere."
             )
+        # A server that polls its repository takes a __pycache__ that appears beside model.py for a new version. The
+        # program that runs the models heeds no PYTHONDONTWRITEBYTECODE.
+        (packages / "no_bytecode.pth").write_text("import sys; sys.dont_write_bytecode = True\n")
         server = packages / "pytriton" / "tritonserver"
         stub = server / "python_backend_stubs" / python / "triton_python_backend_stub"
         if not stub.exists():

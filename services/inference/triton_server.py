@@ -144,9 +144,11 @@ class TritonServer:
             region.unlink(missing_ok=True)
 
     def _end_of_log(self) -> str:
-        # The server prints its settings as a wide table.
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if not line.startswith(("|", "+"))]
-        return "\n".join(["The end of its log:", *lines[-20:]])
+        # The server prints its settings as wide tables.
+        lines = self.log.read_text(errors="replace").splitlines()
+        lines = [line for line in lines if line.strip() and not line.startswith(("|", "+"))]
+        errors = [line for line in lines[:-10] if " E " in line[:30]]
+        return "\n".join(["The end of its log, and the errors before:", *errors[-5:], *lines[-10:]])
 
     def _reached(self, address: str) -> str:
         return address.replace("0.0.0.0", "127.0.0.1")

@@ -18,16 +18,16 @@ def write_scores_graph(file: Path, spec: ModelSpec, out: Path, gpu: bool) -> Non
         file: the network.
         spec: its description.
         out: file to write.
-        gpu: for TensorRT.
+        gpu: in floating point, see `in_floating_point`.
     """
-    model = _named(onnx.load(file), spec)
+    model = _prepared(file, spec, gpu)
     onnx.checker.check_model(model)
     onnx.save(model, out)
 
 
 def write_labels_graph(file: Path, spec: ModelSpec, out: Path, gpu: bool) -> None:
     """The same, but with outputs `class`, the number of the class with most score, and `confidence`, its score."""
-    model = _named(onnx.load(file), spec)
+    model = _prepared(file, spec, gpu)
     graph = model.graph
     (scores,) = graph.output
     batch, _, height, width = (d.dim_param or d.dim_value for d in scores.type.tensor_type.shape.dim)
@@ -46,6 +46,51 @@ def write_labels_graph(file: Path, spec: ModelSpec, out: Path, gpu: bool) -> Non
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, height, width]))
     onnx.checker.check_model(model)
     onnx.save(model, out)
+
+
+def in_floating_point(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with 32-bit floats where it has 8-bit integers, which TensorRT takes only in another form.
+
+    Weights become what they stood for. Where activations were made integers they are still cut off at the ends of the
+    range, since that may do the work of a ReLU; only the rounding goes.
+    """
+    graph = model.graph
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    quantised = {node.output[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear":
+            continue
+        if node.op_type != "DequantizeLinear":
+            nodes.append(node)
+            continue
+        source, scale, zero = node.input[0], constants[node.input[1]], constants[node.input[2]]
+        name = node.output[0]
+        if source in quantised:
+            ends = np.iinfo(zero.dtype)
+            for end, value in (("low", ends.min), ("high", ends.max)):
+                limit = np.float32((float(value) - float(zero)) * float(scale))
+                graph.initializer.append(numpy_helper.from_array(np.array(limit), f"{name}_{end}"))
+            given = quantised[source].input[0]
+            nodes.append(helper.make_node("Clip", [given, f"{name}_low", f"{name}_high"], [name], name=name))
+        else:
+            axis = next((one.i for one in node.attribute if one.name == "axis"), 1)
+            along = [-1 if number == axis else 1 for number in range(constants[source].ndim)]
+            scale, zero = (one.reshape(along) if one.size > 1 else one for one in (scale, zero))
+            weights = (constants[source].astype(np.float32) - zero.astype(np.float32)) * scale
+            graph.initializer.append(numpy_helper.from_array(weights.astype(np.float32), name))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    kept = [one for one in graph.initializer if one.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return model
+
+
+def _prepared(file: Path, spec: ModelSpec, gpu: bool) -> onnx.ModelProto:
+    model = onnx.load(file)
+    return _named(in_floating_point(model) if gpu else model, spec)
 
 
 def _named(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:

@@ -136,6 +136,12 @@ def test_the_status_counts_requests_and_chips(server):
     assert after.compute_ms > 0 and after.pending == 0
 
 
+def test_the_autoscalers_rule_is_made_of_metrics_that_there_are(server):
+    rule = (Path(__file__).parents[3] / "k8s" / "triton" / "adapter-values.yaml").read_text()
+    told = requests.get(f"http://{server.metrics}/metrics", timeout=5).text
+    assert all(f"\n{name}{{model=" in told for name in set(re.findall(r"nv_\w+", rule)))
+
+
 def test_the_status_is_a_table_on_the_command_line(server):
     command = [sys.executable, "-m", "pipelines", "triton", "status", server.metrics]
     told = subprocess.run(command, capture_output=True, text=True, env={"COLUMNS": "160"}, check=True).stderr

@@ -14,7 +14,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -36,6 +37,16 @@ _CONFIRM_SECONDS = 10.0
 """In which a server that is well tells what it serves."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0
 """Seconds for which a server that failed is left alone."""
+_CHANNEL = [
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    # Of its own accord gRPC waits up to two minutes before it connects again.
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # A server whose machine has vanished is noticed.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+]
 
 
 class TritonNetwork:
@@ -59,6 +70,8 @@ class TritonNetwork:
         self._endpoints = [_Endpoint(one, address, spec) for one in address.endpoints]
         self._turn = itertools.count()
         self._pool = ThreadPoolExecutor(address.in_flight, thread_name_prefix="triton")
+        # Also at the end of the process, while gRPC is still there.
+        self._close = weakref.finalize(self, _close, self._pool, self._endpoints)
         self._in_turn(lambda endpoint: endpoint.confirm())
 
     def scores(self, chips: np.ndarray) -> np.ndarray:
@@ -98,9 +111,7 @@ class TritonNetwork:
 
     def close(self) -> None:
         """Let go of connections and shared memory."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        for endpoint in self._endpoints:
-            endpoint.close()
+        self._close()
 
     def _in_turn(self, ask: Callable[[_Endpoint], T]) -> T:
         give_up = time.monotonic() + self._retry_seconds
@@ -126,6 +137,12 @@ class TritonNetwork:
         return min(ordered, key=lambda endpoint: endpoint.resting)
 
 
+def _close(pool: ThreadPoolExecutor, endpoints: Sequence[_Endpoint]) -> None:
+    pool.shutdown(wait=True, cancel_futures=True)
+    for endpoint in endpoints:
+        endpoint.close()
+
+
 class _MayPass(Exception):
     """What another try, or another server, may not meet."""
 
@@ -138,7 +155,9 @@ class _Endpoint:
         self._address, self._spec, self._headers = address, spec, address.headers()
         certificates = address.certificates()
         try:
-            self._client = grpc.InferenceServerClient(name, ssl=address.tls, root_certificates=certificates)
+            self._client = grpc.InferenceServerClient(
+                name, ssl=address.tls, root_certificates=certificates, channel_args=_CHANNEL
+            )
         except OSError as error:
             raise BadInput(f"{CERTIFICATES}={certificates!r} cannot be read: {error}.") from error
         self._lock = threading.Lock()
@@ -157,12 +176,13 @@ class _Endpoint:
     def rest(self, trouble: str) -> None:
         """Leave it alone, the longer the more often it has failed in a row; and ask again what it serves."""
         with self._lock:
+            if not self.trouble:
+                log.warning("Triton server %s: %s", self.name, trouble)
             self.trouble, self._confirmed = trouble, False
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
             # Many workers lose a server in the same moment, and are not to come back in the same moment.
             self._rests_until = time.monotonic() + random.uniform(0.5, 1.5) * pause
             self._failures += 1
-            log.warning("%s: %s", self.name, trouble)
 
     def confirm(self, anew: bool = False) -> None:
         """Make sure that it serves the network, unless it has told so already.

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -42,10 +42,18 @@ class TritonServer:
     """Its model repository, which it polls: what is written there is served within seconds."""
     log: Path
 
-    def __init__(self, repository: Path, address: str, ports: tuple[int, int, int], log: Path, wait_seconds: float):
+    def __init__(
+        self,
+        repository: Path,
+        address: str,
+        ports: tuple[int, int, int],
+        log: Path,
+        wait_seconds: float,
+        options: Sequence[str] = (),
+    ):
         self.grpc, self.http, self.metrics = (f"{address}:{port}" for port in ports)
         self.repository, self.log = repository, log
-        self._address, self._ports, self._wait_seconds = address, ports, wait_seconds
+        self._address, self._ports, self._wait_seconds, self._options = address, ports, wait_seconds, options
         self._process: subprocess.Popen[bytes] | None = None
         # Regions that a killed server leaves behind are found by this name.
         self._region = f"landloom_{uuid.uuid4().hex[:12]}_"
@@ -75,7 +83,7 @@ class TritonServer:
         }
         command = [str(package.program), *(f"--{name}={value}" for name, value in options.items())]
         # Configurations of ours are complete; completing them would take another process for each model.
-        command.append("--disable-auto-complete-config")
+        command += ["--disable-auto-complete-config", *self._options]
         with self.log.open("ab") as log:
             # A session of its own, so that Ctrl-C at a terminal reaches us only, and its children can be ended with it.
             self._process = subprocess.Popen(
@@ -125,6 +133,11 @@ class TritonServer:
             self._process.send_signal(signal.SIGKILL)
         self._clear()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, as `SIGSTOP` to make it hang."""
+        assert self._process
+        self._process.send_signal(number)
+
     def restart(self) -> None:
         """Stop it, if it runs, and start it on the same ports.
 
@@ -163,6 +176,7 @@ def running_server(
     http_port: int = 0,
     metrics_port: int = 0,
     wait_seconds: float = 60.0,
+    options: Sequence[str] = (),
 ) -> Iterator[TritonServer]:
     """A server over a model repository, ready, and stopped at the end.
 
@@ -175,6 +189,7 @@ def running_server(
         http_port: for HTTP.
         metrics_port: for Prometheus.
         wait_seconds: how long it may take to become ready.
+        options: further ones of `tritonserver`.
 
     Raises:
         TritonUnavailable: there is no server for this machine.
@@ -183,7 +198,7 @@ def running_server(
     folder = Path(tempfile.mkdtemp(prefix="landloom-triton-"))
     free = iter(_free_ports(address, 3))
     ports = (grpc_port or next(free), http_port or next(free), metrics_port or next(free))
-    server = TritonServer(repository, address, ports, folder / "log", wait_seconds)
+    server = TritonServer(repository, address, ports, folder / "log", wait_seconds, options)
     try:
         server.start()
         yield server

@@ -32,10 +32,13 @@ def map_tiles(
     retry_seconds: float = 2.0,
     s3_endpoint: str | None = None,
     mapping: Path | None = None,
+    inference: str = "",
     **settings,
 ) -> Accounts:
     """Plan and map whole tiles in this process."""
-    job = Job(name_run(), str(out), str(network), s3_endpoint, settings.get("overwrite", False), retry_seconds)
+    job = Job(
+        name_run(), str(out), str(network), s3_endpoint, settings.get("overwrite", False), retry_seconds, inference
+    )
     chosen = Settings(model=model_spec(str(network)), legend=load_legend("nine"), **settings)
     opened = open_source(str(source), mapping=str(mapping) if mapping else None)
     periods = [Period.of_year(year) for year in years]

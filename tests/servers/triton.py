@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from services.inference.triton_server import TritonServer, running_server
 
 
 @contextmanager
-def serve_triton(repository: Path, *networks: Path | str) -> Iterator[TritonServer]:
+def serve_triton(repository: Path, *networks: Path | str, options: Sequence[str] = ()) -> Iterator[TritonServer]:
     """Serve networks, one instance each; the test is skipped where no server can be had."""
     try:
         triton_package()
@@ -22,5 +22,5 @@ def serve_triton(repository: Path, *networks: Path | str) -> Iterator[TritonServ
         pytest.skip(str(error))
     for network in networks:
         write_repository(repository, str(network), backend="python", instances=1)
-    with running_server(repository) as server:
+    with running_server(repository, options=options) as server:
         yield server

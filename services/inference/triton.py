@@ -251,6 +251,7 @@ class _Endpoint:
             region.close()
         self._regions.clear()
         self._client.close()
+        del self._client  # Else it is closed once more when gRPC is gone already, and complains.
 
     def _sent(self, chips: np.ndarray) -> np.ndarray:
         given = grpc.InferInput(INPUT, list(chips.shape), "UINT16")

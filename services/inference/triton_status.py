@@ -67,7 +67,7 @@ def server_status(address: str, timeout: float = 5.0) -> ServerStatus:
         samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
     except (requests.RequestException, ValueError) as error:
         raise TritonUnreachable(
-            f"No Triton metrics at {address}: {error}. Give HOST:PORT of its metrics (8002 by default)."
+            f"No Triton metrics at {address} ({type(error).__name__}). Give HOST:PORT of its metrics (8002 by default)."
         ) from error
     if not any(sample.name.startswith("nv_") for sample in samples):
         raise TritonUnreachable(f"What answers at {address} is no Triton server. Give HOST:PORT of its metrics.")

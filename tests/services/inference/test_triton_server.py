@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -20,8 +21,9 @@ from onnx import numpy_helper
 from tritonclient.utils import InferenceServerException
 
 from services.inference import DEFAULT_MODEL, open_network
+from services.inference.triton_package import TritonUnavailable, triton_package
 from services.inference.triton_repository import write_repository
-from services.inference.triton_server import TritonServer, TritonStopped
+from services.inference.triton_server import TritonServer, TritonStopped, running_server
 from services.inference.triton_status import ModelStatus, TritonUnreachable, server_status
 from tests.networks import write_spectral_network
 from tests.servers.triton import serve_triton
@@ -143,9 +145,15 @@ def test_the_autoscalers_rule_is_made_of_metrics_that_there_are(server):
 
 
 def test_the_status_is_a_table_on_the_command_line(server):
-    command = [sys.executable, "-m", "pipelines", "triton", "status", server.metrics]
-    told = subprocess.run(command, capture_output=True, text=True, env={"COLUMNS": "160"}, check=True).stderr
-    assert re.search(rf"{server.metrics} +│ {DEFAULT_MODEL}-labels +│ 2 ", told)
+    command = [sys.executable, "-m", "pipelines", "triton", "status"]
+    wide = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run([*command, server.metrics], capture_output=True, text=True, env=wide)
+    assert done.returncode == 0
+    assert re.search(rf"{server.metrics} +│ {DEFAULT_MODEL}-labels +│ 2 ", done.stderr)
+    # One that is down does not hide the others.
+    done = subprocess.run([*command, f"127.0.0.1:1,{server.metrics}"], capture_output=True, text=True, env=wide)
+    assert done.returncode == 1
+    assert server.metrics in done.stderr and "No Triton metrics at 127.0.0.1:1 (ConnectionError)" in done.stderr
 
 
 def test_a_server_that_is_none_is_told(server):
@@ -174,10 +182,24 @@ def test_it_comes_back_on_the_same_ports_and_leaves_nothing_behind(tmp_path, net
             ask(server, "spectral", chips(1))
         server.restart()
         assert ask(server, "spectral", chips(1))["scores"].size
-        regions = set(Path("/dev/shm").glob(f"{server._region}*"))
+        regions = set(Path("/dev/shm").glob(f"{server._id}-*"))
         assert regions
     assert not children(server)
     assert not regions & set(Path("/dev/shm").iterdir())
+
+
+def test_a_port_that_is_taken_is_said(server):
+    port = int(server.http.split(":")[1])
+    with pytest.raises(TritonStopped, match="in use"), running_server(server.repository, http_port=port):
+        pass
+
+
+def test_a_machine_on_which_no_server_can_be_installed_is_told(tmp_path, monkeypatch):
+    for name, value in (("LANDLOOM_CACHE", tmp_path), ("UV_OFFLINE", 1), ("UV_NO_CACHE", 1), ("PIP_NO_INDEX", 1)):
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(TritonUnavailable, match=r"nvidia-pytriton.* cannot be installed"):
+        triton_package()
+    assert not list((tmp_path / "triton").iterdir())
 
 
 def test_why_a_server_does_not_start_is_said(tmp_path, networks):

@@ -466,9 +466,6 @@ def triton_status_command(
     """Tell what servers have done since their start, per model and version."""
     with _extra("triton"):
         from services.inference.triton_status import TritonUnreachable, server_status
-    table = Table("server", "model", "version")
-    for column in ("done", "failed", "chips", "chips a run", "queue ms", "compute ms", "pending"):
-        table.add_column(column, justify="right")
     unreachable = []
     for address in servers.split(","):
         try:
@@ -476,13 +473,15 @@ def triton_status_command(
         except TritonUnreachable as error:
             unreachable.append(str(error))
             continue
+        gpus = [f", GPU {number} {100 * share:.0f} % busy" for number, share in enumerate(status.gpu_utilisation)]
+        title = "".join([status.address, *gpus])
+        table = Table("model", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column in ("version", "done", "failed", "batch", "queue ms", "run ms", "pending"):
+            table.add_column(column, justify="right")
         for one in status.models:
-            numbers = (f"{one.done:,}", f"{one.failed:,}", f"{one.chips:,}", f"{one.chips / max(one.runs, 1):.1f}")
+            numbers = (f"{one.done:,}", f"{one.failed:,}", f"{one.chips / max(one.runs, 1):.1f}")
             times = (f"{one.queue_ms:.1f}", f"{one.compute_ms:.1f}", f"{one.pending:,}")
-            table.add_row(one.server, one.model, one.version, *numbers, *times)
-        for number, share in enumerate(status.gpu_utilisation):
-            console.print(f"{status.address}: GPU {number} {100 * share:.0f} % busy", highlight=False)
-    if table.rows:
+            table.add_row(one.model, one.version, *numbers, *times)
         console.print(table)
     if unreachable:
         raise TritonUnreachable("\n".join(unreachable))

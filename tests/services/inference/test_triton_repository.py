@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -154,6 +156,14 @@ def test_versions_of_another_form_want_a_folder_of_their_own(tmp_path, network):
         write_repository(tmp_path / "repository", str(newer), backend="python")
     with pytest.raises(BadInput, match="write to another folder"):
         write_repository(tmp_path / "repository", str(newer), gpu=True)
+
+
+def test_the_command_writes_it_and_prints_the_folders(tmp_path, network):
+    command = [sys.executable, "-m", "pipelines", "triton", "repository", "--out", str(tmp_path / "repository")]
+    done = subprocess.run([*command, "--model", str(network)], capture_output=True, text=True, check=True)
+    assert [Path(line).name for line in done.stdout.splitlines()] == ["spectral", "spectral-labels"]
+    done = subprocess.run([*command, "--backend", "tensorflow"], capture_output=True, text=True)
+    assert done.returncode == 2 and "'tensorflow' is none of onnxruntime, python" in done.stderr
 
 
 def test_the_python_backend_has_no_gpu(tmp_path, network):

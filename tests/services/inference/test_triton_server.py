@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tritonclient.utils import InferenceServerException
 
 from services.inference import DEFAULT_MODEL, open_network
 from services.inference.triton_package import TritonUnavailable, triton_package
-from services.inference.triton_repository import write_repository
+from services.inference.triton_repository import MAX_BATCH, write_repository
 from services.inference.triton_server import TritonServer, TritonStopped, running_server
 from services.inference.triton_status import ModelStatus, TritonUnreachable, server_status
 from tests.networks import write_spectral_network
@@ -97,6 +98,24 @@ def test_so_are_those_of_the_network_that_is_shipped(server):
     assert np.array_equal(ask(server, DEFAULT_MODEL, chips(1, side=256))["scores"], known)
 
 
+def test_requests_that_come_together_share_a_run_and_get_each_its_own_answer(server):
+    network = open_network(DEFAULT_MODEL)
+    before = status_of(server, DEFAULT_MODEL, network.spec.version)
+    given = [chip[np.newaxis] for chip in chips(6, side=256)]
+    with ThreadPoolExecutor(len(given)) as clients:
+        answers = list(clients.map(lambda one: ask(server, DEFAULT_MODEL, one)["scores"], given))
+    assert all(np.array_equal(answer, network.scores(one)) for answer, one in zip(answers, given, strict=True))
+    after = status_of(server, DEFAULT_MODEL, network.spec.version)
+    assert (after.done - before.done, after.chips - before.chips) == (6, 6)
+    assert 1 <= after.runs - before.runs < 6
+
+
+def test_a_batch_of_the_largest_size_passes(server, networks):
+    given = chips(MAX_BATCH, side=512)
+    known = open_network(str(networks[0])).scores(given)
+    assert np.array_equal(ask(server, "spectral", given, "1")["scores"], known)
+
+
 def test_labels_are_the_class_with_most_score_and_that_score(server, networks):
     known = open_network(str(networks[0])).scores(chips(2))
     answer = ask(server, "spectral-labels", chips(2), "1")
@@ -121,7 +140,7 @@ def test_versions_answer_side_by_side_the_newest_by_default(server, networks):
         (chips(1, side=60), r"H and W multiples of 8; these are uint16 \[1, 6, 60, 60\]"),
         (chips(1)[:, :5], r"unexpected shape for input 'bands'"),
         (chips(1).astype(np.float32), r"data-type is 'FP32', but model 'spectral' expects 'UINT16'"),
-        (chips(17), r"batch-size must be <= 16"),
+        (chips(MAX_BATCH + 1), rf"batch-size must be <= {MAX_BATCH}"),
     ],
 )
 def test_what_is_wrong_with_chips_is_said(server, wrong, said):
@@ -149,7 +168,7 @@ def test_the_status_is_a_table_on_the_command_line(server):
     wide = {**os.environ, "COLUMNS": "200"}
     done = subprocess.run([*command, server.metrics], capture_output=True, text=True, env=wide)
     assert done.returncode == 0
-    assert re.search(rf"{server.metrics}.*\n{DEFAULT_MODEL}-labels +2 ", done.stderr, re.DOTALL)
+    assert re.search(rf"{server.metrics}.*\n{DEFAULT_MODEL}-labels +\d ", done.stderr, re.DOTALL)
     # One that is down does not hide the others.
     done = subprocess.run([*command, f"127.0.0.1:1,{server.metrics}"], capture_output=True, text=True, env=wide)
     assert done.returncode == 1

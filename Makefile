@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export LANDLOOM_SAMPLE ?= out/sample
 
-.PHONY: help map test quick lint bench clean
+.PHONY: help map test quick lint bench triton clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -52,6 +52,13 @@ lint: .venv/lint ## Check style and types
 
 bench: .venv/test ## Measure the figures of the README, as a table
 	@$(BIN)/python -m benchmarks
+
+.venv/triton: .venv/map
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[triton]'
+	@touch $@
+
+triton: .venv/triton ## Run a Triton server with the network that is shipped, on this machine's processor
+	@$(BIN)/landloom triton serve --port-grpc 8001 --port-http 8000 --port-metrics 8002
 
 clean: ## Remove what was installed and made here
 	rm -rf .venv out build *.egg-info

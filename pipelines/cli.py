@@ -483,7 +483,10 @@ def triton_repository_command(
 
 @triton.command("serve")
 def triton_serve_command(
-    model: Annotated[list[str], typer.Option(help="Network: ID or ONNX file; may be given often.")] = [DEFAULT_MODEL],  # noqa: B006
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Network: ID or ONNX file; may be given often.", show_default=DEFAULT_MODEL),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the model repository; by default a temporary one.")
     ] = None,
@@ -504,11 +507,12 @@ def triton_serve_command(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
+    networks = model or [DEFAULT_MODEL]
     signal.signal(signal.SIGTERM, stop)
     try:
         with tempfile.TemporaryDirectory(prefix="landloom-triton-") as folder:
             repository = out or Path(folder) / "models"
-            for one in model:
+            for one in networks:
                 write_repository(repository, one, backend="python", instances=instances)
             console.print("Starting Triton …")
             with running_server(
@@ -521,7 +525,7 @@ def triton_serve_command(
             ) as server:
                 for name in ("grpc", "http", "metrics"):
                     typer.echo(f"{name} {getattr(server, name)}")
-                console.print(f"Serving {', '.join(model)} from {repository}; Ctrl-C ends it.", highlight=False)
+                console.print(f"Serving {', '.join(networks)} from {repository}; Ctrl-C ends it.", highlight=False)
                 server.wait()
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -533,18 +537,26 @@ def triton_status_command(
 ) -> None:
     """Tell what servers have done since their start, per model and version."""
     with _extra("triton"):
-        from services.inference.triton_status import server_status
-    table = Table("server", "model", "version")
-    for column in ("done", "failed", "chips", "chips a run", "queue ms", "compute ms", "pending"):
-        table.add_column(column, justify="right")
-    for status in [server_status(address.strip()) for address in servers.split(",")]:
+        from services.inference.triton_status import TritonUnreachable, server_status
+    unreachable = []
+    for address in servers.split(","):
+        try:
+            status = server_status(address.strip())
+        except TritonUnreachable as error:
+            unreachable.append(str(error))
+            continue
+        gpus = [f", GPU {number} {100 * share:.0f} % busy" for number, share in enumerate(status.gpu_utilisation)]
+        title = "".join([status.address, *gpus])
+        table = Table("model", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column in ("version", "done", "failed", "batch", "queue ms", "run ms", "pending"):
+            table.add_column(column, justify="right")
         for one in status.models:
-            numbers = (f"{one.done:,}", f"{one.failed:,}", f"{one.chips:,}", f"{one.chips / max(one.runs, 1):.1f}")
+            numbers = (f"{one.done:,}", f"{one.failed:,}", f"{one.chips / max(one.runs, 1):.1f}")
             times = (f"{one.queue_ms:.1f}", f"{one.compute_ms:.1f}", f"{one.pending:,}")
-            table.add_row(one.server, one.model, one.version, *numbers, *times)
-        for number, share in enumerate(status.gpu_utilisation):
-            console.print(f"{status.address}: GPU {number} {100 * share:.0f} % busy", highlight=False)
-    console.print(table)
+            table.add_row(one.model, one.version, *numbers, *times)
+        console.print(table)
+    if unreachable:
+        raise TritonUnreachable("\n".join(unreachable))
 
 
 @app.command("evaluate")

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from catalog.errors import BadInput
 from catalog.model import ModelSpec
 
 
@@ -19,10 +20,12 @@ def write_scores_graph(file: Path, spec: ModelSpec, out: Path, gpu: bool) -> Non
         spec: its description.
         out: file to write.
         gpu: in floating point, see `in_floating_point`.
+
+    Raises:
+        BadInput: its graph cannot be rewritten.
     """
     model = _prepared(file, spec, gpu)
-    onnx.checker.check_model(model)
-    onnx.save(model, out)
+    _save(model, file, out)
 
 
 def write_labels_graph(file: Path, spec: ModelSpec, out: Path, gpu: bool) -> None:
@@ -30,6 +33,13 @@ def write_labels_graph(file: Path, spec: ModelSpec, out: Path, gpu: bool) -> Non
     model = _prepared(file, spec, gpu)
     graph = model.graph
     (scores,) = graph.output
+    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    largest = helper.make_node("ReduceMax", ["landloom_float"], ["landloom_max"], keepdims=0)
+    if opset < 18:
+        largest.attribute.append(helper.make_attribute("axes", [1]))
+    else:
+        largest.input.append("landloom_axes")
+        graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "landloom_axes"))
     batch, _, height, width = (d.dim_param or d.dim_value for d in scores.type.tensor_type.shape.dim)
     graph.node.extend(
         [
@@ -37,15 +47,14 @@ def write_labels_graph(file: Path, spec: ModelSpec, out: Path, gpu: bool) -> Non
             helper.make_node("Cast", ["scores"], ["landloom_float"], to=TensorProto.FLOAT),
             helper.make_node("ArgMax", ["landloom_float"], ["landloom_argmax"], axis=1, keepdims=0),
             helper.make_node("Cast", ["landloom_argmax"], ["class"], to=TensorProto.UINT8),
-            helper.make_node("ReduceMax", ["landloom_float"], ["landloom_max"], axes=[1], keepdims=0),
+            largest,
             helper.make_node("Cast", ["landloom_max"], ["confidence"], to=TensorProto.UINT8),
         ]
     )
     del graph.output[:]
     for name in ("class", "confidence"):
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, height, width]))
-    onnx.checker.check_model(model)
-    onnx.save(model, out)
+    _save(model, file, out)
 
 
 def in_floating_point(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -56,29 +65,32 @@ def in_floating_point(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = model.graph
     constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    constants |= {node.output[0]: _value(node) for node in graph.node if node.op_type == "Constant"}
     quantised = {node.output[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type == "QuantizeLinear":
-            continue
         if node.op_type != "DequantizeLinear":
             nodes.append(node)
             continue
-        source, scale, zero = node.input[0], constants[node.input[1]], constants[node.input[2]]
-        name = node.output[0]
-        if source in quantised:
+        name, source, scale = node.output[0], node.input[0], constants[node.input[1]]
+        zero = constants[node.input[2]] if len(node.input) > 2 else np.array(0, np.uint8)
+        if source in quantised and scale.size == 1:
             ends = np.iinfo(zero.dtype)
             for end, value in (("low", ends.min), ("high", ends.max)):
-                limit = np.float32((float(value) - float(zero)) * float(scale))
+                limit = np.float32((float(value) - zero.item()) * scale.item())
                 graph.initializer.append(numpy_helper.from_array(np.array(limit), f"{name}_{end}"))
             given = quantised[source].input[0]
             nodes.append(helper.make_node("Clip", [given, f"{name}_low", f"{name}_high"], [name], name=name))
-        else:
+        elif source in constants:
             axis = next((one.i for one in node.attribute if one.name == "axis"), 1)
             along = [-1 if number == axis else 1 for number in range(constants[source].ndim)]
             scale, zero = (one.reshape(along) if one.size > 1 else one for one in (scale, zero))
             weights = (constants[source].astype(np.float32) - zero.astype(np.float32)) * scale
             graph.initializer.append(numpy_helper.from_array(weights.astype(np.float32), name))
+        else:
+            nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    nodes = [node for node in nodes if node.op_type != "QuantizeLinear" or node.output[0] in used]
     del graph.node[:]
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
@@ -86,6 +98,23 @@ def in_floating_point(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.initializer[:]
     graph.initializer.extend(kept)
     return model
+
+
+def _value(constant: onnx.NodeProto) -> np.ndarray:
+    (attribute,) = constant.attribute
+    value = helper.get_attribute_value(attribute)
+    return numpy_helper.to_array(value) if attribute.name == "value" else np.asarray(value)
+
+
+def _save(model: onnx.ModelProto, file: Path, out: Path) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise BadInput(
+            f"The graph of {str(file)!r} cannot be made into one that a server serves: {error}. "
+            "Serve it with --backend python, or export it in float32."
+        ) from error
+    onnx.save(model, out)
 
 
 def _prepared(file: Path, spec: ModelSpec, gpu: bool) -> onnx.ModelProto:

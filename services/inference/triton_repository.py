@@ -160,10 +160,8 @@ def _add_version(folder: Path, config: pb.ModelConfig, spec: ModelSpec, file: Pa
     if (folder / _CONFIG).is_file():
         _merge(text_format.Parse((folder / _CONFIG).read_text(), pb.ModelConfig()), config, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the repository, on the same disk: what lies in it is taken for a model.
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.parent.name}-", dir=folder.parent.absolute().parent
-    ) as temporary:
+    # A server that polls just now takes the temporary folder for a model without configuration, and passes over it.
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
         made = Path(temporary) / folder.name
         made.mkdir(mode=0o755)
         (made / _CONFIG).write_text(text_format.MessageToString(config))

@@ -55,8 +55,8 @@ class TritonServer:
         self.repository, self.log = repository, log
         self._address, self._ports, self._wait_seconds, self._options = address, ports, wait_seconds, options
         self._process: subprocess.Popen[bytes] | None = None
-        # Regions that a killed server leaves behind are found by this name.
-        self._region = f"landloom_{uuid.uuid4().hex[:12]}_"
+        # Tells it from another that has its port, and names the shared memory that it leaves behind when it is killed.
+        self._id = f"landloom-{uuid.uuid4().hex[:12]}"
 
     def start(self) -> None:
         """Start it and wait until all its models are ready.
@@ -68,9 +68,10 @@ class TritonServer:
         package = triton_package()
         grpc, http, metrics = self._ports
         options = {
+            "id": self._id,
             "model-repository": self.repository,
             "backend-directory": package.backends,
-            "backend-config": f"python,shm-region-prefix-name={self._region}",
+            "backend-config": f"python,shm-region-prefix-name={self._id}-",
             "model-control-mode": "poll",
             "repository-poll-secs": _POLL_SECONDS,
             "exit-timeout-secs": _EXIT_SECONDS,
@@ -104,7 +105,9 @@ class TritonServer:
     def ready(self) -> bool:
         """Whether it answers, with all models loaded."""
         try:
-            return requests.get(f"http://{self._reached(self.http)}/v2/health/ready", timeout=2).ok
+            url = f"http://{self._reached(self.http)}/v2"
+            ours = requests.get(url, timeout=2).json().get("name") == self._id
+            return ours and requests.get(f"{url}/health/ready", timeout=2).ok
         except requests.RequestException:
             return False
 
@@ -121,11 +124,13 @@ class TritonServer:
 
     def stop(self) -> None:
         """Let it answer what it was asked, and end it with all its children."""
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_EXIT_SECONDS + 5)
-        self._clear()
+        try:
+            if self._process and self._process.poll() is None:
+                self._process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_EXIT_SECONDS + 5)
+        finally:
+            self._clear()
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -153,7 +158,7 @@ class TritonServer:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        for region in _SHARED_MEMORY.glob(f"{self._region}*"):
+        for region in _SHARED_MEMORY.glob(f"{self._id}-*"):
             region.unlink(missing_ok=True)
 
     def _end_of_log(self) -> str:

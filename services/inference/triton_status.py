@@ -20,13 +20,12 @@ class TritonUnreachable(LandloomError):
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """One model and version on one server, since the server's start."""
+    """One model and version, since the server's start."""
 
-    server: str
     model: str
     version: str
     done: int
-    """Requests answered, warm-up included."""
+    """Requests answered; those of the warm-up may be among them."""
     failed: int
     """Requests that ended in an error."""
     chips: int
@@ -67,16 +66,16 @@ def server_status(address: str, timeout: float = 5.0) -> ServerStatus:
         samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
     except (requests.RequestException, ValueError) as error:
         raise TritonUnreachable(
-            f"No Triton metrics at {address}: {error}. Give HOST:PORT of its metrics (8002 by default)."
+            f"No Triton metrics at {address} ({type(error).__name__}). Give HOST:PORT of its metrics (8002 by default)."
         ) from error
     if not any(sample.name.startswith("nv_") for sample in samples):
         raise TritonUnreachable(f"What answers at {address} is no Triton server. Give HOST:PORT of its metrics.")
     found = sorted({(s.labels["model"], s.labels["version"]) for s in samples if "version" in s.labels}, key=_by_number)
     gpus = tuple(sample.value for sample in samples if sample.name == "nv_gpu_utilization")
-    return ServerStatus(address, tuple(_model_status(address, *one, samples) for one in found), gpus)
+    return ServerStatus(address, tuple(_model_status(*one, samples) for one in found), gpus)
 
 
-def _model_status(address: str, model: str, version: str, samples: list[Sample]) -> ModelStatus:
+def _model_status(model: str, version: str, samples: list[Sample]) -> ModelStatus:
     def total(name: str) -> float:
         # The parser adds `_total` to the names of counters; failures are told by reason.
         names = (f"nv_inference_{name}", f"nv_inference_{name}_total")
@@ -88,7 +87,6 @@ def _model_status(address: str, model: str, version: str, samples: list[Sample])
 
     done = total("request_success")
     return ModelStatus(
-        server=address,
         model=model,
         version=version,
         done=int(done),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -56,9 +58,13 @@ def test_a_model_tells_what_it_takes_and_gives_and_which_network_it_is(tmp_path,
     assert spec_of(config) == spec_of(config, "1") == open_network(str(network)).spec
 
 
-@pytest.mark.parametrize("model", [DEFAULT_MODEL, "spectral"])
+@pytest.mark.parametrize("model", [DEFAULT_MODEL, "spectral", "newer"])
 def test_the_graphs_of_the_onnx_runtime_backend_answer_as_the_network_does(tmp_path, network, model):
-    file = network if model == "spectral" else model_file(model)
+    file = model_file(model) if model == DEFAULT_MODEL else network
+    if model == "newer":
+        newer = onnx.load(network)
+        newer.opset_import[0].version = 18
+        onnx.save(newer, file)
     folders = write_repository(tmp_path / "repository", str(file))
     version = open_network(str(file)).spec.version
     scores, labels = (onnxruntime.InferenceSession(folder / version / "model.onnx") for folder in folders)
@@ -116,7 +122,7 @@ def test_a_version_is_never_seen_in_part(tmp_path, network):
 
     def watch():
         while not done.is_set():
-            for folder in list(repository.iterdir()) if repository.is_dir() else []:
+            for folder in repository.glob("[!.]*"):
                 seen.add(tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())))
 
     watcher = threading.Thread(target=watch)
@@ -154,6 +160,14 @@ def test_versions_of_another_form_want_a_folder_of_their_own(tmp_path, network):
         write_repository(tmp_path / "repository", str(newer), backend="python")
     with pytest.raises(BadInput, match="write to another folder"):
         write_repository(tmp_path / "repository", str(newer), gpu=True)
+
+
+def test_the_command_writes_it_and_prints_the_folders(tmp_path, network):
+    command = [sys.executable, "-m", "pipelines", "triton", "repository", "--out", str(tmp_path / "repository")]
+    done = subprocess.run([*command, "--model", str(network)], capture_output=True, text=True, check=True)
+    assert [Path(line).name for line in done.stdout.splitlines()] == ["spectral", "spectral-labels"]
+    done = subprocess.run([*command, "--backend", "tensorflow"], capture_output=True, text=True)
+    assert done.returncode == 2 and "'tensorflow' is none of onnxruntime, python" in done.stderr
 
 
 def test_the_python_backend_has_no_gpu(tmp_path, network):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,9 @@ from onnx import numpy_helper
 from tritonclient.utils import InferenceServerException
 
 from services.inference import DEFAULT_MODEL, open_network
-from services.inference.triton_repository import write_repository
-from services.inference.triton_server import TritonServer, TritonStopped
+from services.inference.triton_package import TritonUnavailable, triton_package
+from services.inference.triton_repository import MAX_BATCH, write_repository
+from services.inference.triton_server import TritonServer, TritonStopped, running_server
 from services.inference.triton_status import ModelStatus, TritonUnreachable, server_status
 from tests.networks import write_spectral_network
 from tests.servers.triton import serve_triton
@@ -95,6 +98,24 @@ def test_so_are_those_of_the_network_that_is_shipped(server):
     assert np.array_equal(ask(server, DEFAULT_MODEL, chips(1, side=256))["scores"], known)
 
 
+def test_requests_that_come_together_share_a_run_and_get_each_its_own_answer(server):
+    network = open_network(DEFAULT_MODEL)
+    before = status_of(server, DEFAULT_MODEL, network.spec.version)
+    given = [chip[np.newaxis] for chip in chips(6, side=256)]
+    with ThreadPoolExecutor(len(given)) as clients:
+        answers = list(clients.map(lambda one: ask(server, DEFAULT_MODEL, one)["scores"], given))
+    assert all(np.array_equal(answer, network.scores(one)) for answer, one in zip(answers, given, strict=True))
+    after = status_of(server, DEFAULT_MODEL, network.spec.version)
+    assert (after.done - before.done, after.chips - before.chips) == (6, 6)
+    assert 1 <= after.runs - before.runs < 6
+
+
+def test_a_batch_of_the_largest_size_passes(server, networks):
+    given = chips(MAX_BATCH, side=512)
+    known = open_network(str(networks[0])).scores(given)
+    assert np.array_equal(ask(server, "spectral", given, "1")["scores"], known)
+
+
 def test_labels_are_the_class_with_most_score_and_that_score(server, networks):
     known = open_network(str(networks[0])).scores(chips(2))
     answer = ask(server, "spectral-labels", chips(2), "1")
@@ -119,7 +140,7 @@ def test_versions_answer_side_by_side_the_newest_by_default(server, networks):
         (chips(1, side=60), r"H and W multiples of 8; these are uint16 \[1, 6, 60, 60\]"),
         (chips(1)[:, :5], r"unexpected shape for input 'bands'"),
         (chips(1).astype(np.float32), r"data-type is 'FP32', but model 'spectral' expects 'UINT16'"),
-        (chips(17), r"batch-size must be <= 16"),
+        (chips(MAX_BATCH + 1), rf"batch-size must be <= {MAX_BATCH}"),
     ],
 )
 def test_what_is_wrong_with_chips_is_said(server, wrong, said):
@@ -143,9 +164,15 @@ def test_the_autoscalers_rule_is_made_of_metrics_that_there_are(server):
 
 
 def test_the_status_is_a_table_on_the_command_line(server):
-    command = [sys.executable, "-m", "pipelines", "triton", "status", server.metrics]
-    told = subprocess.run(command, capture_output=True, text=True, env={"COLUMNS": "160"}, check=True).stderr
-    assert re.search(rf"{server.metrics} +│ {DEFAULT_MODEL}-labels +│ 2 ", told)
+    command = [sys.executable, "-m", "pipelines", "triton", "status"]
+    wide = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run([*command, server.metrics], capture_output=True, text=True, env=wide)
+    assert done.returncode == 0
+    assert re.search(rf"{server.metrics}.*\n{DEFAULT_MODEL}-labels +\d ", done.stderr, re.DOTALL)
+    # One that is down does not hide the others.
+    done = subprocess.run([*command, f"127.0.0.1:1,{server.metrics}"], capture_output=True, text=True, env=wide)
+    assert done.returncode == 1
+    assert server.metrics in done.stderr and "No Triton metrics at 127.0.0.1:1 (ConnectionError)" in done.stderr
 
 
 def test_a_server_that_is_none_is_told(server):
@@ -174,10 +201,24 @@ def test_it_comes_back_on_the_same_ports_and_leaves_nothing_behind(tmp_path, net
             ask(server, "spectral", chips(1))
         server.restart()
         assert ask(server, "spectral", chips(1))["scores"].size
-        regions = set(Path("/dev/shm").glob(f"{server._region}*"))
+        regions = set(Path("/dev/shm").glob(f"{server._id}-*"))
         assert regions
     assert not children(server)
     assert not regions & set(Path("/dev/shm").iterdir())
+
+
+def test_a_port_that_is_taken_is_said(server):
+    port = int(server.http.split(":")[1])
+    with pytest.raises(TritonStopped, match="in use"), running_server(server.repository, http_port=port):
+        pass
+
+
+def test_a_machine_on_which_no_server_can_be_installed_is_told(tmp_path, monkeypatch):
+    for name, value in (("LANDLOOM_CACHE", tmp_path), ("UV_OFFLINE", 1), ("UV_NO_CACHE", 1), ("PIP_NO_INDEX", 1)):
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(TritonUnavailable, match=r"nvidia-pytriton.* cannot be installed"):
+        triton_package()
+    assert not list((tmp_path / "triton").iterdir())
 
 
 def test_why_a_server_does_not_start_is_said(tmp_path, networks):

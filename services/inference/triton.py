@@ -43,6 +43,8 @@ _CHANNEL = [
     # Of its own accord gRPC waits up to two minutes before it connects again.
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # A name of several addresses, as that of a service of many pods, means all of them.
+    ("grpc.lb_policy_name", "round_robin"),
     # A server whose machine has vanished is noticed.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

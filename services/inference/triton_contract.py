@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from catalog.model import METADATA_KEY, ModelSpec
 
 INPUT = "bands"
@@ -13,23 +15,18 @@ LABELS = ("class", "confidence")
 LABELS_SUFFIX = "-labels"
 
 
-def parameter(version: str) -> str:
-    """The parameter of a model's configuration that tells of the network of a version."""
-    return f"{METADATA_KEY}:{version}"
+def parameter(version: str = "") -> str:
+    """The parameter of a model's configuration that tells of the network of a version, or of the newest."""
+    return f"{METADATA_KEY}:{version}" if version else METADATA_KEY
 
 
-def spec_of(config: object, version: str) -> ModelSpec:
-    """The network that a model serves as a version.
-
-    Args:
-        config: of the model, Triton's `ModelConfig`.
-        version: of the network.
+def spec_of(config: ModelConfig, version: str = "") -> ModelSpec:
+    """The network that a model serves as a version; the newest unless one is named.
 
     Raises:
-        KeyError: it tells of none.
+        KeyError: its configuration tells of none.
     """
-    parameters = config.parameters  # type: ignore[attr-defined]
     key = parameter(version)
-    if key not in parameters:
+    if key not in config.parameters:
         raise KeyError(key)
-    return ModelSpec.model_validate_json(parameters[key].string_value)
+    return ModelSpec.model_validate_json(config.parameters[key].string_value)

@@ -26,19 +26,13 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from catalog.errors import BadInput, StoreError
-from catalog.model import METADATA_KEY, ModelSpec
+from catalog.model import ModelSpec
 from services.inference.onnx import OnnxNetwork
 from services.inference.registry import model_file
+from services.inference.triton_contract import INPUT, LABELS, LABELS_SUFFIX, SCORES, parameter
 from services.inference.triton_graphs import write_labels_graph, write_scores_graph
 
 Backend = Literal["onnxruntime", "python"]
-INPUT = "bands"
-"""Name of the input: uint16 `[N, bands, H, W]`."""
-SCORES = "scores"
-"""Name of the output of the model `{id}`: uint8 `[N, classes, H, W]`."""
-LABELS = ("class", "confidence")
-"""Names of the outputs of the model `{id}-labels`: both uint8 `[N, H, W]`."""
-LABELS_SUFFIX = "-labels"
 MAX_BATCH = 16
 """Chips of a batch, at most."""
 _WARM_UP_SIDE = 256
@@ -105,12 +99,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def spec_of(config: pb.ModelConfig, version: str = "") -> ModelSpec:
-    """The network that a model of a repository serves; the newest version unless one is named."""
-    key = f"{METADATA_KEY}:{version}" if version else METADATA_KEY
-    return ModelSpec.model_validate_json(config.parameters[key].string_value)
-
-
 def _config(
     name: str,
     outputs: tuple[str, ...],
@@ -130,7 +118,7 @@ def _config(
     kind = pb.ModelInstanceGroup.KIND_GPU if gpu else pb.ModelInstanceGroup.KIND_CPU
     config.instance_group.add(kind=kind, count=instances)
     told = spec.model_dump_json()
-    for key in (METADATA_KEY, f"{METADATA_KEY}:{spec.version}"):
+    for key in (parameter(), parameter(spec.version)):
         config.parameters[key].string_value = told
     if gpu:
         # A GPU is worth a short wait for a fuller batch; on a processor a batch is no faster than its chips.
@@ -178,7 +166,7 @@ def _add_version(folder: Path, config: pb.ModelConfig, spec: ModelSpec, file: Pa
 
 def _merge(there: pb.ModelConfig, config: pb.ModelConfig, folder: Path) -> None:
     """Take over what a configuration tells of other versions, and make sure that they go together."""
-    versions = {key: told for key, told in there.parameters.items() if key.startswith(f"{METADATA_KEY}:")}
+    versions = {key: told for key, told in there.parameters.items() if key.startswith(f"{parameter()}:")}
     for key, told in versions.items():
         if key in config.parameters and config.parameters[key].string_value != told.string_value:
             raise BadInput(
@@ -197,7 +185,7 @@ def _merge(there: pb.ModelConfig, config: pb.ModelConfig, folder: Path) -> None:
     newest = max(
         versions | {key: None for key in config.parameters if ":" in key}, key=lambda key: int(key.split(":")[1])
     )
-    config.parameters[METADATA_KEY].CopyFrom(config.parameters[newest])
+    config.parameters[parameter()].CopyFrom(config.parameters[newest])
 
 
 def _write_version(folder: Path, config: pb.ModelConfig, spec: ModelSpec, file: Path) -> None:

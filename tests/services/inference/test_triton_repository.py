@@ -17,7 +17,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from catalog.errors import BadInput
 from services.inference import DEFAULT_MODEL, model_file, open_network
-from services.inference.triton_repository import spec_of, write_repository
+from services.inference.triton_contract import spec_of
+from services.inference.triton_repository import write_repository
 from tests.networks import write_spectral_network
 
 

@@ -20,6 +20,8 @@ from tests.training_sets import a_chip
 
 CHANNELS = (*BANDS, "NDVI_p10", "NDVI_p90", "VV", "VH", "day_of_year")
 CLASSES = (
+    "water", "natural_forest", "plantation", *MODEL_CLASSES[2:6], "residential", "industrial", *MODEL_CLASSES[7:]
+)  # fmt: skip
     "water",
     "natural_forest",
     "plantation",

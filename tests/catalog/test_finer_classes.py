@@ -22,14 +22,6 @@ CHANNELS = (*BANDS, "NDVI_p10", "NDVI_p90", "VV", "VH", "day_of_year")
 CLASSES = (
     "water", "natural_forest", "plantation", *MODEL_CLASSES[2:6], "residential", "industrial", *MODEL_CLASSES[7:]
 )  # fmt: skip
-    "water",
-    "natural_forest",
-    "plantation",
-    *MODEL_CLASSES[2:6],
-    "residential",
-    "industrial",
-    *MODEL_CLASSES[7:],
-)
 
 
 def test_a_training_set_takes_them(tmp_path: Path) -> None:

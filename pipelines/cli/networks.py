@@ -1,0 +1,162 @@
+"""Commands for networks that are made: models, evaluate."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from catalog.chips import Split
+from catalog.errors import BadInput
+from catalog.model import MODEL_CLASSES, ModelSpec
+from pipelines.cli.options import (
+    app,
+    console,
+    extra,
+    progress_bar,
+    whole,
+)
+from services.inference import DEFAULT_MODEL, model_provenance, model_spec, open_network
+
+models = typer.Typer(help="The networks: those that Landloom ships and your own.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+
+@models.command("list")
+def models_list_command() -> None:
+    """List the networks that `--model` takes by name."""
+    from services.inference.registry import registered_models, shipped_models
+
+    table = Table("network", "version", "bands", "classes", "file")
+    for name, file in {**registered_models(), **shipped_models()}.items():
+        spec = model_spec(str(file))
+        table.add_row(name, spec.version, ", ".join(spec.bands), str(len(spec.classes)), str(file))
+    console.print(table)
+
+
+@models.command("add")
+def models_add_command(
+    file: Annotated[Path, typer.Argument(help="ONNX file.")],
+    name: Annotated[str, typer.Option("--id", help="Its name for --model; a network of Landloom's has one.")] = "",
+    version: Annotated[str, typer.Option(help="Its version.")] = "1",
+    bands: Annotated[str, typer.Option(help="Its bands in order, comma-separated: B02,B03,…")] = "",
+    classes: Annotated[str, typer.Option(help="Its classes in order; Landloom's ten by default.")] = "",
+    stride: Annotated[int, typer.Option(parser=whole, metavar="PX", help="H and W are multiples of it.")] = 8,
+    halo: Annotated[int, typer.Option(parser=whole, metavar="PX", help="How far it sees round a pixel.")] = 48,
+    level: Annotated[str, typer.Option(help="L1C: made for top-of-atmosphere reflectance only.")] = "",
+    architecture: Annotated[str, typer.Option(help="As the literature calls it.")] = "unknown",
+    logits: Annotated[bool, typer.Option("--logits", help="Its output is not yet probabilities.")] = False,
+) -> None:
+    """Register a network, Landloom's own or another maker's, so that `landloom map --model ID` finds it."""
+    from services.inference.registry import register, registry
+
+    with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
+        if bands:
+            with extra("train"):
+                from services.inference.adopt import adopt
+            told: dict[str, Any] = {
+                "id": name or file.stem,
+                "version": version,
+                "level": level or None,
+                "architecture": architecture,
+            }
+            told |= {"bands": bands.split(","), "level": level or None}
+            told["classes"] = classes.split(",") if classes else MODEL_CLASSES
+            try:
+                spec = ModelSpec.model_validate({**told, "stride": stride, "halo": halo})
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise BadInput(f"--{first['loc'][0]} {first['input']!r} is not possible: {first['msg']}.") from error
+            adopted = Path(folder) / "network.onnx"
+            adopt(file, spec, adopted, logits=logits)
+            file = adopted
+        key = register(model_spec(str(file)), file, model_provenance(str(file)))
+    typer.echo(registry().href(key))
+
+
+@app.command("evaluate")
+def evaluate_command(
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.html, evaluation.json and the plots.")],
+    model: Annotated[
+        str, typer.Option(help="Network: an ID that `landloom models` lists, or a file.", show_default=DEFAULT_MODEL)
+    ] = "",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Training set made by `landloom dataset`; may be given often.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Its part: train, validation or test.")] = "validation",
+    clouds: Annotated[
+        bool, typer.Option("--clouds", help="Lay clouds of the set's cloudy places over its clear ones first.")
+    ] = False,
+    item: Annotated[str, typer.Option(help="Instead of a network: path or URL of a published item's JSON.")] = "",
+    reference: Annotated[Path | None, typer.Option(help="Polygons or points to compare the item with.")] = None,
+    attribute: Annotated[str, typer.Option(help="Column of --reference that tells the class.")] = "",
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help='JSON of the column\'s values to classes: {"forest": "trees", "quarry": null}; or worldcover, '
+            "dynamic-world, esri, landloom."
+        ),
+    ] = None,
+    reference_name: Annotated[str, typer.Option(help="Whose labels or polygons they are, for titles.")] = "",
+) -> None:
+    """Tell how far a network agrees with labelled chips, or a map with polygons or points. Needs `evaluate`."""
+    of_network = {"--model": model, "--dataset": dataset}
+    of_map = {"--item": item, "--reference": reference, "--attribute": attribute, "--classes": classes}
+    _one_subject(of_network, of_map)
+    with extra("evaluate"):
+        from services.evaluation.maps import evaluate_map
+        from services.evaluation.page import write_evaluation
+        from services.inference.evaluate import evaluate_network
+
+    if dataset:
+        from services.inference.chips import read_chips
+
+        network = open_network(model or DEFAULT_MODEL)
+        chips = read_chips(dataset, _split(split))
+        if clouds:
+            from services.inference.clouds import under_clouds
+
+            cloudy = [*chips, *(read_chips(dataset, "train") if _split(split) != "train" else [])]
+            chips = under_clouds(chips, cloudy)
+        told = f"{len(chips)} chips of {', '.join(Path(one).name for one in dataset)}, split {_split(split)}"
+        told += ", clouds laid on" if clouds else ""
+        with progress_bar() as progress:
+            bar = progress.add_task("Evaluating chips", total=len(chips))
+            evaluation, pictures = evaluate_network(
+                network, chips, told, reference_name, lambda done, _: progress.update(bar, completed=done)
+            )
+    else:
+        assert reference
+        evaluation, pictures = evaluate_map(item, reference, attribute, classes, reference_name)
+    page = write_evaluation(evaluation, pictures, out)
+    console.print(evaluation.table())
+    typer.echo(page)
+
+
+def _one_subject(of_network: dict[str, Any], of_map: dict[str, Any]) -> None:
+    """Make sure that either a network or a map is to be evaluated, and that what it needs is there."""
+    network, mapped = ([name for name, value in one.items() if value] for one in (of_network, of_map))
+    if network and mapped:
+        raise BadInput(
+            f"{' and '.join([network[0], mapped[0]])} do not go together: evaluate a network (--model, --dataset) "
+            "or a map (--item, --reference, --attribute)."
+        )
+    needed = ["--item", "--reference", "--attribute"] if mapped else ["--dataset"]
+    missing = [name for name in needed if name not in network + mapped]
+    if missing:
+        raise BadInput(
+            f"{', '.join(missing)} is missing. A network needs --dataset DIR; "
+            "a map needs --item ITEM.json --reference FILE --attribute COLUMN."
+        )
+
+
+def _split(name: str) -> Split:
+    """A split by its name, or as an index of chips has it."""
+    split = "validation" if name == "val" else name
+    if split not in get_args(Split):
+        raise BadInput(f"--split {name!r} is none of {', '.join(get_args(Split))}.")
+    return split  # type: ignore[return-value]

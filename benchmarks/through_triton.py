@@ -19,7 +19,9 @@ import tritonclient.grpc as grpc
 from benchmarks.data import simulated
 from benchmarks.job import TWO_THREADS, map_input
 from benchmarks.report import Figure
-from services.inference import DEFAULT_MODEL, open_network, reach_network
+from services.inference import DEFAULT_MODEL, open_network
+from services.inference.triton import TritonNetwork
+from services.inference.triton_address import TritonAddress
 from services.inference.triton_contract import INPUT, LABELS, LABELS_SUFFIX, SCORES
 from services.inference.triton_memory import SharedChips
 from services.inference.triton_repository import write_repository
@@ -53,18 +55,21 @@ def transport() -> list[Figure]:
     network = open_network(DEFAULT_MODEL)
     figures = []
     with _server(instances=1) as server, grpc.InferenceServerClient(server.grpc) as client:
+        regions = [SharedChips(client, {}), SharedChips(client, {})]
         for batch in _BATCHES:
             chips = _chips(batch)
             ways: dict[str, Callable[[], object]] = {
                 "in-process, scores": lambda chips=chips: network.scores(chips),
                 "gRPC, scores": lambda chips=chips: _ask(client, DEFAULT_MODEL, (SCORES,), chips),
                 "gRPC, labels": lambda chips=chips: _ask(client, DEFAULT_MODEL + LABELS_SUFFIX, LABELS, chips),
-                "shared memory, scores": _shared(client, DEFAULT_MODEL, (SCORES,), chips, 10),
-                "shared memory, labels": _shared(client, DEFAULT_MODEL + LABELS_SUFFIX, LABELS, chips, 2),
+                "shared memory, scores": _shared(client, DEFAULT_MODEL, (SCORES,), chips, 10, regions[0]),
+                "shared memory, labels": _shared(client, DEFAULT_MODEL + LABELS_SUFFIX, LABELS, chips, 2, regions[1]),
             }
             for name, ask in ways.items():
                 milliseconds = 1000 * _best(ask) / batch
                 figures.append(Figure(f"ms a chip of {_SIDE} px, batch {batch}, {name}", milliseconds, ""))
+        for region in regions:
+            region.close()
     return figures
 
 
@@ -97,7 +102,7 @@ def _drive(
 
     def ask(number: int) -> None:
         nonlocal wrong
-        served = reach_network(f"triton://{server.grpc}", spec)
+        served = TritonNetwork(TritonAddress.parse(f"triton://{server.grpc}"), spec)
         while time.monotonic() < stop:
             started = time.monotonic()
             try:
@@ -108,6 +113,7 @@ def _drive(
             with lock:
                 wrong += not right
                 taken.append(time.monotonic() - started)
+        served.close()
 
     with ThreadPoolExecutor(len(chips)) as clients:
         list(clients.map(ask, range(len(chips))))
@@ -136,10 +142,14 @@ def _ask(
 
 
 def _shared(
-    client: grpc.InferenceServerClient, model: str, outputs: tuple[str, ...], chips: np.ndarray, channels: int
+    client: grpc.InferenceServerClient,
+    model: str,
+    outputs: tuple[str, ...],
+    chips: np.ndarray,
+    channels: int,
+    region: SharedChips,
 ) -> Callable[[], object]:
     """Asks by shared memory; what comes back takes so many bytes a pixel."""
-    region = SharedChips(client, {})
     each = len(chips) * _SIDE * _SIDE * channels // len(outputs)
 
     def ask() -> object:

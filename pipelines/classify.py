@@ -221,10 +221,7 @@ def _score(bands: np.ndarray, network: Network, frame: Frame, owned: np.ndarray,
         for col0, col1 in _pieces(*cols, CHIP[1], frame.stride)
         if useful[row0:row1, col0:col1].any()
     ]
-    chips = (
-        np.ascontiguousarray(bands[:, row0 : row1 + 2 * halo, col0 : col1 + 2 * halo])
-        for row0, row1, col0, col1 in pieces
-    )
+    chips = (bands[:, row0 : row1 + 2 * halo, col0 : col1 + 2 * halo] for row0, row1, col0, col1 in pieces)
     for (row0, row1, col0, col1), found in zip(pieces, network.each(chips), strict=True):
         scores[:, row0:row1, col0:col1] = found[:, halo : halo + row1 - row0, halo : halo + col1 - col0]
         report.chips += 1

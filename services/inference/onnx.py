@@ -68,7 +68,7 @@ class OnnxNetwork:
     def each(self, chips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """See `catalog.model.Network`."""
         for chip in chips:
-            yield self.scores(chip[np.newaxis])[0]
+            yield self.scores(np.ascontiguousarray(chip[np.newaxis]))[0]
 
     def check(self) -> dict[str, float]:
         """See `catalog.model.Network`: weights in memory stay what they are."""

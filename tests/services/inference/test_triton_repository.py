@@ -54,7 +54,8 @@ def test_a_model_tells_what_it_takes_and_gives_and_which_network_it_is(tmp_path,
         ("class", [-1, -1]),
         ("confidence", [-1, -1]),
     ]
-    assert config.HasField("dynamic_batching") and config.version_policy.HasField("all")
+    assert config.version_policy.HasField("all")
+    assert not config.HasField("dynamic_batching"), "on a processor batches gain nothing, and cost the server time"
     assert (config.instance_group[0].kind, config.instance_group[0].count) == (pb.ModelInstanceGroup.KIND_CPU, 3)
     assert spec_of(config) == spec_of(config, "1") == open_network(str(network)).spec
 

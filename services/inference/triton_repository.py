@@ -120,8 +120,8 @@ def _config(
     for key in (parameter(), parameter(spec.version)):
         config.parameters[key].string_value = told
     if gpu:
-        # A GPU is worth a short wait for a fuller batch. On a processor a batch is no faster than its chips, and a server
-        # that looks for batches takes an eighth of it while requests wait.
+        # A GPU is worth a short wait for a fuller batch. On a processor a batch is no faster than its chips, and to
+        # look for batches takes an eighth of it while requests wait.
         config.dynamic_batching.preferred_batch_size.extend((MAX_BATCH // 2, MAX_BATCH))
         config.dynamic_batching.max_queue_delay_microseconds = _GPU_QUEUE_MICROSECONDS
         tensorrt = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")

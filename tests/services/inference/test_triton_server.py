@@ -98,7 +98,8 @@ def test_so_are_those_of_the_network_that_is_shipped(server):
     assert np.array_equal(ask(server, DEFAULT_MODEL, chips(1, side=256))["scores"], known)
 
 
-def test_requests_that_come_together_share_a_run_and_get_each_its_own_answer(server):
+def ask_together(server: TritonServer) -> tuple[int, int, int]:
+    """Ask six things at once, and check the answers; what the server counted: requests, chips, runs of the network."""
     network = open_network(DEFAULT_MODEL)
     before = status_of(server, DEFAULT_MODEL, network.spec.version)
     given = [chip[np.newaxis] for chip in chips(6, side=256)]
@@ -106,8 +107,22 @@ def test_requests_that_come_together_share_a_run_and_get_each_its_own_answer(ser
         answers = list(clients.map(lambda one: ask(server, DEFAULT_MODEL, one)["scores"], given))
     assert all(np.array_equal(answer, network.scores(one)) for answer, one in zip(answers, given, strict=True))
     after = status_of(server, DEFAULT_MODEL, network.spec.version)
-    assert (after.done - before.done, after.chips - before.chips) == (6, 6)
-    assert 1 <= after.runs - before.runs < 6
+    return after.done - before.done, after.chips - before.chips, after.runs - before.runs
+
+
+def test_requests_that_come_together_get_each_its_own_answer(server):
+    assert ask_together(server) == (6, 6, 6)
+
+
+def test_so_do_those_that_share_a_run_where_an_operator_has_it_so(tmp_path):
+    def share_runs(folder: Path) -> None:
+        with (folder / DEFAULT_MODEL / "config.pbtxt").open("a") as config:
+            config.write("dynamic_batching { max_queue_delay_microseconds: 200000 }\n")
+
+    with serve_triton(tmp_path / "models", DEFAULT_MODEL, prepare=share_runs) as server:
+        *asked, runs = ask_together(server)
+    assert asked == [6, 6]
+    assert 1 <= runs < 6
 
 
 def test_a_batch_of_the_largest_size_passes(server, networks):

@@ -16,6 +16,8 @@ from catalog.errors import BadInput
 
 CLOUD = "cloud"
 """The model class that never counts as land cover."""
+SNOW = "snow_ice"
+"""The model class that comes and goes."""
 
 
 class LegendClass(BaseModel):

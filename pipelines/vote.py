@@ -21,9 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalog.legend import CLOUD, Legend
+from catalog.legend import CLOUD, SNOW, Legend
 
-SNOW = "snow_ice"
 NO_SCORE = 255
 """Value of `scores` where a pixel has no clear look."""
 _ROWS = 64

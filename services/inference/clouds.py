@@ -16,6 +16,8 @@ from services.inference.chips import CLOUD, Chip
 _BLUE = 0
 _BRIGHT = 0.15
 """Surface reflectance in blue from which a laid-on cloud is called one."""
+_VEIL = 0.03
+"""Reflectance that a thinner one adds to all bands, beyond twice what the ground has: over water it still shows."""
 _CLEAR = 0.1
 """Opacity up to which the ground's own label stands."""
 
@@ -40,21 +42,25 @@ def draw_cloud(source: Chip, side: int, random: np.random.Generator) -> tuple[np
     there = source.image[:, row : row + side, col : col + side].astype(np.float32) / 10000
     bright = there if source.level == "L2A" else Atmosphere.of(0.08, source.sun_zenith).lower_to_surface(there)
     bright = np.clip(bright * random.uniform(0.9, 2.5), 0, 2)
-    field = gaussian_filter(random.normal(size=(side, side)), random.uniform(4, 16))
-    field = (field - np.quantile(field, random.uniform(0.3, 0.9))) / field.std()
-    return bright, np.clip(field * random.uniform(1, 6), 0, 1).astype(np.float32)
+    # From small scattered clouds, as over the sea, to decks; some let the ground through at their thickest, too.
+    field = gaussian_filter(random.normal(size=(side, side)), np.exp(random.uniform(np.log(2), np.log(16))))
+    field = (field - np.quantile(field, random.uniform(0.3, 0.97))) / field.std()
+    thickest = min(1.0, random.uniform(0.3, 1.6))
+    return bright, (thickest * np.clip(field * random.uniform(1, 6), 0, 1)).astype(np.float32)
 
 
-def told(surface: np.ndarray, opacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def told(ground: np.ndarray, surface: np.ndarray, opacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What can be said of pixels under a laid-on cloud: boolean `[H, W]`, surely cloud; and: as clear as before.
 
-    A dim veil over a dark forest looks like a forest in haze, and is neither.
+    A dim veil over a dark forest looks like a forest in haze, and is neither; over water it can be nothing but cloud.
 
     Args:
+        ground: reflectance without the cloud, `[9, H, W]`.
         surface: reflectance with the cloud, `[9, H, W]`.
         opacity: of the cloud, `[H, W]`.
     """
-    return (opacity > 0.5) & (surface[_BLUE] > _BRIGHT), opacity < _CLEAR
+    bright = (opacity > 0.5) & (surface[_BLUE] > _BRIGHT)
+    return bright | (surface > 2 * ground + _VEIL).all(axis=0), opacity < _CLEAR
 
 
 def under_clouds(chips: Sequence[Chip], sources: Sequence[Chip], seed: int = 0) -> list[Chip]:
@@ -81,8 +87,10 @@ def under_clouds(chips: Sequence[Chip], sources: Sequence[Chip], seed: int = 0) 
         surface, air = chip.image.astype(np.float32) / 10000, Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith)
         if chip.level == "L1C":
             surface = np.maximum(air.lower_to_surface(surface), 0)
-        surface = surface * (1 - opacity) + bright * opacity
-        cloud, clear = told(surface, opacity)
+        ground, surface = surface, surface * (1 - opacity) + bright * opacity
+        cloud, clear = told(ground, surface, opacity)
+        if not (cloud & seen).any():
+            continue  # Nothing but a veil: neither clear nor cloud.
         shown = air.raise_to_top(surface) if chip.level == "L1C" else surface
         image = np.where((chip.image > 0) & seen, np.clip(np.rint(shown * 10000), 1, 65535), 0).astype(np.uint16)
         labels = np.where(clear, chip.classes, UNLABELLED)

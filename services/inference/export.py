@@ -13,22 +13,37 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
+from catalog.legend import CLOUD, SNOW
 from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
 from services.inference.unet import normalise
 
+_LEAST_SNOW = 0.2
+"""Normalised difference of green and short-wave infrared. Of snow it is 0.4 and more (Hall et al. 1995, "Development of
+methods for mapping global snow cover"); of clouds, which a teacher without that class calls snow, about 0."""
+
 
 class _Deployed(nn.Module):
-    """Bands as float, 0 = no data, to `255 x probability`, still as float."""
+    """Bands as float, 0 = no data, to `255 x probability`, still as float; what cannot be snow is cloud instead."""
 
-    def __init__(self, network: nn.Module):
+    change: torch.Tensor
+
+    def __init__(self, network: nn.Module, spec: ModelSpec):
         super().__init__()
         self.network = network
+        self.green, self.shortwave = (spec.bands.index(band) for band in ("B03", "B11"))
+        self.snow = spec.classes.index(SNOW)
+        change = torch.zeros(1, len(spec.classes), 1, 1)
+        change[0, self.snow], change[0, spec.classes.index(CLOUD)] = -1, 1
+        self.register_buffer("change", change)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.network(normalise(x))
         # Softmax by hand: ONNX Runtime's own transposes the whole array when it runs over channels.
         odds = torch.exp(logits - logits.amax(dim=1, keepdim=True))
-        return odds * (255.0 / odds.sum(dim=1, keepdim=True)) + 0.5
+        scores = odds * (255.0 / odds.sum(dim=1, keepdim=True))
+        green, shortwave = (x[:, band : band + 1] for band in (self.green, self.shortwave))
+        snowless = (green - shortwave < _LEAST_SNOW * (green + shortwave)).float()
+        return scores + scores[:, self.snow : self.snow + 1] * snowless * self.change + 0.5
 
 
 def export(network: nn.Module, spec: ModelSpec, out: Path, samples: Iterable[np.ndarray] = ()) -> None:
@@ -58,7 +73,7 @@ def export(network: nn.Module, spec: ModelSpec, out: Path, samples: Iterable[np.
 def _export_float(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     axes = {0: "n", 2: "h", 3: "w"}
     torch.onnx.export(
-        _Deployed(network).eval(),
+        _Deployed(network, spec).eval(),
         (torch.ones(1, len(spec.bands), 64, 64),),
         file,
         input_names=["reflectance"],

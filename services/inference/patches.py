@@ -255,9 +255,9 @@ class Patches:
         """Lay a cloud over part of a patch; what is neither clear nor surely cloud is not learned."""
         source = self._clouds[self._random.integers(len(self._clouds))]
         bright, opacity = draw_cloud(source, self._side, self._random)
-        surface = surface * (1 - opacity) + bright * opacity
+        ground, surface = surface, surface * (1 - opacity) + bright * opacity
         top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
-        certain, clear = told(surface, opacity)
+        certain, clear = told(ground, surface, opacity)
         return surface, top, known & clear, (cloud & clear) | certain
 
 

@@ -82,8 +82,28 @@ def test_the_export_gives_the_networks_own_probabilities(network, image, tmp_pat
     with torch.no_grad():
         logits = network(normalise(torch.from_numpy(image[np.newaxis].astype(np.float32))))
     wanted = torch.softmax(logits, dim=1).numpy() * 255
+    green, shortwave = (image[BANDS.index(band)].astype(float) for band in ("B03", "B11"))
+    snowless = green - shortwave < 0.2 * (green + shortwave)
+    snow, cloud = (MODEL_CLASSES.index(name) for name in ("snow_ice", "cloud"))
+    assert snowless.any() and not snowless.all()
+    wanted[0, cloud] += snowless * wanted[0, snow]
+    wanted[0, snow] *= ~snowless
     assert np.abs(found - wanted).max() <= 0.51
     assert opened.spec.model_copy(update={"sha256": ""}) == SPEC
+
+
+def test_what_is_as_bright_in_the_short_wave_infrared_is_cloud_and_no_snow(tmp_path):
+    class Snow(torch.nn.Module):
+        def forward(self, x):
+            none = 0 * x[:, :1]
+            return torch.cat([none + 9 if name == "snow_ice" else none for name in MODEL_CLASSES], dim=1)
+
+    export(Snow(), SPEC, tmp_path / "snow.onnx")
+    chip = np.full((1, len(BANDS), 64, 64), 6000, np.uint16)
+    chip[:, BANDS.index("B11"), :, 32:] = 800
+    found = open_network(str(tmp_path / "snow.onnx")).scores(chip)[0].argmax(axis=0)
+    assert (found[:, :32] == MODEL_CLASSES.index("cloud")).all()
+    assert (found[:, 32:] == MODEL_CLASSES.index("snow_ice")).all()
 
 
 def test_eight_bits_change_little(network, image, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,18 @@ def build_index(store: Store, collection: str) -> int:
         version = store.version(key)
         with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
             parquet = Path(folder) / INDEX
-            count = _write(_absolute(store, collection), parquet)
+            count = write_parquet(_absolute(store, collection), parquet)
             if not count or store.write_if(key, parquet, version):
                 return count
     raise StoreError(f"{store.href(key)} was replaced by others {_TRIES} times in a row. Run `landloom index` later.")
 
 
-def _write(items: Iterator[dict[str, Any]], parquet: Path) -> int:
+def write_parquet(items: Iterable[dict[str, Any]], parquet: Path) -> int:
+    """Items as STAC GeoParquet; they are read once, and few are held at a time.
+
+    Returns:
+        Number of items; with none, nothing is written.
+    """
     lines, count = parquet.with_suffix(".ndjson"), 0
     # By way of a file: the columns are known only when all items are, and not all have the same assets.
     with lines.open("w") as file:

@@ -6,19 +6,39 @@ several runs share (a collection, an index) is changed by `Store.update`, a cond
 
 from __future__ import annotations
 
+import mimetypes
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from catalog.errors import BadInput, StoreError
 
+PIECE = 1 << 20
+"""Bytes of a piece of `Store.stream`."""
 _UPDATE_TRIES = 60
+_TYPES = {
+    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+    ".parquet": "application/vnd.apache.parquet",
+    ".json": "application/json",
+}
 
 
 class NotFound(StoreError):
     """There is no object of that name."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What is known of an object without reading it."""
+
+    size: int
+    tag: str
+    """Another one whenever it is written anew: a cheap `version` that is good enough to see that something changed."""
+    modified: datetime
 
 
 class Store(ABC):
@@ -33,6 +53,22 @@ class Store(ABC):
 
         Raises:
             NotFound: there is none.
+        """
+
+    @abstractmethod
+    def info(self, key: str) -> ObjectInfo:
+        """Size and age of an object.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    @abstractmethod
+    def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes of an object from `start` up to `stop` (None: the end), a few megabytes at a time.
+
+        Raises:
+            NotFound: there is none; raised at the first piece.
         """
 
     @abstractmethod
@@ -80,6 +116,15 @@ class Store(ABC):
             True if written. False if the object has changed meanwhile; after a lost connection also if the change
             is this very write, so what follows on False must be harmless when repeated.
         """
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object to a local file.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with path.open("wb") as file:
+            file.writelines(self.stream(key))
 
     def update(self, key: str, change: Callable[[bytes | None], bytes]) -> bytes:
         """Read an object, change it, write it back; again if another writer came between.
@@ -139,3 +184,9 @@ def check_key(key: str) -> str:
     if not key or key.startswith("/") or ".." in PurePosixPath(key).parts:
         raise BadInput(f"Object name {key!r} leads out of the store. Give a relative name without '..'.")
     return key
+
+
+def media_type(key: str) -> str:
+    """What kind of file an object is, by its name."""
+    suffix = PurePosixPath(key).suffix
+    return _TYPES.get(suffix) or mimetypes.guess_type(key)[0] or "application/octet-stream"

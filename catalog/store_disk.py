@@ -11,10 +11,11 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from catalog.errors import StoreError
-from catalog.store import NotFound, Store, check_key
+from catalog.store import PIECE, NotFound, ObjectInfo, Store, check_key
 
 _SCRATCH = ".landloom"
 """Folder of unfinished files and of the lock; on the same file system as the results, so that renaming is atomic."""
@@ -39,6 +40,25 @@ class DiskStore(Store):
         """See `Store`."""
         with self._explained("read", key):
             return self._path(key).read_bytes()
+
+    def info(self, key: str) -> ObjectInfo:
+        """See `Store`."""
+        with self._explained("read", key):
+            path = self._path(key)
+            found = path.stat()
+            if not path.is_file():
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
+        tag = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
+        return ObjectInfo(found.st_size, tag, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """See `Store`."""
+        with self._explained("read", key), self._path(key).open("rb") as file:
+            file.seek(start)
+            left = stop - start if stop is not None else None
+            while piece := file.read(PIECE if left is None else min(PIECE, left)):
+                left = None if left is None else left - len(piece)
+                yield piece
 
     def write(self, key: str, content: bytes) -> None:
         """See `Store`."""
@@ -142,7 +162,8 @@ class DiskStore(Store):
         try:
             yield
         except OSError as error:
-            if verb == "read" and isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            no_such = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+            if verb == "read" and (no_such or error.errno == errno.ENAMETOOLONG):
                 raise NotFound(f"There is no {self.root / key}. Check the address of the output.") from error
             remedy = _REMEDIES.get(error.errno or 0, "Check the disk and the path.")
             raise StoreError(f"Cannot {verb} {self.root / key}: {error.strerror or error}. {remedy}") from error

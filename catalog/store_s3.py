@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import mimetypes
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from catalog.errors import StoreError
-from catalog.store import NotFound, Store, check_key
+from catalog.store import PIECE, NotFound, ObjectInfo, Store, check_key, media_type
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,11 +32,6 @@ _CREDENTIALS = (
     "or AWS_NO_SIGN_REQUEST=YES to read a public bucket."
 )
 _PART = 16 * 2**20
-_TYPES = {
-    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".parquet": "application/vnd.apache.parquet",
-    ".json": "application/json",
-}
 
 
 @functools.lru_cache(maxsize=8)
@@ -72,10 +67,23 @@ class S3Store(Store):
         with self._explained("read", key):
             return self._s3.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
 
+    def info(self, key: str) -> ObjectInfo:
+        """See `Store`."""
+        with self._explained("read", key):
+            found = self._s3.head_object(Bucket=self.bucket, Key=self._key(key))
+        return ObjectInfo(found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].astimezone(UTC))
+
+    def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """See `Store`."""
+        part: dict[str, Any] = {} if stop is None and not start else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+        with self._explained("read", key):
+            answer = self._s3.get_object(Bucket=self.bucket, Key=self._key(key), **part)
+            yield from answer["Body"].iter_chunks(PIECE)
+
     def write(self, key: str, content: bytes) -> None:
         """See `Store`."""
         with self._explained("write", key):
-            self._s3.put_object(Bucket=self.bucket, Key=self._key(key), Body=content, ContentType=_media_type(key))
+            self._s3.put_object(Bucket=self.bucket, Key=self._key(key), Body=content, ContentType=media_type(key))
 
     def upload(self, key: str, path: Path) -> None:
         """See `Store`. In parts of 16 MiB, four at a time; the object appears with the last."""
@@ -84,7 +92,7 @@ class S3Store(Store):
                 str(path),
                 self.bucket,
                 self._key(key),
-                ExtraArgs={"ContentType": _media_type(key)},
+                ExtraArgs={"ContentType": media_type(key)},
                 Config=TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4),
             )
 
@@ -142,7 +150,7 @@ class S3Store(Store):
             body = stack.enter_context(content.open("rb")) if isinstance(content, Path) else content
             try:
                 self._s3.put_object(
-                    Bucket=self.bucket, Key=self._key(key), Body=body, ContentType=_media_type(key), **condition
+                    Bucket=self.bucket, Key=self._key(key), Body=body, ContentType=media_type(key), **condition
                 )
             except ClientError as error:
                 # If-Match on an object that is gone is answered with 404.
@@ -186,8 +194,3 @@ class S3Store(Store):
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _media_type(key: str) -> str:
-    suffix = Path(key).suffix
-    return _TYPES.get(suffix) or mimetypes.guess_type(key)[0] or "application/octet-stream"

@@ -1,0 +1,1 @@
+"""The catalog as a STAC API, with its files: `landloom serve`."""

@@ -1,0 +1,155 @@
+"""The application: STAC API and files at one address, with limits that hold and errors that say what was wrong."""
+
+from __future__ import annotations
+
+import logging
+
+from brotli_asgi import BrotliMiddleware
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from stac_fastapi.api.app import StacApi
+from stac_fastapi.api.middleware import ProxyHeaderMiddleware
+from stac_fastapi.api.models import create_get_request_model, create_post_request_model
+from stac_fastapi.extensions.collection_search import CollectionSearchExtension
+from stac_fastapi.extensions.collection_search.collection_search import CollectionSearchConformanceClasses
+from stac_fastapi.extensions.fields import FieldsExtension
+from stac_fastapi.extensions.fields.fields import FieldsConformanceClasses
+from stac_fastapi.extensions.filter import FilterExtension
+from stac_fastapi.extensions.filter.filter import FilterConformanceClasses
+from stac_fastapi.extensions.pagination import TokenPaginationExtension
+from stac_fastapi.extensions.sort import SortExtension
+from stac_fastapi.extensions.sort.sort import SortConformanceClasses
+from stac_fastapi.types.config import ApiSettings
+from stac_fastapi.types.errors import NotFoundError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
+
+from catalog.errors import BadInput, LandloomError
+from catalog.store import Store
+from services.api.client import CatalogClient, QueryablesClient
+from services.api.files import file_router
+from services.api.index import ItemIndex
+from services.api.limits import Limits
+from services.api.requests import CollectionsRequest, FilterBody, ItemsRequest, SearchBody, SearchRequest
+
+_log = logging.getLogger(__name__)
+_FILTERS: list[str] = [
+    FilterConformanceClasses.FILTER,
+    FilterConformanceClasses.SEARCH,
+    FilterConformanceClasses.ITEMS,
+    FilterConformanceClasses.CQL2_TEXT,
+    FilterConformanceClasses.CQL2_JSON,
+    FilterConformanceClasses.BASIC_CQL2,
+    FilterConformanceClasses.ADVANCED_COMPARISON_OPERATORS,
+    FilterConformanceClasses.CASE_INSENSITIVE_COMPARISON,
+    FilterConformanceClasses.ACCENT_INSENSITIVE_COMPARISON,
+    FilterConformanceClasses.BASIC_SPATIAL_FUNCTIONS,
+    FilterConformanceClasses.BASIC_SPATIAL_FUNCTIONS_PLUS,
+    FilterConformanceClasses.SPATIAL_FUNCTIONS,
+    FilterConformanceClasses.TEMPORAL_FUNCTIONS,
+    FilterConformanceClasses.ARITHMETIC,
+    FilterConformanceClasses.PROPERTY_PROPERTY,
+]
+# Clients look for the one version or the other.
+_SORTS = ["https://api.stacspec.org/v1.0.0/item-search#sort", SortConformanceClasses.ITEM_SEARCH_SORT]
+_TITLE, _DESCRIPTION = "Landloom", "Land cover from Sentinel-2"
+
+
+class _FilterExtension(FilterExtension):
+    POST = FilterBody
+
+
+def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None) -> FastAPI:
+    """The application over an index.
+
+    Args:
+        index: where items and collections are found.
+        store: where the catalog's files lie; None: no files are served.
+        rate: requests that one client may make in a second; None: any number.
+    """
+    searches = [
+        FieldsExtension(conformance_classes=[FieldsConformanceClasses.SEARCH, FieldsConformanceClasses.ITEMS]),
+        _FilterExtension(client=QueryablesClient(index=index), conformance_classes=_FILTERS),
+        SortExtension(conformance_classes=[*_SORTS, SortConformanceClasses.FEATURES_SORT]),
+        TokenPaginationExtension(),
+    ]
+    collections = CollectionSearchExtension(
+        GET=CollectionsRequest,
+        conformance_classes=[
+            CollectionSearchConformanceClasses.COLLECTIONSEARCH,
+            CollectionSearchConformanceClasses.BASIS,
+        ],
+    )
+    settings = ApiSettings(
+        stac_fastapi_title=_TITLE,
+        stac_fastapi_description=_DESCRIPTION,
+        stac_fastapi_landing_id="landloom",
+        stac_fastapi_version="1.0.0",
+    )
+    api = StacApi(
+        settings=settings,
+        client=CatalogClient(index=index, landing_page_id="landloom"),
+        stac_version="1.1.0",
+        extensions=[*searches, collections],
+        exceptions={},
+        search_get_request_model=create_get_request_model(searches, SearchRequest),
+        search_post_request_model=create_post_request_model(searches, SearchBody),
+        items_get_request_model=create_get_request_model(searches, ItemsRequest),
+        collections_get_request_model=collections.GET,
+        middlewares=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+                allow_headers=["*"],
+                expose_headers=["Accept-Ranges", "Content-Range", "Content-Length", "ETag", "Retry-After"],
+                max_age=600,
+            ),
+            Middleware(ProxyHeaderMiddleware),
+            Middleware(BrotliMiddleware, quality=4, gzip_fallback=True, excluded_handlers=["/files", "/tiles"]),
+            Middleware(Limits, rate=rate),
+        ][::-1],
+    )
+    _explain_errors(api.app)
+    if store is not None:
+        api.app.include_router(file_router(store))
+    return api.app
+
+
+def _explain_errors(app: FastAPI) -> None:
+    def answer(status: int, code: str, text: str) -> JSONResponse:
+        return JSONResponse({"code": code, "description": text}, status)
+
+    @app.exception_handler(LandloomError)
+    def refused(request: Request, error: LandloomError) -> JSONResponse:
+        if isinstance(error, BadInput):
+            return answer(400, "BadInput", str(error))
+        # Where a store lies, and why it refused, is for who runs the server.
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+        return answer(503, "Unavailable", "The catalog cannot be read just now. Try again later.")
+
+    @app.exception_handler(NotFoundError)
+    def missing(request: Request, error: NotFoundError) -> JSONResponse:
+        return answer(404, "NotFound", str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc'][1:]) or one['loc'][0]}: {one['msg']}, not "
+            f"{str(one.get('input'))[:100]!r}"
+            for one in error.errors()[:3]
+        )
+        return answer(400, "BadInput", wrong)
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse(
+            {"code": str(error.status_code), "description": str(error.detail)}, error.status_code, error.headers
+        )
+
+    @app.exception_handler(Exception)
+    def failed(request: Request, error: Exception) -> JSONResponse:
+        _log.exception("%s %s failed.", request.method, request.url.path, exc_info=error)
+        return answer(500, "Failed", "The server failed to answer this. Its log says why.")

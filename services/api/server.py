@@ -1,0 +1,56 @@
+"""Run the application until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+
+from catalog.errors import BadInput
+from catalog.store import Store
+from services.api.app import create_app
+from services.api.index import ItemIndex
+
+_GRACE_SECONDS = 10
+
+
+def serve(
+    index: ItemIndex, store: Store | None, *, host: str, port: int, rate: int | None = None, root_path: str = ""
+) -> None:
+    """Answer until a signal comes (SIGINT, SIGTERM); what is being answered then is finished.
+
+    Args:
+        index: where items and collections are found.
+        store: where the catalog's files lie.
+        host: address to listen at.
+        port: 0 for any that is free; the address is printed.
+        rate: requests that one client may make in a second; None: any number.
+        root_path: under which a proxy shows the server.
+
+    Raises:
+        BadInput: the address cannot be listened at.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{host}:{port} cannot be listened at: {reason}. Give another --host or --port.") from error
+    shown = f"[{host}]" if family == socket.AF_INET6 else host
+    print(f"http://{shown}:{listening.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(
+        create_app(index, store, rate=rate),
+        root_path=root_path,
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        # Behind a proxy, links begin as the client's address did.
+        proxy_headers=True,
+        server_header=False,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        index.close()

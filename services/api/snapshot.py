@@ -1,0 +1,287 @@
+"""What a catalog holds at one moment, ready to be asked: its STAC GeoParquet read into DuckDB.
+
+DuckDB finds the items in a table of what can be asked for, a row an item; their whole content, which would make that
+table slow, lies beside it in files of one line an item. Both are in a folder that goes with the snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import duckdb_extension_spatial
+import numpy as np
+import orjson
+
+from catalog.errors import BadInput
+from catalog.index import INDEX, write_parquet
+from catalog.store import NotFound, Store
+from services.api.cql2_sql import END, START, Kind, quoted
+
+_TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
+_KINDS: dict[str, Kind] = {
+    "VARCHAR": "string",
+    "BIGINT": "integer",
+    "INTEGER": "integer",
+    "DOUBLE": "number",
+    "FLOAT": "number",
+    "BOOLEAN": "boolean",
+    "TIMESTAMP": "datetime",
+    "GEOMETRY": "geometry",
+}
+_PIECE = 1 << 24
+_MEMORY = "1GB"
+"""Of DuckDB; what does not fit lies in the snapshot's folder."""
+
+
+@dataclass
+class Snapshot:
+    """A catalog at one moment."""
+
+    store: Store
+    versions: dict[str, str]
+    """Tags of the files it was read from."""
+    collections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """ID to the stored collection."""
+    columns: dict[str, Kind] = field(default_factory=dict)
+    """What can be asked for in any collection."""
+    columns_of: dict[str, dict[str, Kind]] = field(default_factory=dict)
+    """The same by collection, for those that have items."""
+    _contents: list[_Content] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="landloom-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._database = duckdb.connect(
+            self._folder / "items.duckdb",
+            config={
+                "memory_limit": _MEMORY,
+                "autoinstall_known_extensions": False,
+                "temp_directory": str(self._folder),
+            },
+        )
+        self._database.execute(f"LOAD '{_spatial_extension()}'")
+
+    @classmethod
+    def of(cls, store: Store) -> Snapshot:
+        """Read a catalog.
+
+        Raises:
+            BadInput: there is none.
+            StoreError: it cannot be read.
+        """
+        snapshot = cls(store, versions_of(store))
+        for collection in _collections(store):
+            snapshot._add(collection)
+        snapshot._finish()
+        return snapshot
+
+    def rows(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+        """Ask the table `items`."""
+        with self._database.cursor() as cursor:
+            return cursor.execute(sql, parameters).fetchall()
+
+    def item(self, part: int, row: int, root: str) -> dict[str, Any]:
+        """An item by where its content lies: the columns `_part` and `_row`."""
+        return self._contents[part].item(row, root)
+
+    def _add(self, collection: dict[str, Any]) -> None:
+        name, part = collection["id"], len(self._contents)
+        self.collections[name] = collection
+        parquet = self._folder / f"{part}.parquet"
+        try:
+            self.store.download(f"{name}/{INDEX}", parquet)
+        except NotFound:
+            # A small collection, such as that of the networks, has no index.
+            parquet.unlink(missing_ok=True)
+            if not write_parquet(_linked_items(self.store, collection), parquet):
+                return
+        self._read(name, part, parquet)
+        parquet.unlink()
+
+    def _read(self, name: str, part: int, parquet: Path) -> None:
+        source = f"read_parquet('{parquet}', file_row_number = true)"
+        described = self._database.execute(f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}").fetchall()
+        types = {str(column): str(kind) for column, kind, *_ in described}
+        properties = {column: kind for column, kind in types.items() if column not in _TOP}
+        asked = dict(_askable(self._database, source, properties))
+        period = [
+            f"coalesce({', '.join(_utc(quoted(end)) for end in (column, 'datetime') if end in properties)}) AS {alias}"
+            for column, alias in (("start_datetime", START), ("end_datetime", END))
+        ]
+        box = "bbox.xmin > bbox.xmax"  # Over the antimeridian: all around the globe, and the geometry decides.
+        columns = [
+            f"{part} AS _part",
+            "file_row_number AS _row",
+            "id",
+            "collection",
+            "geometry",
+            f"CASE WHEN {box} THEN -180 ELSE bbox.xmin END AS _west",
+            "bbox.ymin AS _south",
+            f"CASE WHEN {box} THEN 180 ELSE bbox.xmax END AS _east",
+            "bbox.ymax AS _north",
+            *period,
+            *(f"{sql} AS {quoted(column)}" for column, sql in asked.items()),
+        ]
+        self._database.execute(f"CREATE TABLE part{part} AS SELECT {', '.join(columns)} FROM {source}")
+        content = self._folder / f"{part}.ndjson"
+        members = [f"{_quoted_text(column)}: {_text(quoted(column), kind)}" for column, kind in properties.items()]
+        top = {
+            **{column: quoted(column) for column in _TOP if column in types},
+            "geometry": "ST_AsGeoJSON(geometry)::JSON",
+            "bbox": "[bbox.xmin, bbox.ymin, bbox.xmax, bbox.ymax]",
+            "properties": "{" + ", ".join(members) + "}",
+        }
+        chosen = ", ".join(f"{sql} AS {column}" for column, sql in top.items())
+        self._database.execute(f"COPY (SELECT {chosen} FROM {source}) TO '{content}' (FORMAT json)")
+        first = self._database.execute(f"SELECT links FROM {source} LIMIT 1").fetchall()[0][0]
+        own = next((link["href"] for link in first or () if link["rel"] == "self"), self.store.href(name))
+        self._contents.append(_Content(content, own.rpartition(f"/{name}/")[0]))
+        self.columns_of[name] = {"id": "string", "collection": "string", "geometry": "geometry"}
+        self.columns_of[name] |= {column: self._kind(part, column) for column in asked}
+
+    def _kind(self, part: int, column: str) -> Kind:
+        kind = self._database.execute(f"SELECT typeof({quoted(column)}) FROM part{part} LIMIT 1").fetchone()
+        return _KINDS[str(kind[0])] if kind else "string"
+
+    def _finish(self) -> None:
+        parts = [f"SELECT * FROM part{part}" for part in range(len(self._contents))]
+        if parts:
+            self._database.execute(f"CREATE TABLE items AS {' UNION ALL BY NAME '.join(parts)}")
+            for part in range(len(self._contents)):
+                self._database.execute(f"DROP TABLE part{part}")
+            for column, kind, *_ in self._database.execute("DESCRIBE items").fetchall():
+                if not str(column).startswith("_"):
+                    self.columns[column] = _KINDS[_plain(str(kind))]
+        # No request may make DuckDB open a file.
+        self._database.execute("SET enable_external_access = false")
+        self._database.execute("SET lock_configuration = true")
+
+
+class _Content:
+    """Items, one a line."""
+
+    def __init__(self, path: Path, root: str):
+        """Args:
+        path: the file.
+        root: what the hrefs of the catalog's own files begin with in it.
+        """
+        with path.open("rb") as file:
+            self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        pieces = range(0, len(self._lines), _PIECE)
+        ends = [
+            np.flatnonzero(np.frombuffer(self._lines[at : at + _PIECE], np.uint8) == ord("\n")) + at for at in pieces
+        ]
+        self._ends = np.concatenate(ends)
+        self._root = _json_text(root)
+
+    def item(self, row: int, root: str) -> dict[str, Any]:
+        start = int(self._ends[row - 1]) + 1 if row else 0
+        line = self._lines[start : int(self._ends[row])]
+        return _without_nulls(orjson.loads(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")))
+
+
+def versions_of(store: Store) -> dict[str, str]:
+    """Tags of all that a snapshot is read from: it has become old when these are others.
+
+    Raises:
+        BadInput: there is no catalog.
+    """
+    try:
+        tags = {"catalog.json": store.info("catalog.json").tag}
+    except NotFound as error:
+        raise BadInput(
+            f"There is no catalog at {store.href('catalog.json')}. Give the folder or bucket that `landloom map` "
+            "has written to."
+        ) from error
+    for name in _names(store):
+        for key in (f"{name}/collection.json", f"{name}/{INDEX}"):
+            try:
+                tags[key] = store.info(key).tag
+            except NotFound:
+                continue
+    return tags
+
+
+def _names(store: Store) -> list[str]:
+    root = json.loads(store.read("catalog.json"))
+    links = [link["href"] for link in root["links"] if link["rel"] == "child"]
+    return [href.removeprefix("./").partition("/")[0] for href in links]
+
+
+def _collections(store: Store) -> Iterator[dict[str, Any]]:
+    for name in _names(store):
+        yield json.loads(store.read(f"{name}/collection.json"))
+
+
+def _linked_items(store: Store, collection: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for link in collection["links"]:
+        if link["rel"] == "item":
+            key = f"{collection['id']}/{link['href'].removeprefix('./')}"
+            item = json.loads(store.read(key))
+            here = store.href(key)
+            for asset in item["assets"].values():
+                if "://" not in asset["href"]:
+                    asset["href"] = f"{here.rpartition('/')[0]}/{asset['href'].removeprefix('./')}"
+            item["links"] = [{"rel": "self", "href": here, "type": "application/geo+json"}]
+            yield item
+
+
+def _askable(database: duckdb.DuckDBPyConnection, source: str, properties: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What of the properties can be asked for, and how it is had: plain values, and those one level down."""
+    for column, kind in properties.items():
+        if _plain(kind) in _KINDS:
+            yield column, _utc(quoted(column)) if kind.startswith("TIMESTAMP") else quoted(column)
+        elif kind.startswith("STRUCT") and not kind.endswith("]"):
+            fields = database.execute(f"DESCRIBE SELECT {quoted(column)}.* FROM {source}").fetchall()
+            for name, inner, *_ in fields:
+                if str(inner) in _KINDS and not str(inner).startswith("TIMESTAMP"):
+                    yield f"{column}.{name}", f"{quoted(column)}.{quoted(name)}"
+
+
+def _plain(kind: str) -> str:
+    # TIMESTAMP WITH TIME ZONE, GEOMETRY('…'): what matters stands before.
+    return kind if kind.endswith("]") else kind.partition("(")[0].partition(" ")[0]
+
+
+def _utc(column: str) -> str:
+    # By way of numbers: DuckDB's own conversion needs an extension that is not installed with it.
+    return f"make_timestamp(epoch_us({column}))"
+
+
+def _text(column: str, kind: str) -> str:
+    """A property as STAC writes it."""
+    if not kind.startswith("TIMESTAMP") or kind.endswith("]"):
+        return column
+    return f"regexp_replace(strftime({_utc(column)}, '%Y-%m-%dT%H:%M:%S.%fZ'), '\\.?0*Z$', 'Z')"
+
+
+def _quoted_text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _without_nulls(value: Any) -> Any:
+    # In columns, what an item lacks and another has is null.
+    if isinstance(value, dict):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [_without_nulls(one) for one in value]
+    return value
+
+
+def _json_text(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
+
+
+def _spatial_extension() -> Path:
+    # From the package registry, not from DuckDB's server: it is there without a network.
+    folder = Path(duckdb_extension_spatial.__file__).parent
+    return next(folder.glob(f"extensions/v{duckdb.__version__}/**/spatial.duckdb_extension"))

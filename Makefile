@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export LANDLOOM_SAMPLE ?= out/sample
 
-.PHONY: help map test quick lint bench triton clean
+.PHONY: help map test quick lint bench serve triton clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -52,6 +52,13 @@ lint: .venv/lint ## Check style and types
 
 bench: .venv/test ## Measure the figures of the README, as a table
 	@$(BIN)/python -m benchmarks
+
+.venv/serve: .venv/map
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[serve]'
+	@touch $@
+
+serve: .venv/serve ## Serve what `make map` made: STAC API, files, map tiles
+	@$(BIN)/landloom serve --catalog out/map
 
 .venv/triton: .venv/map
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[triton]'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
         },
         bbox=_WORLD,
         # The imagery for which it is made, as MLM advises: so the item tells nothing of the day it was written.
-        datetime=None,
+        # Not null: STAC servers drop a null, and what they then give is no valid item.
+        datetime=datetime.fromisoformat(_FROM),
         properties={
             "start_datetime": _FROM,
             "end_datetime": "9999-12-31T23:59:59Z",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -75,7 +76,9 @@ class S3Store(Store):
 
     def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """See `Store`."""
-        part: dict[str, Any] = {} if stop is None and not start else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+        part: dict[str, Any] = (
+            {} if stop is None and not start else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+        )
         with self._explained("read", key):
             answer = self._s3.get_object(Bucket=self.bucket, Key=self._key(key), **part)
             yield from answer["Body"].iter_chunks(PIECE)
@@ -190,6 +193,15 @@ class S3Store(Store):
                 f"Cannot {verb} {what}{where}: {error}. Check the address, the network and the credentials, "
                 "then run again: it resumes from what is staged."
             ) from error
+
+
+def gdal_settings(endpoint: str | None) -> dict[str, str]:
+    """How GDAL reads `s3://` from a server that is not Amazon's; GDAL's own variables come first."""
+    address = urlparse(endpoint or "")
+    if not address.netloc or "AWS_S3_ENDPOINT" in os.environ:
+        return {}
+    https = "YES" if address.scheme == "https" else "NO"
+    return {"AWS_S3_ENDPOINT": address.netloc, "AWS_HTTPS": https, "AWS_VIRTUAL_HOSTING": "FALSE"}
 
 
 def _code(error: ClientError) -> str:

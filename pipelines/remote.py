@@ -11,6 +11,7 @@ import requests
 from catalog.errors import SceneUnreadable, StoreError
 from catalog.scenes import Scene
 from catalog.store import open_store
+from catalog.store_s3 import gdal_settings
 
 _SIGNING = threading.Lock()
 """Bands are opened at once; only the first asks for a signature."""
@@ -45,12 +46,8 @@ def _forget_signature(address: str) -> None:
 
 
 def s3_settings() -> dict[str, str]:
-    """What boto3 reads from `AWS_ENDPOINT_URL`, in GDAL's words; GDAL's own variables come first."""
-    endpoint = urlparse(os.environ.get("AWS_ENDPOINT_URL", ""))
-    if not endpoint.netloc or "AWS_S3_ENDPOINT" in os.environ:
-        return {}
-    https = "YES" if endpoint.scheme == "https" else "NO"
-    return {"AWS_S3_ENDPOINT": endpoint.netloc, "AWS_HTTPS": https, "AWS_VIRTUAL_HOSTING": "FALSE"}
+    """What boto3 reads from `AWS_ENDPOINT_URL`, in GDAL's words."""
+    return gdal_settings(os.environ.get("AWS_ENDPOINT_URL"))
 
 
 def seconds_to_wait(scene: Scene, href: str, error: Exception) -> float | None:

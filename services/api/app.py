@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from brotli_asgi import BrotliMiddleware
 from fastapi import FastAPI, Request
@@ -33,6 +34,7 @@ from services.api.files import file_router
 from services.api.index import ItemIndex
 from services.api.limits import Limits
 from services.api.requests import CollectionsRequest, FilterBody, ItemsRequest, SearchBody, SearchRequest
+from services.tiles.routes import Missing, tile_router
 
 _log = logging.getLogger(__name__)
 _FILTERS: list[str] = [
@@ -57,10 +59,6 @@ _SORTS = ["https://api.stacspec.org/v1.0.0/item-search#sort", SortConformanceCla
 _TITLE, _DESCRIPTION = "Landloom", "Land cover from Sentinel-2"
 
 
-class _FilterExtension(FilterExtension):
-    POST = FilterBody
-
-
 def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None) -> FastAPI:
     """The application over an index.
 
@@ -69,9 +67,11 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
         store: where the catalog's files lie; None: no files are served.
         rate: requests that one client may make in a second; None: any number.
     """
+    filters = FilterExtension(client=QueryablesClient(index=index), conformance_classes=_FILTERS)
+    filters.POST = FilterBody
     searches = [
         FieldsExtension(conformance_classes=[FieldsConformanceClasses.SEARCH, FieldsConformanceClasses.ITEMS]),
-        _FilterExtension(client=QueryablesClient(index=index), conformance_classes=_FILTERS),
+        filters,
         SortExtension(conformance_classes=[*_SORTS, SortConformanceClasses.FEATURES_SORT]),
         TokenPaginationExtension(),
     ]
@@ -113,9 +113,40 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
         ][::-1],
     )
     _explain_errors(api.app)
+    _document_errors(api.app)
     if store is not None:
         api.app.include_router(file_router(store))
+        api.app.include_router(tile_router(index, store))
     return api.app
+
+
+def _document_errors(app: FastAPI) -> None:
+    """Tell in the OpenAPI document what every request may be answered by."""
+    plain = app.openapi
+    description = {"type": "object", "properties": {name: {"type": "string"} for name in ("code", "description")}}
+    errors = {
+        "400": "What was asked is malformed; the description says what of it.",
+        "404": "There is no such thing.",
+        "413": "The body is too large.",
+        "414": "The address is too long.",
+        "429": "Too many requests; Retry-After says when to try again.",
+        "503": "The catalog cannot be read just now.",
+    }
+
+    def documented() -> dict[str, Any]:
+        document = plain()
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+                for status, text in errors.items():
+                    content = {"application/json": {"schema": description}}
+                    operation["responses"].setdefault(status, {"description": text, "content": content})
+        # By `fields`, items are asked for in part.
+        for name, required in (("Item", ["type", "id"]), ("ItemProperties", [])):
+            document["components"]["schemas"][name]["required"] = required
+        return document
+
+    app.openapi = documented  # type: ignore[method-assign]
 
 
 def _explain_errors(app: FastAPI) -> None:
@@ -124,6 +155,8 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LandloomError)
     def refused(request: Request, error: LandloomError) -> JSONResponse:
+        if isinstance(error, Missing):
+            return answer(404, "NotFound", str(error))
         if isinstance(error, BadInput):
             return answer(400, "BadInput", str(error))
         # Where a store lies, and why it refused, is for who runs the server.

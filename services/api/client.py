@@ -95,6 +95,8 @@ class CatalogClient(BaseCoreClient):
         request: Request = kwargs.pop("request")
         body = search_request.model_dump(exclude_unset=True, by_alias=True, mode="json")
         given = dict(body)
+        if body.get("fields", {}) is None:
+            raise BadInput("fields is null. Leave it out, or give an object with 'include' or 'exclude'.")
         given |= {f"filter_{name}": given.pop(alias, None) for name, alias in _FILTER.items()}
         search, fields = _asked(given)
         base = _base(request)

@@ -120,6 +120,8 @@ class _Translation:
             if not arguments:
                 raise BadInput(f"filter: {operator!r} of nothing.")
             return _join(f" {operator.upper()} ", [self.boolean(one, depth) for one in arguments])
+        if operator == "between" and len(arguments) == 2 and isinstance(arguments[1], list):
+            arguments = [arguments[0], *arguments[1]]  # As drafts of the standard had it, and clients still write it.
         known: dict[str, tuple[int, Callable[..., _Term]]] = {
             "not": (1, lambda one: _wrap("(NOT {})", "boolean", self.boolean(one, depth))),
             "isnull": (1, lambda one: _wrap("({} IS NULL)", "boolean", self._term(one, depth))),

@@ -6,8 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_NAMED = (("id",), ("collection",))
+_NAMED = (("type",), ("stac_version",), ("id",), ("collection",))
 """Always there, so that an item can be told from others."""
+_DEFAULT = (
+    *_NAMED,
+    *((name,) for name in ("stac_extensions", "geometry", "bbox", "links", "assets")),
+    *(("properties", name) for name in ("datetime", "start_datetime", "end_datetime")),
+)
+"""What comes where fields to include are asked for, but none is named."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ def read_fields(given: Iterable[str] | Mapping[str, Iterable[str] | None] | None
         return Fields()
     if isinstance(given, Mapping):
         include, exclude = list(given.get("include") or ()), list(given.get("exclude") or ())
+        if "include" in given and not include:
+            left_out = tuple(map(_path, sorted(set(exclude))))
+            return Fields(tuple(path for path in _DEFAULT if path not in left_out), left_out)
     else:
         names = [name.strip() for name in given]
         include = [name.lstrip("+") for name in names if name and not name.startswith("-")]

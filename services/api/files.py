@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import format_datetime
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -20,7 +21,11 @@ def file_router(store: Store) -> APIRouter:
     """Routes below `/files`: objects of a store, none that is hidden and none outside it."""
     router = APIRouter(tags=["Files"])
 
-    @router.api_route("/files/{key:path}", methods=["GET", "HEAD"], response_class=Response, name="File")
+    parts = {206: {"description": "The part that `Range` asks for."}, 304: {"description": "It has not changed."}}
+    told: dict[str, Any] = {"response_class": Response, "responses": parts | {416: {"description": "It is shorter."}}}
+
+    @router.head("/files/{key:path}", name="Size of a file", operation_id="head_file", **told)
+    @router.get("/files/{key:path}", name="File", operation_id="get_file", **told)
     async def file(key: str, request: Request) -> Response:
         """A file of the catalog; `Range` gives a part of it."""
         return await run_in_threadpool(_answer, store, key, request)

@@ -56,8 +56,13 @@ class SearchBody(BaseSearchPostRequest):
     @model_validator(mode="before")
     @classmethod
     def validate_spatial(cls, values: Any) -> Any:
-        """Nothing: takes the place of a check that fails on what is no object."""
-        return values
+        """One name instead of a list of names, as some clients write it. Replaces a check that fails on no object."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: [value] if name in ("collections", "ids") and isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
 
 class FilterBody(BaseModel):

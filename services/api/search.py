@@ -111,10 +111,10 @@ def read_geometry(geometry: str | dict[str, Any] | None, what: str = "intersects
     """A GeoJSON geometry."""
     if geometry is None:
         return None
-    text = geometry if isinstance(geometry, str) else json.dumps(geometry)
     try:
-        shape = shapely.from_geojson(text)
-    except shapely.errors.GEOSException as error:
+        parsed = json.loads(geometry) if isinstance(geometry, str) else geometry
+        shape = shapely.from_geojson(json.dumps(parsed))
+    except (ValueError, RecursionError, shapely.errors.GEOSException) as error:
         raise BadInput(f"{what} is no GeoJSON geometry: {str(error).partition(':')[2].strip() or error}.") from error
     if shape is None or shape.is_empty:
         raise BadInput(f"{what} is an empty geometry. Give one with coordinates.")

@@ -186,7 +186,9 @@ class _Content:
     def item(self, row: int, root: str) -> dict[str, Any]:
         start = int(self._ends[row - 1]) + 1 if row else 0
         line = self._lines[start : int(self._ends[row])]
-        return _without_nulls(orjson.loads(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")))
+        item = _without_nulls(orjson.loads(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")))
+        item["properties"].setdefault("datetime", None)  # The one that must be there even as null.
+        return item
 
 
 def versions_of(store: Store) -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_a_malformed_search_is_refused_by_name_and_value(url, query, said):
         '{"sortby": [{"field": "id", "direction": "up"}]}',
         '{"datetime": 2020}',
         '{"token": 5}',
-        '{"ids": "x"}',
+        '{"ids": 5}',
         '{"filter": ' + '{"op":"not","args":[' * 5000 + "1" + "]}" * 5000 + "}",
     ],
 )

@@ -1,0 +1,1 @@
+"""Map tiles of items and of a year's mosaic."""

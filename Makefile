@@ -25,7 +25,7 @@ help: ## Show this list
 	@touch $@
 
 .venv/lint: .venv/map
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[lint]'
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[lint,serve]'
 	@touch $@
 
 map: .venv/map ## Map a real sample scene: no server, no account, about a minute

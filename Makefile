@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export LANDLOOM_SAMPLE ?= out/sample
 
-.PHONY: help map test quick lint bench serve triton clean
+.PHONY: help map test quick lint bench browser serve triton clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -57,7 +57,14 @@ bench: .venv/test ## Measure the figures of the README, as a table
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[serve]'
 	@touch $@
 
-serve: .venv/serve ## Serve what `make map` made: STAC API, files, map tiles
+# Node.js is needed once, to build; without it everything else works. STAC Browser wants a version of ol-stac that its
+# package does not name.
+BUILT := services/browser/built
+browser: $(BUILT)/done ## Build the web pages from npm packages: STAC Browser, MapLibre
+$(BUILT)/done: services/browser/package.json services/browser/build.sh
+	@services/browser/build.sh
+
+serve: .venv/serve ## Serve what `make map` made: STAC API, files, map tiles, web pages
 	@$(BIN)/landloom serve --catalog out/map
 
 .venv/triton: .venv/map

@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable
 
-from benchmarks import far, job, network, planning, script, through_triton
+from benchmarks import far, job, network, planning, script, serving, through_triton
 from benchmarks.report import Figure, print_table
 
 SIZE = 4000
@@ -23,6 +23,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
     "full-tile": lambda size: job.full_tile(),
     "planning": lambda size: planning.planning(),
     "far": far.far,
+    "serving": lambda size: serving.serving(),
     "triton": through_triton.job,
     "transport": lambda size: through_triton.transport(),
     "load": lambda size: through_triton.load(),

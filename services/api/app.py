@@ -34,6 +34,7 @@ from services.api.files import file_router
 from services.api.index import ItemIndex
 from services.api.limits import Limits
 from services.api.requests import CollectionsRequest, FilterBody, ItemsRequest, SearchBody, SearchRequest
+from services.browser.routes import add_pages
 from services.tiles.routes import Missing, tile_router
 
 _log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
     if store is not None:
         api.app.include_router(file_router(store))
         api.app.include_router(tile_router(index, store))
+        add_pages(api.app)
     return api.app
 
 

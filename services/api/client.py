@@ -50,6 +50,14 @@ class CatalogClient(BaseCoreClient):
 
     index: ItemIndex = attr.ib(kw_only=True)
 
+    def landing_page(self, **kwargs: Any) -> Any:
+        """See `BaseCoreClient`; with links to the web pages."""
+        page = super().landing_page(**kwargs)
+        base = _base(kwargs["request"])
+        for path, title in (("map/", "Map"), ("browser/", "STAC Browser")):
+            page["links"].append(_link("alternate", f"{base}{path}", "text/html") | {"title": title})
+        return page
+
     def all_collections(self, **kwargs: Any) -> Any:
         """See `BaseCoreClient`: all collections, or those that a collection search finds."""
         base = _base(kwargs["request"])

@@ -1,0 +1,1 @@
+"""The web pages: a map of ours, and STAC Browser."""

@@ -69,7 +69,9 @@ def serve_s3() -> Iterator[S3Server]:
     config.write_text(json.dumps({"identities": [one, public]}))
     ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
     command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}"]
-    command += ["-s3.autoCreateBucket=false", "-master.telemetry=false", "-volume.max=100"]
+    command += ["-s3.autoCreateBucket=false", "-master.telemetry=false"]
+    # Every bucket takes seven volumes, and every test a bucket.
+    command += ["-volume.max=2000"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     # Without small volumes it reserves 30 GB for the first one and finds no room on a small disk.
     command += ["-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]

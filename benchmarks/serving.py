@@ -170,7 +170,8 @@ def _memory(catalog: str) -> float:
     for process in psutil.process_iter():
         try:
             if "serve" in process.cmdline() and catalog in process.cmdline():
-                return process.memory_full_info().uss
+                memory = process.memory_info()
+                return memory.rss - memory.shared
         except psutil.Error:
             continue
     return float("nan")

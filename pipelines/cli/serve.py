@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
@@ -20,16 +19,19 @@ def serve_command(
         typer.Option(parser=whole, metavar="N", help="Requests a client may make in a second; others are refused."),
     ] = None,
     root_path: Annotated[str, typer.Option(help="Path under which a proxy shows this server, as /landloom.")] = "",
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Log every request, a line of JSON each, for a log collector.")
+    ] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
-    """Answer for a catalog over HTTP: a STAC API and the catalog's files. Needs the extra `serve`."""
+    """Answer for a catalog over HTTP: STAC API, files, map tiles, web pages. Needs the extra `serve`."""
     with extra("serve"):
         from services.api.embedded import EmbeddedIndex
-        from services.api.server import serve
+        from services.api.server import log_to_stderr, serve
 
     from catalog.store import open_store
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(json_lines=json_logs)
     store = open_store(catalog, s3_endpoint=s3_endpoint or None)
     with console.status(f"Reading the catalog {catalog}"):
         index = EmbeddedIndex(store)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 
 import uvicorn
+from pythonjsonlogger.json import JsonFormatter
 
 from catalog.errors import BadInput
 from catalog.store import Store
@@ -36,6 +38,7 @@ def serve(
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # Whoever reads the address may ask at once: the answer comes when all is ready.
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInput(f"{host}:{port} cannot be listened at: {reason}. Give another --host or --port.") from error
@@ -45,7 +48,6 @@ def serve(
         create_app(index, store, rate=rate),
         root_path=root_path,
         log_config=None,
-        log_level="warning",
         timeout_graceful_shutdown=_GRACE_SECONDS,
         # Behind a proxy, links begin as the client's address did.
         proxy_headers=True,
@@ -55,3 +57,21 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         index.close()
+
+
+def log_to_stderr(*, json_lines: bool) -> None:
+    """Log what happens; as lines of JSON also every request, else only what is unusual.
+
+    Args:
+        json_lines: one object a line: time, level, logger, message.
+    """
+    handler = logging.StreamHandler()
+    if json_lines:
+        names = {"asctime": "time", "levelname": "level", "name": "logger"}
+        handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=names))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # What libraries have set up at import is replaced.
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.INFO if json_lines else logging.WARNING)

@@ -7,7 +7,7 @@ table slow, lies beside it in files of one line an item. Both are in a folder th
 from __future__ import annotations
 
 import json
-import mmap
+import os
 import shutil
 import tempfile
 import weakref
@@ -174,21 +174,27 @@ class _Content:
         path: the file.
         root: what the hrefs of the catalog's own files begin with in it.
         """
-        with path.open("rb") as file:
-            self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        pieces = range(0, len(self._lines), _PIECE)
-        ends = [
-            np.flatnonzero(np.frombuffer(self._lines[at : at + _PIECE], np.uint8) == ord("\n")) + at for at in pieces
-        ]
-        self._ends = np.concatenate(ends)
+        self._file = path.open("rb", buffering=0)
+        self._ends = np.fromiter(_line_ends(path), np.int64)
         self._root = _json_text(root)
 
     def item(self, row: int, root: str) -> dict[str, Any]:
         start = int(self._ends[row - 1]) + 1 if row else 0
-        line = self._lines[start : int(self._ends[row])]
-        item = _without_nulls(orjson.loads(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")))
+        # Not by seeking: many threads read.
+        line = os.pread(self._file.fileno(), int(self._ends[row]) - start, start)
+        item = orjson.loads(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/"))
+        _drop_nulls(item)
         item["properties"].setdefault("datetime", None)  # The one that must be there even as null.
         return item
+
+
+def _line_ends(path: Path) -> Iterator[int]:
+    with path.open("rb") as file:
+        at = 0
+        while piece := file.read(_PIECE):
+            for end in np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")):
+                yield at + int(end)
+            at += len(piece)
 
 
 def versions_of(store: Store) -> dict[str, str]:
@@ -270,13 +276,16 @@ def _quoted_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _without_nulls(value: Any) -> Any:
+def _drop_nulls(value: dict[str, Any]) -> None:
     # In columns, what an item lacks and another has is null.
-    if isinstance(value, dict):
-        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [_without_nulls(one) for one in value]
-    return value
+    for name in [name for name, one in value.items() if one is None]:
+        del value[name]
+    for one in value.values():
+        if type(one) is dict:
+            _drop_nulls(one)
+        elif type(one) is list and one and type(one[0]) is dict:
+            for inner in one:
+                _drop_nulls(inner)
 
 
 def _json_text(text: str) -> bytes:

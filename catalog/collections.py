@@ -192,7 +192,7 @@ def _empty(collection: str) -> dict[str, Any]:
         "item_assets": {
             name: {"type": COG, "roles": ["data"], "title": text, "description": description}
             for name, (text, description) in TITLES.items()
-            if name == "data" or name != "thumbnail" and collection != ZONES
+            if name == "data" or (name != "thumbnail" and collection != ZONES)
         },
         "assets": {
             "items": {

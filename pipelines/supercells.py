@@ -191,7 +191,8 @@ def _opened(store: Store, item: dict[str, Any]) -> Iterator[rasterio.io.DatasetR
     if "1220" + hashlib.sha256(content).hexdigest() != asset["file:checksum"]:
         raise StoreError(f"{store.href(key)} is not the file that {item['id']} names: its checksum differs. Map it anew.")
     with rasterio.MemoryFile(content) as file, file.open() as source:
-        if list(source.shape) != item["properties"]["proj:shape"] or source.transform[2::3] != _corner(item):
+        corner = (source.transform.c, source.transform.f)
+        if list(source.shape) != item["properties"]["proj:shape"] or corner != _corner(item):
             raise StoreError(f"{store.href(key)} has another size or place than {item['id']} says. Map it anew.")
         yield source
 

@@ -1,4 +1,4 @@
-"""The item of a grid zone and year (`21L-2020`), a *supercell* in the words of io-lulc-annual-v02: see its `io:` fields.
+"""The item of a grid zone and year (`21L-2020`), called a supercell in the items of io-lulc-9-class.
 
 All that it tells comes from the items of the tile-years whose names begin with the zone's; every tile-year belongs to
 one zone, so every pixel is in one item.
@@ -51,7 +51,13 @@ def check_classes(sources: Sequence[dict[str, Any]]) -> None:
 
 
 def build_zone_item(
-    zone: str, sources: Sequence[dict[str, Any]], *, epsg: int, transform: Affine, shape: tuple[int, int], cog: AssetFile
+    zone: str,
+    sources: Sequence[dict[str, Any]],
+    *,
+    epsg: int,
+    transform: Affine,
+    shape: tuple[int, int],
+    cog: AssetFile,
 ) -> bytes:
     """The JSON of a zone-year's item.
 

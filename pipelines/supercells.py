@@ -160,9 +160,7 @@ def _grid(sources: Items) -> tuple[int, Affine, tuple[int, int]]:
     return int(first["proj:code"].removeprefix("EPSG:")), Affine(RESOLUTION, 0, left, 0, -RESOLUTION, top), (rows, cols)
 
 
-def _lay_out(
-    store: Store, sources: Items, plain: Path, epsg: int, transform: Affine, shape: tuple[int, int]
-) -> None:
+def _lay_out(store: Store, sources: Items, plain: Path, epsg: int, transform: Affine, shape: tuple[int, int]) -> None:
     """Write the tile-years side by side; what no tile covers, and what holds no data, takes no room."""
     profile = {**plain_profile(None), "photometric": "PALETTE", "height": shape[0], "width": shape[1]}
     try:
@@ -189,7 +187,9 @@ def _opened(store: Store, item: dict[str, Any]) -> Iterator[rasterio.io.DatasetR
     key = f"{item_key_of(item).rpartition('/')[0]}/{asset['href'].removeprefix('./')}"
     content = store.read(key)
     if "1220" + hashlib.sha256(content).hexdigest() != asset["file:checksum"]:
-        raise StoreError(f"{store.href(key)} is not the file that {item['id']} names: its checksum differs. Map it anew.")
+        raise StoreError(
+            f"{store.href(key)} is not the file that {item['id']} names: its checksum differs. Map it anew."
+        )
     with rasterio.MemoryFile(content) as file, file.open() as source:
         corner = (source.transform.c, source.transform.f)
         if list(source.shape) != item["properties"]["proj:shape"] or corner != _corner(item):

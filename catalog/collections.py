@@ -17,6 +17,8 @@ from catalog.links import JSON, dumped, linked, root_with, zone_with
 from catalog.models import MODELS, TITLE
 from catalog.store import Store
 
+ZONES = "lulc-annual-zones"
+"""One item per grid zone and year, made of the tile-years of `lulc-annual`."""
 COLLECTIONS = {
     "lulc-annual": (
         "Annual land cover, 10 m",
@@ -26,6 +28,11 @@ COLLECTIONS = {
     "lulc-period": (
         "Land cover of a season or a day, 10 m",
         "Land cover at 10 m of a season or of a single Sentinel-2 scene, made as the annual maps are.",
+    ),
+    ZONES: (
+        "Annual land cover by grid zone, 10 m",
+        "The annual land cover at 10 m, one file per grid zone (6 x 8 degrees, such as 21L) and year, as "
+        "io-lulc-9-class and io-lulc-annual-v02 are cut: code written for items of theirs reads these.",
     ),
 }
 _REBUILD_TRIES = 10
@@ -185,7 +192,7 @@ def _empty(collection: str) -> dict[str, Any]:
         "item_assets": {
             name: {"type": COG, "roles": ["data"], "title": text, "description": description}
             for name, (text, description) in TITLES.items()
-            if name != "thumbnail"
+            if name == "data" or (name != "thumbnail" and collection != ZONES)
         },
         "assets": {
             "items": {

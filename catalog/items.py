@@ -32,7 +32,7 @@ EXTENSIONS = [
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
     "https://stac-extensions.github.io/render/v2.0.0/schema.json",
 ]
-_FINGERPRINT = "landloom:fingerprint"
+FINGERPRINT = "landloom:fingerprint"
 
 
 def build_item(
@@ -66,14 +66,12 @@ def build_item(
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (manifest.period.start, manifest.period.end))
-    left, top = transform.c, transform.f
-    bbox = [left, top - shape[0] * RESOLUTION, left + shape[1] * RESOLUTION, top]
     seen = int(class_pixels[1:].sum())
     legend = manifest.legend
     item = pystac.Item(
         id=manifest.id,
-        geometry=_rounded(geometry),
-        bbox=_bbox(geometry),
+        geometry=rounded(geometry),
+        bbox=bbox_of(geometry),
         # Not null, and the same for all items of a period: loaders group by it.
         datetime=manifest.period.start,
         properties={
@@ -87,11 +85,7 @@ def build_item(
             "instruments": ["msi"],
             "io:tile_id": manifest.tile,
             "grid:code": f"MGRS-{manifest.tile}",
-            "proj:code": f"EPSG:{epsg}",
-            "proj:shape": list(shape),
-            "proj:transform": list(transform)[:6],
-            "proj:bbox": bbox,
-            "proj:centroid": _centroid(epsg, bbox),
+            **projection(epsg, transform, shape),
             "processing:level": "L4",
             "processing:datetime": now,
             "processing:lineage": (
@@ -100,7 +94,7 @@ def build_item(
             ),
             "processing:software": {"landloom": manifest.software},
             "landloom:recipe": manifest.recipe,
-            _FINGERPRINT: manifest.fingerprint,
+            FINGERPRINT: manifest.fingerprint,
             "landloom:legend": f"{legend.id} {legend.version}",
             "landloom:model": f"{manifest.model.id} {manifest.model.version}",
             "landloom:blocks": list(manifest.blocks),
@@ -137,7 +131,7 @@ def build_item(
 
 def fingerprint_of(item: bytes | None) -> str | None:
     """The fingerprint in an item's JSON."""
-    return None if item is None else str(json.loads(item)["properties"][_FINGERPRINT])
+    return None if item is None else str(json.loads(item)["properties"][FINGERPRINT])
 
 
 def published_fingerprint(store: Store, key: str) -> str | None:
@@ -153,11 +147,16 @@ def read_items(store: Store, collection: str) -> Iterator[dict[str, Any]]:
 
     Sixteen are read at once and few are held at a time: a far store answers slowly, and all would not fit in memory.
     """
-    keys = [key for key in store.list(f"{collection}/") if _is_item(key)]
+    keys = item_keys(store, collection)
     with ThreadPoolExecutor(16) as readers:
         for start in range(0, len(keys), 64):
             for content in readers.map(store.read, keys[start : start + 64]):
                 yield json.loads(content)
+
+
+def item_keys(store: Store, collection: str) -> list[str]:
+    """The names of the JSON of all items of a collection, sorted."""
+    return [key for key in store.list(f"{collection}/") if _is_item(key)]
 
 
 def item_key_of(item: dict[str, Any]) -> str:
@@ -167,11 +166,24 @@ def item_key_of(item: dict[str, Any]) -> str:
 
 
 def zone_of(tile: str) -> str:
-    """The grid zone of a tile, `48Q` of `48QUE`: items are grouped by it for browsing."""
-    return tile[:-2]
+    """The grid zone of a tile, `48Q` of `48QUE`, or of the zone itself: items are grouped by it for browsing."""
+    return tile[:3]
 
 
-def _bbox(geometry: BaseGeometry) -> list[float]:
+def projection(epsg: int, transform: Affine, shape: tuple[int, int]) -> dict[str, Any]:
+    """The fields of the projection extension, of a grid with north up."""
+    left, top = transform.c, transform.f
+    bbox = [left, top - shape[0] * RESOLUTION, left + shape[1] * RESOLUTION, top]
+    return {
+        "proj:code": f"EPSG:{epsg}",
+        "proj:shape": list(shape),
+        "proj:transform": list(transform)[:6],
+        "proj:bbox": bbox,
+        "proj:centroid": _centroid(epsg, bbox),
+    }
+
+
+def bbox_of(geometry: BaseGeometry) -> list[float]:
     """West, south, east, north; west is the larger number where the antimeridian is crossed (RFC 7946, section 5.2)."""
     parts = antimeridian.bbox(shapely.geometry.mapping(geometry))
     return [round(float(value), 7) for value in parts]
@@ -188,6 +200,6 @@ def _centroid(epsg: int, bbox: list[float]) -> dict[str, float]:
     return {"lat": round(lat, 6), "lon": round(lon, 6)}
 
 
-def _rounded(geometry: BaseGeometry) -> dict[str, Any]:
-    # 7 decimals are a centimetre.
+def rounded(geometry: BaseGeometry) -> dict[str, Any]:
+    """A geometry as GeoJSON, to 7 decimals: a centimetre."""
     return json.loads(shapely.to_geojson(shapely.set_precision(geometry, 1e-7)))

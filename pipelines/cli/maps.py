@@ -1,4 +1,4 @@
-"""Commands that make maps, and look after them: map, estimate, sample, show, index."""
+"""Commands that make maps, and look after them: map, estimate, sample, show, supercells, index."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ from pipelines.cli.options import (
 )
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings, plan
+from pipelines.supercells import make_supercells
 from services.inference import DEFAULT_MODEL, model_spec, reach_network
 
 if TYPE_CHECKING:
@@ -196,6 +197,36 @@ def show_command(
         typer.echo(show(item, png))
     else:
         typer.launch(str(show(item, Path(tempfile.mkdtemp(prefix="landloom-")) / "map.png")))
+
+
+@app.command("supercells")
+def supercells_command(
+    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that `landloom map` wrote to.")],
+    year: Annotated[str, typer.Option(help="Year, or years as 2020,2021; by default all.")] = "",
+    zone: Annotated[str, typer.Option(help="Grid zone, or zones as 21L,21M; by default all.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
+    s3_endpoint: S3Endpoint = "",
+) -> None:
+    """Publish one COG and item per grid zone and year, cut as io-lulc-annual-v02, from the published maps."""
+    with progress_bar() as progress:
+        bar = progress.add_task("Zones", total=None)
+        account = make_supercells(
+            open_store(out, s3_endpoint=s3_endpoint or None),
+            [period.start.year for period in periods_of(year, "")] if year else (),
+            zone.split(",") if zone else (),
+            overwrite=overwrite,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+        progress.update(bar, visible=False)
+    console.print(
+        f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
+        f"date), {len(account.failed):,} failed",
+        highlight=False,
+    )
+    for name, reason in account.failed.items():
+        console.print(f"Failed {name}: {reason}", highlight=False, markup=False)
+    if account.failed:
+        raise typer.Exit(DEAD_LETTERS)
 
 
 @app.command("index")

@@ -173,8 +173,8 @@ function told_of(year, { class: found, confidence, observations }, item) {
   };
   row(year, found ? found.title : "not mapped");
   if (found) {
-    row("Confidence", `${confidence} %`);
-    row("Clear looks", observations);
+    if (confidence !== null) row("Confidence", `${confidence} %`);
+    if (observations !== null) row("Clear looks", observations);
     const link = (href, text) => Object.assign(document.createElement("a"), { href, textContent: text, target: "_blank" });
     row("Map", link(item.links.find((one) => one.rel === "self").href, item.id), ", ", link(item.assets.data.href, "COG"));
   }

@@ -11,6 +11,7 @@ from typing import Any
 import stac_geoparquet.arrow
 
 from catalog.errors import StoreError
+from catalog.garbage import rare_collections
 from catalog.items import item_key_of, read_items
 from catalog.store import Store
 
@@ -51,6 +52,11 @@ def write_parquet(items: Iterable[dict[str, Any]], parquet: Path) -> int:
     Returns:
         Number of items; with none, nothing is written.
     """
+    with rare_collections():
+        return _write(items, parquet)
+
+
+def _write(items: Iterable[dict[str, Any]], parquet: Path) -> int:
     lines, count = parquet.with_suffix(".ndjson"), 0
     # By way of a file: the columns are known only when all items are, and not all have the same assets.
     with lines.open("w") as file:

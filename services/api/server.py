@@ -9,6 +9,7 @@ import uvicorn
 from pythonjsonlogger.json import JsonFormatter
 
 from catalog.errors import BadInput
+from catalog.garbage import rare_collections
 from catalog.store import Store
 from services.api.app import create_app
 from services.api.index import ItemIndex
@@ -54,7 +55,8 @@ def serve(
         server_header=False,
     )
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        with rare_collections():
+            uvicorn.Server(config).run(sockets=[listening])
     finally:
         index.close()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -102,3 +103,9 @@ def test_no_items_no_index(tmp_path: Path) -> None:
     empty = open_store(str(tmp_path / "empty"))
     assert build_index(empty, ANNUAL) == 0
     assert empty.list() == []
+
+
+def test_python_looks_for_rubbish_as_before_once_it_is_written(store: Store) -> None:
+    before = gc.get_threshold()
+    build_index(store, ANNUAL)
+    assert gc.get_threshold() == before

@@ -219,6 +219,9 @@ $("other").addEventListener("change", compare);
 try {
   const found = (await ask("collections")).collections.filter((one) => one.item_assets?.data);
   if (!found.length) throw new Error("This catalog holds no maps.");
+  // Those with the most to see come first: maps by tile before maps by grid zone, which have the classes alone.
+  const layers = (one) => Object.keys(one.item_assets).length;
+  found.sort((one, other) => layers(other) - layers(one));
   $("collection").replaceChildren(...found.map((one) => new Option(one.title ?? one.id, one.id)));
   $("collection").hidden = found.length === 1;
   $("collection").addEventListener("change", () => show(found.find((one) => one.id === $("collection").value)));

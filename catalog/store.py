@@ -65,7 +65,7 @@ class Store(ABC):
 
     @abstractmethod
     def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes of an object from `start` up to `stop` (None: the end), a few megabytes at a time.
+        """The bytes of an object from `start` up to `stop` (None: the end), a megabyte at a time.
 
         Raises:
             NotFound: there is none; raised at the first piece.

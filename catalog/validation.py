@@ -8,6 +8,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
+import jsonschema.exceptions
 from pystac import STACObjectType
 from pystac.errors import STACValidationError
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
@@ -15,6 +16,7 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from catalog.errors import BadInput
 
 STAC_VERSION = "1.1.0"
+_MAX_REASON = 300
 _TYPES = {
     "Feature": STACObjectType.ITEM,
     "Collection": STACObjectType.COLLECTION,
@@ -43,6 +45,33 @@ def validate(content: dict[str, Any]) -> None:
         validator.validate(content, kind, STAC_VERSION, extensions)
     except STACValidationError as error:
         raise BadInput(f"{what} is not valid: {error}") from error
+
+
+def validate_received(content: dict[str, Any], kind: str) -> None:
+    """Check the JSON of an item or collection that others made: of any STAC 1, with extensions that need not be known.
+
+    Args:
+        content: the JSON.
+        kind: `Feature` or `Collection`, which it has to be.
+
+    Raises:
+        BadInput: it is not valid.
+    """
+    if content.get("type") != kind or not str(content.get("stac_version")).startswith("1."):
+        raise BadInput(
+            f"This is no STAC 1 {'item' if kind == 'Feature' else 'collection'}: type is {content.get('type')!r} and "
+            f"stac_version {content.get('stac_version')!r}. Give {kind!r} and {STAC_VERSION!r}."
+        )
+    validator, current = _validator(), {**content, "stac_version": STAC_VERSION}
+    try:
+        validator.validate_core(current, _TYPES[kind], STAC_VERSION)
+        for extension in set(content.get("stac_extensions", [])) & set(validator.schema_cache):
+            validator.validate_extension(current, _TYPES[kind], STAC_VERSION, extension)
+    except STACValidationError as error:
+        best = jsonschema.exceptions.best_match(error.source) if error.source else error
+        where = ".".join(str(part) for part in getattr(best, "absolute_path", ()))
+        reason = str(getattr(best, "message", best))[:_MAX_REASON]
+        raise BadInput(f"The {kind} is not valid{f' at {where}' if where else ''}: {reason}") from error
 
 
 @functools.lru_cache(maxsize=1)

@@ -21,7 +21,8 @@ from stac_fastapi.extensions.pagination import TokenPaginationExtension
 from stac_fastapi.extensions.sort import SortExtension
 from stac_fastapi.extensions.sort.sort import SortConformanceClasses
 from stac_fastapi.types.config import ApiSettings
-from stac_fastapi.types.errors import NotFoundError
+from stac_fastapi.types.errors import ConflictError, NotFoundError
+from stac_fastapi.types.extension import ApiExtension
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -35,7 +36,7 @@ from services.api.index import ItemIndex
 from services.api.limits import Limits
 from services.api.requests import CollectionsRequest, FilterBody, ItemsRequest, SearchBody, SearchRequest
 from services.browser.routes import add_pages
-from services.tiles.routes import Missing, tile_router
+from services.tiles.routes import tile_router
 
 _log = logging.getLogger(__name__)
 _FILTERS: list[str] = [
@@ -60,13 +61,17 @@ _SORTS = ["https://api.stacspec.org/v1.0.0/item-search#sort", SortConformanceCla
 _TITLE, _DESCRIPTION = "Landloom", "Land cover from Sentinel-2"
 
 
-def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None) -> FastAPI:
+def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None, token: str | None = None) -> FastAPI:
     """The application over an index.
 
     Args:
         index: where items and collections are found.
         store: where the catalog's files lie; None: no files are served.
         rate: requests that one client may make in a second; None: any number.
+        token: what clients must send who change collections and items; None: nobody may.
+
+    Raises:
+        BadInput: a token, but an index that cannot be changed.
     """
     filters = FilterExtension(client=QueryablesClient(index=index), conformance_classes=_FILTERS)
     filters.POST = FilterBody
@@ -89,11 +94,13 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
         stac_fastapi_landing_id="landloom",
         stac_fastapi_version="1.0.0",
     )
+    client = CatalogClient(index=index, landing_page_id="landloom")
+    changes = [_transactions(index, client, token)] if token else []
     api = StacApi(
         settings=settings,
-        client=CatalogClient(index=index, landing_page_id="landloom"),
+        client=client,
         stac_version="1.1.0",
-        extensions=[*searches, collections],
+        extensions=[*searches, collections, *changes],
         exceptions={},
         health_check=lambda: {"status": "UP", "collections": [one["id"] for one in index.collections()]},
         add_metrics=True,
@@ -105,7 +112,7 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
             Middleware(
                 CORSMiddleware,
                 allow_origins=["*"],
-                allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+                allow_methods=["GET", "HEAD", "POST", "OPTIONS", *(["PUT", "PATCH", "DELETE"] if token else [])],
                 allow_headers=["*"],
                 expose_headers=["Accept-Ranges", "Content-Range", "Content-Length", "ETag", "Retry-After"],
                 max_age=600,
@@ -124,6 +131,16 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
     return api.app
 
 
+def _transactions(index: ItemIndex, client: CatalogClient, token: str) -> ApiExtension:
+    # Who serves from files need not have the database's libraries.
+    from services.api.pgstac import PgstacIndex
+    from services.api.transactions import Transactions
+
+    if not isinstance(index, PgstacIndex):
+        raise BadInput("Only a catalog in PostgreSQL can be changed through the API. Leave out the token.")
+    return Transactions(index=index, catalog=client, token=token)
+
+
 def _document_errors(app: FastAPI) -> None:
     """Tell in the OpenAPI document what every request may be answered by."""
     plain = app.openapi
@@ -137,12 +154,19 @@ def _document_errors(app: FastAPI) -> None:
         "503": "The catalog cannot be read just now.",
     }
 
+    refusals = {
+        "401": "The token is missing, or another one.",
+        "403": "This is not changed here.",
+        "409": "There is one already.",
+    }
+
     def documented() -> dict[str, Any]:
         document = plain()
-        for path in document["paths"].values():
-            for operation in path.values():
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
                 operation["responses"].pop("422", None)
-                for status, text in errors.items():
+                changes = method != "get" and path.startswith("/collections")
+                for status, text in (errors | refusals if changes else errors).items():
                     content = {"application/json": {"schema": description}}
                     operation["responses"].setdefault(status, {"description": text, "content": content})
         # By `fields`, items are asked for in part.
@@ -159,8 +183,6 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LandloomError)
     def refused(request: Request, error: LandloomError) -> JSONResponse:
-        if isinstance(error, Missing):
-            return answer(404, "NotFound", str(error))
         if isinstance(error, BadInput):
             return answer(400, "BadInput", str(error))
         # Where a store lies, and why it refused, is for who runs the server.
@@ -170,6 +192,10 @@ def _explain_errors(app: FastAPI) -> None:
     @app.exception_handler(NotFoundError)
     def missing(request: Request, error: NotFoundError) -> JSONResponse:
         return answer(404, "NotFound", str(error))
+
+    @app.exception_handler(ConflictError)
+    def there_already(request: Request, error: ConflictError) -> JSONResponse:
+        return answer(409, "Conflict", str(error))
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> JSONResponse:

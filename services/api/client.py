@@ -16,7 +16,7 @@ from stac_fastapi.types.requests import get_base_url
 from starlette.responses import Response
 
 from catalog.errors import BadInput
-from services.api.cql2_sql import Kind
+from services.api.dialects import SCHEMAS
 from services.api.fields import Fields, read_fields
 from services.api.index import ItemIndex
 from services.api.search import (
@@ -34,14 +34,6 @@ from services.api.search import (
 GEOJSON, JSON, SCHEMA = "application/geo+json", "application/json", "application/schema+json"
 _FILTER = {"expr": "filter", "lang": "filter-lang", "crs": "filter-crs"}
 _BROWSING = {"self", "root", "parent", "child", "item", "items", "collection"}
-_SCHEMAS: dict[Kind, dict[str, str]] = {
-    "string": {"type": "string"},
-    "integer": {"type": "integer"},
-    "number": {"type": "number"},
-    "boolean": {"type": "boolean"},
-    "datetime": {"type": "string", "format": "date-time"},
-    "geometry": {"$ref": "https://geojson.org/schema/Geometry.json"},
-}
 
 
 @attr.s
@@ -154,7 +146,7 @@ class QueryablesClient(BaseFiltersClient):
             "type": "object",
             "title": f"What items{f' of {collection_id}' if collection_id else ''} can be filtered and sorted by",
             "properties": {
-                name: {"title": name, **_SCHEMAS[kind]} for name, kind in self.index.columns(collection_id).items()
+                name: {"title": name, **SCHEMAS[kind]} for name, kind in self.index.columns(collection_id).items()
             },
             "additionalProperties": False,
         }

@@ -1,4 +1,4 @@
-"""CQL2 filters as SQL for DuckDB: only known operators, only known properties, every value a parameter.
+"""CQL2 filters as SQL: only known operators, only known properties, every value a parameter.
 
 OGC 21-065r2. A `datetime` compared is a moment, the item's `datetime`; in temporal functions it is the item's whole
 period, from `start_datetime` to `end_datetime`.
@@ -11,20 +11,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import iso8601
 import shapely
 
 from catalog.errors import BadInput
+from services.api.dialects import END, START, Dialect, Kind
 from services.api.search import plain_name, read_bbox, read_geometry
 
-Kind = Literal["string", "integer", "number", "boolean", "datetime", "geometry"]
-START, END = '"_start"', '"_end"'
-"""Columns of an item's period."""
 _DEEPEST = 100
 _COMPARISONS = {"=", "<>", "<", "<=", ">", ">="}
-_ARITHMETIC = {"+": "+", "-": "-", "*": "*", "/": "/", "%": "%", "^": "**", "div": "//"}
 _SPATIAL = {
     f"s_{name}": f"ST_{name.title()}"
     for name in ("intersects", "equals", "disjoint", "touches", "within", "overlaps", "crosses", "contains")
@@ -60,23 +57,25 @@ class _Term:
     parameters: list[Any] = field(default_factory=list)
 
 
-def filter_sql(expression: Any, columns: Mapping[str, Kind]) -> tuple[str, list[Any]]:
+def filter_sql(expression: Any, columns: Mapping[str, Kind], dialect: Dialect) -> tuple[str, list[Any]]:
     """The condition that a filter stands for, and its parameters.
 
     Args:
         expression: CQL2 as JSON.
         columns: name to kind of what can be asked for; in SQL, columns have these very names.
+        dialect: of the database.
 
     Raises:
         BadInput: no CQL2, an unknown property or operator, or values that cannot be compared.
     """
-    term = _Translation(columns).boolean(expression, 0)
+    term = _Translation(columns, dialect).boolean(expression, 0)
     return term.sql, term.parameters
 
 
 class _Translation:
-    def __init__(self, columns: Mapping[str, Kind]):
+    def __init__(self, columns: Mapping[str, Kind], dialect: Dialect):
         self._columns = columns
+        self._dialect = dialect
 
     def boolean(self, expression: Any, depth: int) -> _Term:
         term = self._term(expression, depth)
@@ -88,29 +87,36 @@ class _Translation:
         if depth > _DEEPEST:
             raise BadInput(f"filter is nested more than {_DEEPEST} deep.")
         if isinstance(expression, bool):
-            return _Term("?", "boolean", [expression])
+            return self._value(expression, "boolean")
         if isinstance(expression, int | float):
-            return _Term("?", "number", [float(expression)])
+            return self._value(float(expression), "number")
         if isinstance(expression, str):
-            return _Term("?", None, [expression])
+            return self._value(expression, None)
         if not isinstance(expression, dict):
             raise BadInput(f"filter: {_shown(expression)} cannot stand here.")
         if "property" in expression:
             return self._property(expression["property"])
         for name in ("timestamp", "date"):
             if name in expression:
-                return _Term("?", "datetime", [_moment(expression[name])])
+                return self._value(_moment(expression[name]), "datetime")
         if "op" in expression:
             return self._operator(expression, depth + 1)
         if "type" in expression or "bbox" in expression:
-            return _geometry(expression)
+            return self._geometry(expression)
         raise BadInput(f"filter: {_shown(expression)} is no CQL2.")
 
     def _property(self, name: Any) -> _Term:
         kind = self._columns.get(plain_name(name)) if isinstance(name, str) else None
         if kind is None:
             raise BadInput(f"filter: there is no property {name!r}. /queryables lists what can be asked for.")
-        return _Term(quoted(plain_name(name)), kind)
+        return _Term(self._dialect.column(plain_name(name)), kind)
+
+    def _value(self, value: Any, kind: Kind | None) -> _Term:
+        return _Term(self._dialect.parameter, kind, [value])
+
+    def _geometry(self, value: dict[str, Any]) -> _Term:
+        shape = read_bbox(value["bbox"]) if "bbox" in value else read_geometry(value, "filter: a geometry in it")
+        return _Term(self._dialect.geometry, "geometry", [shapely.to_wkb(shape)])
 
     def _operator(self, expression: dict[str, Any], depth: int) -> _Term:
         operator, arguments = str(expression["op"]).lower(), expression.get("args")
@@ -128,11 +134,12 @@ class _Translation:
             "like": (2, lambda one, other: self._like(one, other, depth)),
             "between": (3, lambda one, low, high: self._between(one, low, high, depth)),
             "in": (2, lambda one, several: self._in(one, several, depth)),
-            "casei": (1, lambda one: self._text("lower({})", one, depth)),
-            "accenti": (1, lambda one: self._text("strip_accents({})", one, depth)),
+            "casei": (1, lambda one: self._text(self._dialect.lower, one, depth)),
+            "accenti": (1, lambda one: self._text(self._dialect.strip_accents, one, depth)),
         }
+        arithmetic = self._dialect.arithmetic
         known |= {name: (2, lambda one, other: self._compare(operator, one, other, depth)) for name in _COMPARISONS}
-        known |= {name: (2, lambda one, other: self._arithmetic(operator, one, other, depth)) for name in _ARITHMETIC}
+        known |= {name: (2, lambda one, other: self._arithmetic(operator, one, other, depth)) for name in arithmetic}
         known |= {name: (2, lambda one, other: self._spatial(operator, one, other, depth)) for name in _SPATIAL}
         known |= {name: (2, lambda one, other: self._temporal(operator, one, other, depth)) for name in _TEMPORAL}
         if operator not in known:
@@ -143,9 +150,11 @@ class _Translation:
         return build(*arguments)
 
     def _compare(self, operator: str, one: Any, other: Any, depth: int) -> _Term:
-        left, right = _alike(self._term(one, depth), self._term(other, depth), operator)
+        left, right = self._alike(self._term(one, depth), self._term(other, depth), operator)
         if "geometry" in (left.kind, right.kind):
             raise BadInput(f"filter: geometries cannot be compared with {operator!r}. Use s_intersects and its like.")
+        if left.kind == "string" and operator not in ("=", "<>"):
+            left, right = (_wrap(self._dialect.collate, "string", term) for term in (left, right))
         return _join(f" {operator} ", [left, right])
 
     def _arithmetic(self, operator: str, one: Any, other: Any, depth: int) -> _Term:
@@ -153,8 +162,9 @@ class _Translation:
         if wrong := [term.kind for term in terms if term.kind not in ("integer", "number")]:
             raise BadInput(f"filter: {operator!r} takes numbers, not {wrong[0] or 'string'}.")
         # Whole numbers would overflow, which is an error; decimals do not.
-        halves = [_wrap("{}::DOUBLE", "number", term) for term in terms]
-        return _Term(_join(f" {_ARITHMETIC[operator]} ", halves).sql, "number", _parameters(halves))
+        halves = [_wrap("{}::float8", "number", term) for term in terms]
+        form = f"({self._dialect.arithmetic[operator]})"
+        return _Term(form.format(*(term.sql for term in halves)), "number", _parameters(halves))
 
     def _like(self, one: Any, pattern: Any, depth: int) -> _Term:
         left, right = self._string(one, depth), self._string(pattern, depth)
@@ -197,54 +207,50 @@ class _Translation:
             start, end = (self._end(end, depth, open_end) for end, open_end in zip(ends, (_FIRST, _LAST), strict=True))
             return start, end
         if isinstance(value, dict) and plain_name(str(value.get("property"))) == "datetime":
-            return _Term(START, "datetime"), _Term(END, "datetime")
+            start, end = (_Term(self._dialect.column(name), "datetime") for name in (START, END))
+            return start, end
         if isinstance(value, dict) and "date" in value:
             day = _moment(value["date"])
-            return _Term("?", "datetime", [day]), _Term("?", "datetime", [day + _DAY])
+            return self._value(day, "datetime"), self._value(day + _DAY, "datetime")
         term = self._term(value, depth)
         if term.kind is None:
-            term = _cast(term, "datetime")
+            term = self._cast(term, "datetime")
         if term.kind != "datetime":
             raise BadInput(f"filter: {_shown(value)} is neither a moment nor an interval.")
         return term, term
 
     def _end(self, value: Any, depth: int, open_end: datetime) -> _Term:
         if value == "..":
-            return _Term("?", "datetime", [open_end])
-        term = _Term("?", None, [value]) if isinstance(value, str) else self._term(value, depth)
-        term = _cast(term, "datetime") if term.kind is None else term
+            return self._value(open_end, "datetime")
+        term = self._value(value, None) if isinstance(value, str) else self._term(value, depth)
+        term = self._cast(term, "datetime") if term.kind is None else term
         if term.kind != "datetime":
             raise BadInput(f"filter: {_shown(value)} is no moment.")
         if open_end is _LAST and isinstance(value, str) and len(value) == len("2020-01-01"):
-            return _Term("?", "datetime", [term.parameters[0] + _DAY])
+            return self._value(term.parameters[0] + _DAY, "datetime")
         return term
 
+    def _alike(self, one: _Term, other: _Term, operator: str) -> tuple[_Term, _Term]:
+        if one.kind is None and other.kind is None:
+            return self._cast(one, "string"), self._cast(other, "string")
+        if one.kind is None:
+            one = self._cast(one, other.kind)
+        if other.kind is None:
+            other = self._cast(other, one.kind)
+        numbers = {"integer", "number"}
+        if one.kind != other.kind and not {one.kind, other.kind} <= numbers:
+            raise BadInput(f"filter: {one.kind} and {other.kind} cannot be compared with {operator!r}.")
+        return one, other
 
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _alike(one: _Term, other: _Term, operator: str) -> tuple[_Term, _Term]:
-    if one.kind is None and other.kind is None:
-        return _cast(one, "string"), _cast(other, "string")
-    if one.kind is None:
-        one = _cast(one, other.kind)
-    if other.kind is None:
-        other = _cast(other, one.kind)
-    numbers = {"integer", "number"}
-    if one.kind != other.kind and not {one.kind, other.kind} <= numbers:
-        raise BadInput(f"filter: {one.kind} and {other.kind} cannot be compared with {operator!r}.")
-    return one, other
-
-
-def _cast(term: _Term, kind: Kind | None) -> _Term:
-    """Text as what it is compared with."""
-    if kind == "datetime":
-        return _Term("?", "datetime", [_moment(term.parameters[0])])
-    if kind != "string":
-        raise BadInput(f"filter: {term.parameters[0]!r} is text, and is compared with a {kind}. Leave out the quotes.")
-    return _Term(term.sql, "string", term.parameters)
+    def _cast(self, term: _Term, kind: Kind | None) -> _Term:
+        """Text as what it is compared with."""
+        if kind == "datetime":
+            return self._value(_moment(term.parameters[0]), "datetime")
+        if kind != "string":
+            raise BadInput(
+                f"filter: {term.parameters[0]!r} is text, and is compared with a {kind}. Leave out the quotes."
+            )
+        return _Term(term.sql, "string", term.parameters)
 
 
 def _moment(text: Any) -> datetime:
@@ -252,11 +258,6 @@ def _moment(text: Any) -> datetime:
         return iso8601.parse_date(str(text)).astimezone(UTC).replace(tzinfo=None)
     except (iso8601.ParseError, ValueError, OverflowError) as error:
         raise BadInput(f"filter: {text!r} is no time. Give it as 2020-01-01T00:00:00Z.") from error
-
-
-def _geometry(value: dict[str, Any]) -> _Term:
-    shape = read_bbox(value["bbox"]) if "bbox" in value else read_geometry(value, "filter: a geometry in it")
-    return _Term("ST_GeomFromWKB(?)", "geometry", [shapely.to_wkb(shape)])
 
 
 def _join(operator: str, terms: list[_Term]) -> _Term:

@@ -6,17 +6,15 @@ import logging
 import threading
 from typing import Any
 
-import shapely
-
 from catalog.errors import LandloomError
 from catalog.store import Store
-from services.api.cql2_sql import END, START, Kind, filter_sql, quoted
+from services.api.conditions import conditions
+from services.api.dialects import DUCKDB, Kind
 from services.api.paging import after_sql, make_token, order_sql, sort_columns
 from services.api.search import Page, Search
 from services.api.snapshot import Snapshot, versions_of
 
 _LOOK_SECONDS = 5.0
-_MOST_BOXES = 16
 _log = logging.getLogger(__name__)
 
 
@@ -67,14 +65,15 @@ class EmbeddedIndex:
         if not now.columns:
             return Page()
         sorts = sort_columns(search.sort, now.columns)
-        conditions, parameters = _conditions(search, now.columns)
+        condition, parameters = conditions(search, now.columns, DUCKDB)
         if search.token is not None:
-            later, values = after_sql(search.token, sorts, now.columns)
-            conditions.append(later)
-            parameters += values
+            later = after_sql(search.token, sorts, now.columns, DUCKDB)
+            condition += f" AND ({' OR '.join(f'({one})' for one, _ in later)})"
+            parameters += [value for _, values in later for value in values]
+        order = order_sql(sorts, now.columns, DUCKDB)
         rows = now.rows(
-            f"SELECT _part, _row, {', '.join(quoted(one.field) for one in sorts)} FROM items "
-            f"WHERE {' AND '.join(conditions) or 'true'} ORDER BY {order_sql(sorts)} LIMIT {search.limit + 1}",
+            f"SELECT _part, _row, {', '.join(DUCKDB.column(one.field) for one in sorts)} FROM items "
+            f"WHERE {condition} ORDER BY {order} LIMIT {search.limit + 1}",
             parameters,
         )
         page = rows[: search.limit]
@@ -91,30 +90,3 @@ class EmbeddedIndex:
                 _log.warning("The catalog cannot be read just now; answers are of its former state: %s", error)
             except Exception:
                 _log.exception("The catalog could not be read anew; answers are of its former state.")
-
-
-def _conditions(search: Search, columns: dict[str, Kind]) -> tuple[list[str], list[Any]]:
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    for column, names in (("collection", search.collections), ("id", search.ids)):
-        if names:
-            conditions.append(f"{column} IN ({', '.join('?' * len(names))})")
-            parameters += names
-    if search.start:
-        conditions.append(f"{END} >= ?")
-        parameters.append(search.start.replace(tzinfo=None))
-    if search.end:
-        conditions.append(f"{START} <= ?")
-        parameters.append(search.end.replace(tzinfo=None))
-    if search.area is not None:
-        parts = shapely.get_parts(search.area)
-        boxes = [part.bounds for part in parts] if len(parts) <= _MOST_BOXES else [search.area.bounds]
-        near = " OR ".join(["(_west <= ? AND _east >= ? AND _south <= ? AND _north >= ?)"] * len(boxes))
-        conditions.append(f"({near}) AND ST_Intersects(geometry, ST_GeomFromWKB(?))")
-        parameters += [bound for west, south, east, north in boxes for bound in (east, west, north, south)]
-        parameters.append(shapely.to_wkb(search.area))
-    if search.filter is not None:
-        condition, values = filter_sql(search.filter, columns)
-        conditions.append(condition)
-        parameters += values
-    return conditions, parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from services.api.cql2_sql import Kind
+from services.api.dialects import Kind
 from services.api.search import Page, Search
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog.errors import BadInput
-from services.api.cql2_sql import Kind, quoted
+from services.api.dialects import Dialect, Kind
 from services.api.search import Sort
 
 _MAX_TOKEN = 4000
@@ -32,9 +32,10 @@ def sort_columns(sorts: Sequence[Sort], columns: Mapping[str, Kind]) -> list[Sor
     return [*sorts, *(Sort(name) for name in ("id", "collection") if name not in named)]
 
 
-def order_sql(sorts: Sequence[Sort]) -> str:
+def order_sql(sorts: Sequence[Sort], columns: Mapping[str, Kind], dialect: Dialect) -> str:
     """What stands after ORDER BY."""
-    return ", ".join(f"{quoted(one.field)} {'DESC' if one.descending else 'ASC'} NULLS LAST" for one in sorts)
+    names = [(dialect.ordered(one.field, columns[one.field]), one.descending) for one in sorts]
+    return ", ".join(f"{name} {'DESC' if descending else 'ASC'} NULLS LAST" for name, descending in names)
 
 
 def make_token(sorts: Sequence[Sort], values: Sequence[Any]) -> str:
@@ -44,25 +45,32 @@ def make_token(sorts: Sequence[Sort], values: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
 
-def after_sql(token: str, sorts: Sequence[Sort], columns: Mapping[str, Kind]) -> tuple[str, list[Any]]:
-    """The condition that an item comes after where a page ended, and its parameters.
+def after_sql(
+    token: str, sorts: Sequence[Sort], columns: Mapping[str, Kind], dialect: Dialect
+) -> list[tuple[str, list[Any]]]:
+    """Conditions, of which one holds for each item that comes after where a page ended, with their parameters.
+
+    Each is of the form that an index on the columns serves: the first columns equal, the next one larger.
 
     Raises:
         BadInput: the token is none of ours, or of another order.
     """
     values = _values(token, sorts, columns)
-    conditions, parameters = [], []
+    conditions = []
     same: list[str] = []
     same_parameters: list[Any] = []
     for one, value in zip(sorts, values, strict=True):
-        column = quoted(one.field)
-        if value is not None:  # After an item without the field comes none that has it.
-            later = f"({column} {'<' if one.descending else '>'} ? OR {column} IS NULL)"
-            conditions.append(" AND ".join([*same, later]))
-            parameters += [*same_parameters, value]
-        same.append(f"{column} IS NOT DISTINCT FROM ?" if value is not None else f"{column} IS NULL")
-        same_parameters += [] if value is None else [value]
-    return "(" + " OR ".join(f"({one})" for one in conditions) + ")", parameters
+        column = dialect.ordered(one.field, columns[one.field])
+        if value is None:  # After an item without the field comes none that has it.
+            same.append(f"{column} IS NULL")
+            continue
+        later = f"{column} {'<' if one.descending else '>'} {dialect.parameter}"
+        conditions.append((" AND ".join([*same, later]), [*same_parameters, value]))
+        if one.field not in ("id", "collection"):  # Every item has these.
+            conditions.append((" AND ".join([*same, f"{column} IS NULL"]), list(same_parameters)))
+        same.append(f"{column} = {dialect.parameter}")
+        same_parameters.append(value)
+    return conditions
 
 
 def _values(token: str, sorts: Sequence[Sort], columns: Mapping[str, Kind]) -> list[Any]:

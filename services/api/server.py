@@ -18,7 +18,14 @@ _GRACE_SECONDS = 10
 
 
 def serve(
-    index: ItemIndex, store: Store | None, *, host: str, port: int, rate: int | None = None, root_path: str = ""
+    index: ItemIndex,
+    store: Store | None,
+    *,
+    host: str,
+    port: int,
+    rate: int | None = None,
+    root_path: str = "",
+    token: str | None = None,
 ) -> None:
     """Answer until a signal comes (SIGINT, SIGTERM); what is being answered then is finished.
 
@@ -29,9 +36,10 @@ def serve(
         port: 0 for any that is free; the address is printed.
         rate: requests that one client may make in a second; None: any number.
         root_path: under which a proxy shows the server.
+        token: what clients must send who change collections and items; None: nobody may.
 
     Raises:
-        BadInput: the address cannot be listened at.
+        BadInput: the address cannot be listened at, or a token, but an index that cannot be changed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Told that it is TCP, asyncio sends small answers at once; else each waits 40 ms for the client to confirm another.
@@ -46,7 +54,7 @@ def serve(
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     print(f"http://{shown}:{listening.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
-        create_app(index, store, rate=rate),
+        create_app(index, store, rate=rate, token=token),
         root_path=root_path,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -24,7 +24,7 @@ import orjson
 from catalog.errors import BadInput
 from catalog.index import INDEX, write_parquet
 from catalog.store import NotFound, Store
-from services.api.cql2_sql import END, START, Kind, quoted
+from services.api.dialects import DUCKDB, END, START, Kind
 
 _TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
 _KINDS: dict[str, Kind] = {
@@ -37,6 +37,7 @@ _KINDS: dict[str, Kind] = {
     "TIMESTAMP": "datetime",
     "GEOMETRY": "geometry",
 }
+_column = DUCKDB.column
 _PIECE = 1 << 24
 _MEMORY = "1GB"
 """Of DuckDB; what does not fit lies in the snapshot's folder."""
@@ -55,6 +56,8 @@ class Snapshot:
     """What can be asked for in any collection."""
     columns_of: dict[str, dict[str, Kind]] = field(default_factory=dict)
     """The same by collection, for those that have items."""
+    paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Where below an item's properties they lie."""
     _contents: list[_Content] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,6 +96,23 @@ class Snapshot:
         """An item by where its content lies: the columns `_part` and `_row`."""
         return self._contents[part].item(row, root)
 
+    def count(self, collection: str) -> int:
+        """How many items a collection has."""
+        return self._content(collection).count if collection in self.columns_of else 0
+
+    def items(self, collection: str, root: str) -> Iterator[dict[str, Any]]:
+        """All items of a collection, one at a time.
+
+        Args:
+            collection: its ID.
+            root: what the hrefs of the catalog's own files shall begin with.
+        """
+        for row in range(self.count(collection)):
+            yield self._content(collection).item(row, root)
+
+    def _content(self, collection: str) -> _Content:
+        return self._contents[list(self.columns_of).index(collection)]
+
     def _add(self, collection: dict[str, Any]) -> None:
         name, part = collection["id"], len(self._contents)
         self.collections[name] = collection
@@ -112,9 +132,12 @@ class Snapshot:
         described = self._database.execute(f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}").fetchall()
         types = {str(column): str(kind) for column, kind, *_ in described}
         properties = {column: kind for column, kind in types.items() if column not in _TOP}
-        asked = dict(_askable(self._database, source, properties))
+        asked = {}
+        for path, sql in _askable(self._database, source, properties):
+            asked[".".join(path)] = sql
+            self.paths[".".join(path)] = path
         period = [
-            f"coalesce({', '.join(_utc(quoted(end)) for end in (column, 'datetime') if end in properties)}) AS {alias}"
+            f"coalesce({', '.join(_utc(_column(end)) for end in (column, 'datetime') if end in properties)}) AS {alias}"
             for column, alias in (("start_datetime", START), ("end_datetime", END))
         ]
         box = "bbox.xmin > bbox.xmax"  # Over the antimeridian: all around the globe, and the geometry decides.
@@ -129,13 +152,13 @@ class Snapshot:
             f"CASE WHEN {box} THEN 180 ELSE bbox.xmax END AS _east",
             "bbox.ymax AS _north",
             *period,
-            *(f"{sql} AS {quoted(column)}" for column, sql in asked.items()),
+            *(f"{sql} AS {_column(column)}" for column, sql in asked.items()),
         ]
         self._database.execute(f"CREATE TABLE part{part} AS SELECT {', '.join(columns)} FROM {source}")
         content = self._folder / f"{part}.ndjson"
-        members = [f"{_quoted_text(column)}: {_text(quoted(column), kind)}" for column, kind in properties.items()]
+        members = [f"{_quoted_text(column)}: {_text(_column(column), kind)}" for column, kind in properties.items()]
         top = {
-            **{column: quoted(column) for column in _TOP if column in types},
+            **{column: _column(column) for column in _TOP if column in types},
             "geometry": "ST_AsGeoJSON(geometry)::JSON",
             "bbox": "[bbox.xmin, bbox.ymin, bbox.xmax, bbox.ymax]",
             "properties": "{" + ", ".join(members) + "}",
@@ -149,7 +172,7 @@ class Snapshot:
         self.columns_of[name] |= {column: self._kind(part, column) for column in asked}
 
     def _kind(self, part: int, column: str) -> Kind:
-        kind = self._database.execute(f"SELECT typeof({quoted(column)}) FROM part{part} LIMIT 1").fetchone()
+        kind = self._database.execute(f"SELECT typeof({_column(column)}) FROM part{part} LIMIT 1").fetchone()
         return _KINDS[str(kind[0])] if kind else "string"
 
     def _finish(self) -> None:
@@ -168,6 +191,10 @@ class Snapshot:
 
 class _Content:
     """Items, one a line."""
+
+    @property
+    def count(self) -> int:
+        return len(self._ends)
 
     def __init__(self, path: Path, root: str):
         """Args:
@@ -243,16 +270,18 @@ def _linked_items(store: Store, collection: dict[str, Any]) -> Iterator[dict[str
             yield item
 
 
-def _askable(database: duckdb.DuckDBPyConnection, source: str, properties: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _askable(
+    database: duckdb.DuckDBPyConnection, source: str, properties: dict[str, str]
+) -> Iterator[tuple[tuple[str, ...], str]]:
     """What of the properties can be asked for, and how it is had: plain values, and those one level down."""
     for column, kind in properties.items():
         if _plain(kind) in _KINDS:
-            yield column, _utc(quoted(column)) if kind.startswith("TIMESTAMP") else quoted(column)
+            yield (column,), _utc(_column(column)) if kind.startswith("TIMESTAMP") else _column(column)
         elif kind.startswith("STRUCT") and not kind.endswith("]"):
-            fields = database.execute(f"DESCRIBE SELECT {quoted(column)}.* FROM {source}").fetchall()
+            fields = database.execute(f"DESCRIBE SELECT {_column(column)}.* FROM {source}").fetchall()
             for name, inner, *_ in fields:
                 if str(inner) in _KINDS and not str(inner).startswith("TIMESTAMP"):
-                    yield f"{column}.{name}", f"{quoted(column)}.{quoted(name)}"
+                    yield (column, name), f"{_column(column)}.{_column(name)}"
 
 
 def _plain(kind: str) -> str:

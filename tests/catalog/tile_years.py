@@ -13,13 +13,14 @@ from affine import Affine
 
 from catalog.assets import AssetFile
 from catalog.cog import label_classes, plain_profile, write_cog, write_thumbnail
+from catalog.collections import rebuild
 from catalog.grid import Tile, owned_geometry
 from catalog.items import build_item
 from catalog.legend import Legend, load_legend
 from catalog.manifest import Manifest, Period
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS, Datatake, Raster, Scene
-from catalog.store import Store
+from catalog.store import Store, open_store
 
 
 def manifest_of(
@@ -121,10 +122,10 @@ def register(store: Store, manifest: Manifest) -> dict[str, Any]:
     return item
 
 
-def publish(store: Store, manifest: Manifest, folder: Path) -> dict[str, Any]:
-    """Write a whole tile-year: COGs, thumbnail, item."""
+def publish(store: Store, manifest: Manifest, folder: Path, size: int = 700) -> dict[str, Any]:
+    """Write a whole tile-year: COGs of so many pixels a side, thumbnail, item."""
     tile, legend = Tile.from_name(manifest.tile), manifest.legend
-    data = class_map(legend)
+    data = class_map(legend, size)
     layers = {
         "data": data,
         "confidence": np.where(data == 0, 0, 73).astype(np.uint8),
@@ -141,6 +142,15 @@ def publish(store: Store, manifest: Manifest, folder: Path) -> dict[str, Any]:
     files.append(AssetFile.of("thumbnail", folder / "thumbnail.png"))
     for file in files:
         store.upload(f"{manifest.folder}/{manifest.fingerprint}/{file.file}", folder / file.file)
-    item = item_of(manifest, files)
+    item = item_of(manifest, files, (size, size))
     store.write(manifest.item_key, json.dumps(item).encode())
     return item
+
+
+def publish_all(out: Path, *maps: tuple[str, int], folder: Path, size: int = 700) -> Store:
+    """A catalog of whole annual maps, of tiles and years; files are made in `folder`."""
+    store = open_store(str(out))
+    for tile, year in maps:
+        publish(store, manifest_of(tile, Period.of_year(year)), folder, size)
+    rebuild(store)
+    return store

@@ -8,6 +8,7 @@ import pytest
 from catalog.collections import rebuild
 from catalog.manifest import Period
 from catalog.store import Store, open_store
+from services.api.load import load
 from tests.catalog.tile_years import manifest_of, publish, register
 from tests.servers.catalog import serve_catalog
 
@@ -30,10 +31,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.fixture(scope="session")
-def url(store: Store) -> Iterator[str]:
-    """A server of it."""
-    with serve_catalog(store.href("x").removesuffix("/x")) as running:
+@pytest.fixture(scope="session", params=["embedded", "pgstac"])
+def url(request: pytest.FixtureRequest, store: Store) -> Iterator[str]:
+    """A server of it: from its own files, and from PostgreSQL; both give the same answers."""
+    catalog = store.href("x").removesuffix("/x")
+    if request.param == "pgstac":
+        database = request.getfixturevalue("postgres_server").new_database()
+        load(database, store)
+        catalog = database
+    with serve_catalog(catalog) as running:
         yield running
 
 

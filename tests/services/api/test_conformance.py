@@ -6,7 +6,8 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pystac.validation
@@ -17,8 +18,9 @@ from stac_api_validator.validations import QueryConfig, validate_api
 import catalog
 from catalog.collections import rebuild
 from catalog.manifest import Period
-from catalog.store import open_store
-from tests.catalog.tile_years import manifest_of, publish, register
+from catalog.store import Store, open_store
+from services.api.load import load
+from tests.catalog.tile_years import manifest_of, publish_all, register
 from tests.servers.catalog import serve_catalog
 
 pytestmark = pytest.mark.slow
@@ -38,7 +40,25 @@ def without_network() -> Iterator[responses.RequestsMock]:
         yield pages
 
 
-def test_the_stac_api_validator_finds_nothing_wrong(tmp_path, without_network):
+TOKEN = "a token that nobody guesses"
+
+
+@pytest.fixture(params=["embedded", "pgstac"])
+def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Store], AbstractContextManager[str]]:
+    """How a catalog is served: from its own files, or from PostgreSQL, where it can be changed."""
+
+    def serve(store: Store) -> AbstractContextManager[str]:
+        if request.param == "embedded":
+            return serve_catalog(store.href("x").removesuffix("/x"))
+        database = request.getfixturevalue("postgres_server").new_database()
+        load(database, store)
+        (tmp_path / "token").write_text(TOKEN)
+        return serve_catalog(database, "--token-file", str(tmp_path / "token"))
+
+    return serve
+
+
+def test_the_stac_api_validator_finds_nothing_wrong(tmp_path, serving, without_network):
     # Its filters ask for a cloud cover and a mission, which maps do not have.
     store = open_store(str(tmp_path / "out"))
     for tile, cover in (("48QUE", 3.0), ("33UUU", 40.0), ("21LYG", 80.0)):
@@ -48,7 +68,7 @@ def test_the_stac_api_validator_finds_nothing_wrong(tmp_path, without_network):
             item["properties"] |= {"eo:cloud_cover": cover, "mission": "sentinel-2"}
             store.write(manifest.item_key, json.dumps(item).encode())
     rebuild(store)
-    with serve_catalog(str(tmp_path / "out")) as url:
+    with serving(store) as url:
         without_network.add_passthru(url)
         _, errors = validate_api(
             root_url=f"{url}/",
@@ -75,11 +95,8 @@ def test_the_stac_api_validator_finds_nothing_wrong(tmp_path, without_network):
     assert not errors.errors
 
 
-def test_nothing_that_its_document_allows_makes_it_fail(tmp_path):
-    store = open_store(str(tmp_path / "out"))
-    for year in (2019, 2020):
-        publish(store, manifest_of("33UUU", Period.of_year(year)), tmp_path)
-    rebuild(store)
+def test_nothing_that_its_document_allows_makes_it_fail(tmp_path, serving):
+    store = publish_all(tmp_path / "out", ("33UUU", 2019), ("33UUU", 2020), folder=tmp_path)
     # Left out: that every text its document allows is accepted. It does not tell what a time or a filter looks like.
     checks = [
         "not_a_server_error",
@@ -90,7 +107,8 @@ def test_nothing_that_its_document_allows_makes_it_fail(tmp_path):
         "negative_data_rejection",
     ]
     options = ["--seed", "7", "--max-examples", "20", "--no-color", "--checks", ",".join(checks)]
-    with serve_catalog(str(tmp_path / "out")) as url:
+    options += ["--header", f"Authorization: Bearer {TOKEN}"]
+    with serving(store) as url:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/api", *options]
         found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout[-6000:]

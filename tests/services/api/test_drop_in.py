@@ -11,10 +11,7 @@ import pystac_client
 import pytest
 import rasterio
 
-from catalog.collections import rebuild
-from catalog.manifest import Period
-from catalog.store import open_store
-from tests.catalog.tile_years import manifest_of, publish
+from tests.catalog.tile_years import publish_all
 from tests.servers.catalog import serve_catalog
 
 BOX = [11.9, 53.1, 13.6, 53.3]
@@ -23,11 +20,9 @@ BOX = [11.9, 53.1, 13.6, 53.3]
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     """Two years of one tile, one year of its neighbour in the east."""
-    store = open_store(str(tmp_path_factory.mktemp("drop") / "out"))
-    for tile, year in (("33UUU", 2019), ("33UUU", 2020), ("33UVU", 2020)):
-        publish(store, manifest_of(tile, Period.of_year(year)), tmp_path_factory.mktemp("files"))
-    rebuild(store)
-    with serve_catalog(store.href("x").removesuffix("/x")) as running:
+    folder = tmp_path_factory.mktemp("drop")
+    publish_all(folder / "out", ("33UUU", 2019), ("33UUU", 2020), ("33UVU", 2020), folder=folder)
+    with serve_catalog(str(folder / "out")) as running:
         yield running
 
 

@@ -20,7 +20,7 @@ def test_the_job_gives_the_command_arguments_that_it_takes():
     command = typer.main.get_command(app).commands[name]
     given = command.make_context(name, arguments).params
     # What must outlive the pod lies in the volume.
-    (mount,) = container["volumeMounts"]
+    mount, _scratch = container["volumeMounts"]
     assert given["out"].is_relative_to(mount["mountPath"])
     assert container["env"][0]["value"].startswith(mount["mountPath"])
     claim = job["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]

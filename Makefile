@@ -57,11 +57,10 @@ bench: .venv/test ## Measure the figures of the README, as a table
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[serve]'
 	@touch $@
 
-# Node.js is needed once, to build; without it everything else works. STAC Browser wants a version of ol-stac that its
-# package does not name.
+# Node.js is needed once, to build; without it everything else works.
 BUILT := services/browser/built
 browser: $(BUILT)/done ## Build the web pages from npm packages: STAC Browser, MapLibre
-$(BUILT)/done: services/browser/package.json services/browser/build.sh
+$(BUILT)/done: services/browser/package.json services/browser/build.sh $(wildcard services/browser/stac/*)
 	@services/browser/build.sh
 
 serve: .venv/serve ## Serve what `make map` made: STAC API, files, map tiles, web pages

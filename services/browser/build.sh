@@ -16,6 +16,7 @@ cp -r "$work/node_modules/@radiantearth/stac-browser" "$work/browser"
 cp stac/basemaps.config.js "$work/browser"
 cd "$work/browser"
 npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error
+# The build wants this version, which the package does not name.
 npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error ol-stac@1.1.0
 # Relative addresses, so that a proxy may show the server under any path.
 npm run build:minimal -- --pathPrefix="./"

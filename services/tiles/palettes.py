@@ -22,8 +22,8 @@ def palette_of(asset: str, item: dict[str, Any]) -> np.ndarray:
     """
     colours = np.zeros((256, 4), np.uint8)
     if asset == CLASSES:
-        for one in item["assets"][CLASSES]["classification:classes"]:
-            if "color_hint" in one and not one.get("nodata"):
+        for one in classes_of(item):
+            if "color_hint" in one:
                 colours[one["value"]] = (*bytes.fromhex(one["color_hint"]), 255)
         return colours
     name, last = _RAMPS[asset]
@@ -31,6 +31,12 @@ def palette_of(asset: str, item: dict[str, Any]) -> np.ndarray:
     for value in range(1, 256):
         colours[value] = ramp[round(min(value, last) / last * 255)]
     return colours
+
+
+def classes_of(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """The classes that an item, or what a collection tells of its items' assets, names; no data is none."""
+    named = item["assets"].get(CLASSES, {}).get("classification:classes", [])
+    return [one for one in named if not one.get("nodata")]
 
 
 def png(values: np.ndarray, palette: np.ndarray) -> bytes:

@@ -14,13 +14,14 @@ import shapely
 from cachetools import TTLCache, cached
 from fastapi import APIRouter, Depends, Path, Query, Request
 from rasterio.errors import RasterioError
+from stac_fastapi.types.errors import NotFoundError
 from starlette.responses import Response
 
 from catalog.errors import BadInput, StoreError
 from catalog.store import Store
 from services.api.index import ItemIndex
 from services.api.search import Search
-from services.tiles.palettes import ASSETS, CLASSES, palette_of, png
+from services.tiles.palettes import ASSETS, CLASSES, classes_of, palette_of, png
 from services.tiles.read import MapReader
 
 GRID = morecantile.tms.get("WebMercatorQuad")
@@ -39,10 +40,6 @@ _Lat = Annotated[float, Query(ge=-90, le=90)]
 _Asset = Literal["data", "confidence", "observations"]
 
 
-class Missing(BadInput):
-    """There is no such map."""
-
-
 def tile_router(index: ItemIndex, store: Store) -> APIRouter:
     """Routes below `/tiles`.
 
@@ -57,7 +54,7 @@ def tile_router(index: ItemIndex, store: Store) -> APIRouter:
     def item_of(collection: str, item: str) -> dict[str, Any]:
         found = index.item(collection, item, reader.root)
         if found is None or CLASSES not in found["assets"]:
-            raise Missing(f"There is no map {item!r} in the collection {collection!r}.")
+            raise NotFoundError(f"There is no map {item!r} in the collection {collection!r}.")
         return found
 
     @cached(TTLCache(1024, _REMEMBERED_SECONDS), key=lambda *which: which, lock=Lock())
@@ -65,7 +62,7 @@ def tile_router(index: ItemIndex, store: Store) -> APIRouter:
         collection: str, year: int, west: float, south: float, east: float, north: float
     ) -> list[dict[str, Any]]:
         if index.collection(collection) is None:
-            raise Missing(f"There is no collection {collection!r}.")
+            raise NotFoundError(f"There is no collection {collection!r}.")
         box = shapely.box(west, south, east, north) if west < east else shapely.Point(west, south)
         start, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC)
         found = index.search(
@@ -77,7 +74,7 @@ def tile_router(index: ItemIndex, store: Store) -> APIRouter:
         request: Request, find: Callable[[], list[dict[str, Any]]], asset: str, z: int, x: int, y: int, scale: int
     ) -> Response:
         if max(x, y) >= 1 << z:
-            raise Missing(f"Zoom {z} has no tile {x}/{y}.")
+            raise NotFoundError(f"Zoom {z} has no tile {x}/{y}.")
         items = find()
         told = "|".join([*(f"{one['id']} {one['properties'].get('updated')}" for one in items), asset, str(scale)])
         tag = f'"{hashlib.sha256(f"{told}|{z}/{x}/{y}".encode()).hexdigest()[:24]}"'
@@ -102,7 +99,7 @@ def tile_router(index: ItemIndex, store: Store) -> APIRouter:
         """How a viewer asks for the tiles of all maps of a year (TileJSON 3.0)."""
         stored = index.collection(collection)
         if stored is None:
-            raise Missing(f"There is no collection {collection!r}.")
+            raise NotFoundError(f"There is no collection {collection!r}.")
         bounds, some = stored["extent"]["spatial"]["bbox"][0], {"assets": stored.get("item_assets", {})}
         return _tilejson(request, f"{collection}/years/{year}", f"{collection} {year}", bounds, some, LEAST_ZOOM)
 
@@ -165,7 +162,7 @@ def _told(item: dict[str, Any], reader: MapReader, lon: float, lat: float) -> di
         values = reader.point(item, lon, lat)
     except RasterioError as error:
         raise StoreError(f"The map {item['id']} cannot be read: {error}") from error
-    known = {one["value"]: one for one in item["assets"][CLASSES]["classification:classes"] if not one.get("nodata")}
+    known = {one["value"]: one for one in classes_of(item)}
     one = known.get(values[CLASSES] or 0)
     named = one and {"code": one["value"], "name": one["name"], "title": one.get("title", one["name"])}
     rest = {asset: values[asset] if one else None for asset in ASSETS if asset != CLASSES}
@@ -176,7 +173,6 @@ def _tilejson(
     request: Request, path: str, name: str, bounds: list[float], item: dict[str, Any], least_zoom: int
 ) -> dict[str, Any]:
     base = f"{str(request.base_url).rstrip('/')}/tiles/{path}"
-    classes = item["assets"].get(CLASSES, {}).get("classification:classes", [])
     return {
         "tilejson": "3.0.0",
         "name": name,
@@ -187,7 +183,7 @@ def _tilejson(
         "bounds": bounds,
         "legend": [
             {"value": one["value"], "title": one.get("title", one["name"]), "color": f"#{one['color_hint']}"}
-            for one in classes
-            if "color_hint" in one and not one.get("nodata")
+            for one in classes_of(item)
+            if "color_hint" in one
         ],
     }

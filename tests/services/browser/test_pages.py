@@ -13,11 +13,8 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from catalog.collections import rebuild
-from catalog.manifest import Period
-from catalog.store import open_store
 from services.browser.routes import BUILT
-from tests.catalog.tile_years import manifest_of, publish
+from tests.catalog.tile_years import publish_all
 from tests.servers.catalog import serve_catalog
 
 CHROMIUM = shutil.which("chromium")
@@ -34,11 +31,9 @@ FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Maps of two years, and of a neighbour."""
-    store = open_store(str(tmp_path_factory.mktemp("pages") / "out"))
-    for tile, year in (("33UUU", 2019), ("33UUU", 2020), ("33UVU", 2020)):
-        publish(store, manifest_of(tile, Period.of_year(year)), tmp_path_factory.mktemp("files"))
-    rebuild(store)
-    with serve_catalog(store.href("x").removesuffix("/x")) as running:
+    folder = tmp_path_factory.mktemp("pages")
+    publish_all(folder / "out", ("33UUU", 2019), ("33UUU", 2020), ("33UVU", 2020), folder=folder)
+    with serve_catalog(str(folder / "out")) as running:
         yield running
 
 

@@ -15,9 +15,8 @@ from rasterio.warp import transform
 
 from catalog.collections import rebuild
 from catalog.legend import load_legend
-from catalog.manifest import Period
 from catalog.store import Store, open_store
-from tests.catalog.tile_years import manifest_of, publish
+from tests.catalog.tile_years import manifest_of, publish, publish_all
 from tests.servers.catalog import serve_catalog
 
 GRID = morecantile.tms.get("WebMercatorQuad")
@@ -28,11 +27,8 @@ ANNUAL = "lulc-annual"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two maps that are neighbours across a zone's edge in 2020, one of them in 2019 too."""
-    store = open_store(str(tmp_path_factory.mktemp("tiles") / "out"))
-    for tile, year in (("33UUU", 2020), ("33UVU", 2020), ("33UUU", 2019)):
-        publish(store, manifest_of(tile, Period.of_year(year)), tmp_path_factory.mktemp("files"))
-    rebuild(store)
-    return store
+    folder = tmp_path_factory.mktemp("tiles")
+    return publish_all(folder / "out", ("33UUU", 2020), ("33UVU", 2020), ("33UUU", 2019), folder=folder)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from benchmarks.measure import Measured, run
+from tests.environments import fresh_environment
 
 _PGSTAC = ("stac-fastapi-pgstac[server]==7.2.0", "pypgstac[psycopg]==0.10.0")
 _GEOPARQUET = (
@@ -41,7 +42,7 @@ uvicorn.run(create(duckdb_client=client).app, port=int(sys.argv[2]), log_level="
 
 def pgstac_environment(folder: Path) -> Path:
     """Its Python, freshly installed below a folder."""
-    return _installed(folder / "pgstac", _PGSTAC)
+    return fresh_environment(folder / "pgstac", *_PGSTAC)
 
 
 def load_pgstac(python: Path, database: str, collection: Path, items: Path) -> Measured:
@@ -99,7 +100,7 @@ def serve_geoparquet(folder: Path, parquet: Path) -> Iterator[str]:
     Yields:
         The server's address.
     """
-    python = _installed(folder / "geoparquet", _GEOPARQUET)
+    python = fresh_environment(folder / "geoparquet", *_GEOPARQUET)
     extensions = folder / "extensions"
     for file in (python.parents[1] / "lib").rglob("*.duckdb_extension"):
         # DuckDB looks for extensions by its version and the machine's kind.
@@ -111,13 +112,6 @@ def serve_geoparquet(folder: Path, parquet: Path) -> Iterator[str]:
     command = [str(python), "-c", _SERVE_GEOPARQUET, str(extensions), str(port)]
     with _running(command, port, {"STAC_FASTAPI_GEOPARQUET_HREF": str(parquet)}) as url:
         yield url
-
-
-def _installed(folder: Path, packages: tuple[str, ...]) -> Path:
-    subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(folder)], check=True)
-    python = folder / "bin/python"
-    subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
-    return python
 
 
 @contextmanager

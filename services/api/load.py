@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +41,8 @@ from services.api.pgstac import (
 from services.api.snapshot import Snapshot, versions_of
 
 _BATCH = 5000
+_PRIVATE = "private"
+"""What pgSTAC keeps beside an item and does not show."""
 _LOCK = 0x6C616E64
 """Of a load, among the database's locks that programs agree on."""
 _INDEXED_TEXT, _INDEXED_NUMBERS = ("io:tile_id", "grid:code"), ("landloom:mean_observations",)
@@ -162,8 +165,7 @@ class _Database:
         self.execute("CREATE TEMP TABLE IF NOT EXISTS present (id text PRIMARY KEY)")
         self.execute("TRUNCATE present")
         loaded, total, seen = Loaded(name), snapshot.count(name), 0
-        items = snapshot.items(name, root)
-        while batch := list(itertools.islice(items, _BATCH)):
+        for batch in _batches(snapshot.items(name, root)):
             self._write(batch, loaded)
             seen += len(batch)
             progress(name, seen, total)
@@ -183,13 +185,8 @@ class _Database:
                 [item["id"] for item in batch],
             )
         )
-        new, changed = [], []
-        for item in batch:
-            digest = _digest(item)
-            if item["id"] not in known:
-                new.append({**item, "private": {DIGEST: digest}})
-            elif known[item["id"]] != digest:
-                changed.append({**item, "private": {DIGEST: digest}})
+        new = [item for item in batch if item["id"] not in known]
+        changed = [item for item in batch if known.get(item["id"], item[_PRIVATE][DIGEST]) != item[_PRIVATE][DIGEST]]
         for those, method in ((new, Methods.insert), (changed, Methods.delsert)):
             if those:
                 self._loader.load_items(iter(those), insert_mode=method, chunksize=_BATCH)
@@ -251,6 +248,19 @@ class _Loader(Loader):  # type: ignore[misc]
         shape = shapely.set_srid(shapely.from_geojson(orjson.dumps(_item["geometry"])), 4326)
         row["geometry"] = shapely.to_wkb(shape, hex=True, include_srid=True)
         return row
+
+
+def _batches(items: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Some items at a time, with what tells their contents; the next are read while the database takes these."""
+
+    def read() -> list[dict[str, Any]]:
+        return [{**item, _PRIVATE: {DIGEST: _digest(item)}} for item in itertools.islice(items, _BATCH)]
+
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        coming = pool.submit(read)
+        while batch := coming.result():
+            coming = pool.submit(read)
+            yield batch
 
 
 def _digest(item: dict[str, Any]) -> str:

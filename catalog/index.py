@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import stac_geoparquet.arrow
-
 from catalog.errors import StoreError
 from catalog.garbage import rare_collections
 from catalog.items import item_key_of, read_items
@@ -63,6 +61,8 @@ def _write(items: Iterable[dict[str, Any]], parquet: Path) -> int:
         for count, item in enumerate(items, start=1):  # noqa: B007  (the number is what is wanted)
             file.write(json.dumps(item) + "\n")
     if count:
+        import stac_geoparquet.arrow  # Takes a second, and most commands do without.
+
         stac_geoparquet.arrow.parse_stac_ndjson_to_parquet(lines, parquet, chunk_size=_BATCH)
     return count
 

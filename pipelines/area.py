@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import antimeridian
-import geopandas
 import numpy as np
 import pyproj
 import shapely
@@ -16,6 +16,9 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
 from catalog.grid import Tile, land_tiles, owned_geometry, tiles_intersecting
+
+if TYPE_CHECKING:
+    import geopandas
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def area_of_file(path: str) -> Area:
     """
     if not Path(path).exists():
         raise BadInput(f"There is no file {path!r}. Give --aoi a polygon file (GeoJSON, GeoPackage, GeoParquet).")
+    import geopandas  # Takes a second, and most areas are no file.
+
     try:
         frame = geopandas.read_parquet(path) if path.endswith("parquet") else geopandas.read_file(path)
     except Exception as error:

@@ -25,8 +25,8 @@ CLOUD_EDGE = 5
 CHIP = (1040, 704)
 """Largest rows and columns of the part of a chip that is kept: larger chips lose less to the halo, but the network's
 memory grows with them (200 MB with these)."""
-SCL_CLOUD = (8, 9, 10)
-"""Of the scene classification: clouds of medium and high probability, cirrus."""
+SCL_CLOUD = np.isin(np.arange(256), (8, 9, 10))
+"""Which values of the scene classification are clouds: of medium and high probability, cirrus."""
 SCL_SHADOW = 3
 
 
@@ -141,7 +141,7 @@ def clear_pixels(
         cloud = scores[classes.index(CLOUD)] > functools.reduce(np.maximum, land)
     hidden = np.zeros(valid.shape, bool)
     if scl is not None:
-        cloud |= np.isin(scl, SCL_CLOUD)
+        cloud |= SCL_CLOUD[scl]
         hidden = scl == SCL_SHADOW
     cloud &= valid
     hidden |= cloud

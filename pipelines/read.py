@@ -1,19 +1,21 @@
 """Read one datatake's window of the network's bands onto a tile's grid, as the network wants it.
 
-One `SceneReader` serves a worker process: it keeps files open, so a scene's header is read once and not once per
-block, reads the bands side by side, and signs addresses when it opens them.
+One `SceneReader` serves a worker process: it keeps files of other machines open, so a scene's header is read once and
+not once per block, reads the bands side by side, and signs addresses when it opens them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,11 +51,12 @@ GDAL_SETTINGS = {
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 """From glibc's `malloc.h`."""
 _ROWS = 32
-"""Coarse rows interpolated at a time, so that temporaries stay in the processor's cache."""
+"""Rows worked on at a time, so that temporaries stay in the processor's cache."""
 _THREADS = 7
 """Files read at once: six bands and the scene classification."""
-OPEN_FILES = 512
-"""Files kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two products."""
+OPEN_FILES = 256
+"""Files far away kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two
+products. Each holds half a megabyte: GDAL keeps the buffer of the last part it read."""
 _USUAL_ZENITH = 40.0
 """Degrees, where a scene does not tell."""
 _BROKEN = 4
@@ -159,10 +162,12 @@ class SceneReader:
         found = self._read_raster(scene, raster, window, Resampling.bilinear, out)
         if found is None:
             return False
-        # Decided on the source's own numbers.
-        known = found != (raster.nodata or 0)
-        _harmonise(found, raster, out)
-        np.multiply(out, known, out=out)
+        for start in range(0, len(out), _ROWS):
+            rows = slice(start, start + _ROWS)
+            # Decided on the source's own numbers.
+            known = found[rows] != (raster.nodata or 0)
+            _harmonise(found[rows], raster, out[rows])
+            out[rows] *= known
         return True
 
     def _read_raster(
@@ -173,7 +178,8 @@ class SceneReader:
         delay, broken = 0.5, 0
         while True:
             try:
-                return _read_window(self._dataset(scene, raster), raster, window, resampling, out)
+                with self._dataset(scene, raster) as source:
+                    return _read_window(source, raster, window, resampling, out)
             except (RasterioError, OSError) as error:
                 self._close(raster.href)
                 pause = seconds_to_wait(scene, raster.href, error)
@@ -189,18 +195,25 @@ class SceneReader:
                 time.sleep(min(max(pause or 0.0, delay * random.uniform(0.5, 1.0)), left))
                 delay = min(delay * 2, 30.0)
 
-    def _dataset(self, scene: Scene, raster: Raster) -> rasterio.DatasetReader:
+    @contextmanager
+    def _dataset(self, scene: Scene, raster: Raster) -> Iterator[rasterio.DatasetReader]:
+        """An open file. Far away it stays open: its header takes a request. Here it does not: each holds memory."""
         with self._lock:
-            if raster.href in self._open:
+            opened = self._open.get(raster.href)
+            if opened is not None:
                 self._open.move_to_end(raster.href)
-                return self._open[raster.href]
-        with rasterio.Env(**s3_settings()):
-            opened = rasterio.open(signed(scene, raster.href))
+        if opened is None:
+            with rasterio.Env(**s3_settings()):
+                opened = rasterio.open(signed(scene, raster.href))
+        if "://" not in raster.href:
+            with opened:
+                yield opened
+            return
         with self._lock:
             self._open[raster.href] = opened
             while len(self._open) > OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
-        return opened
+        yield opened
 
     def _close(self, href: str) -> None:
         with self._lock:
@@ -268,7 +281,8 @@ def _read_window(
     if step == 1:
         part = Window.from_slices(wanted[:2], wanted[2:])
         fits = out is not None and out.dtype == source.dtypes[0] and out.shape == (part.height, part.width)
-        found = source.read(1, window=part, out=out if fits else None)
+        # A view, since rasterio leaves what it is given in another shape where reading fails.
+        found = source.read(1, window=part, out=out[:] if out is not None and fits else None)
     else:
         found = _read_finer(source, step, *wanted, nodata, resampling)
     if found.shape == window.shape:
@@ -284,10 +298,14 @@ def _step(source: rasterio.DatasetReader, window: _Grid) -> int | None:
     if source.crs is None or source.crs.to_epsg() != window.epsg or there.b or there.d:
         return None
     step = round(there.a / here.a)
-    if step < 1 or not np.isclose(there.a, step * here.a) or not np.isclose(there.e, step * here.e):
+    if step < 1 or not _alike(there.a, step * here.a) or not _alike(there.e, step * here.e):
         return None
     offsets = np.array(~here @ (there.c, there.f))
     return step if np.allclose(offsets, np.round(offsets), atol=1e-3) else None
+
+
+def _alike(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-5)
 
 
 def _meeting(start: int, length: int, size: int) -> tuple[int, int] | None:
@@ -363,7 +381,7 @@ def _interpolate(values: np.ndarray, step: int) -> np.ndarray:
 def _harmonise(numbers: np.ndarray, raster: Raster, out: np.ndarray) -> None:
     """The source's numbers as reflectance x 10,000 without offset, at least 1; `out` is uint16 and may be the same."""
     factor, offset = raster.scale * 10_000, round(raster.offset * 10_000)
-    if np.isclose(factor, 1) and numbers.dtype == np.uint16 and offset <= 0:
+    if _alike(factor, 1) and numbers.dtype == np.uint16 and offset <= 0:
         # In whole numbers: what lies below the offset becomes 1.
         np.maximum(numbers, np.uint16(1 - offset), out=out)
         np.subtract(out, np.uint16(-offset), out=out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -80,6 +82,7 @@ def map_tile_years(
         if manifests:
             add_model(store, manifests[0].model, model_file(job.model), model_provenance(job.model))
             total = sum(len(manifest.blocks) for manifest in manifests)
+            _import_meanwhile("stac_geoparquet.arrow")
             with watched(_counter(store, manifests), total, on_progress):
                 run_pipeline(MapTileYears(job, manifests), beam_options)
     finally:
@@ -89,6 +92,11 @@ def map_tile_years(
     _update_collections(store, planned, accounts)
     store.write(f"runs/{job.run}.json", accounts.to_json())
     return accounts
+
+
+def _import_meanwhile(module: str) -> None:
+    """What only the end of a run needs is imported while the workers work: nobody waits for it, then."""
+    threading.Thread(target=importlib.import_module, args=(module,), name=f"import {module}", daemon=True).start()
 
 
 def _settle(job: Job, manifest: Manifest, accounts: Accounts) -> None:

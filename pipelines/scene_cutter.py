@@ -127,7 +127,7 @@ class SceneCutter:
         cloud = MODEL_CLASSES.index(CLOUD)
         if look.scl is not None and not self.labels.tells_clouds:
             labels[np.isin(look.scl, (SCL_SHADOW, _SCL_DEFECTIVE))] = UNLABELLED
-            labels[np.isin(look.scl, SCL_CLOUD)] = cloud
+            labels[SCL_CLOUD[look.scl]] = cloud
         labels[~valid] = UNLABELLED
         if 100 * (labels == cloud).mean() > self.choice.max_cloud:
             raise BadInput(f"cloudy: {100 * (labels == cloud).mean():.0f} % of it, above --max-cloud")

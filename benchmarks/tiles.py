@@ -15,7 +15,8 @@ import morecantile
 import numpy as np
 import requests
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.report import Figure
 from services.browser.routes import BUILT
@@ -76,7 +77,7 @@ def _first_map(url: str) -> Figure:
             page = browser.new_context(viewport={"width": 1100, "height": 750}).new_page()
             started = time.perf_counter()
             page.goto(f"{url}/map/#view=11/52.4/13", wait_until="commit")
-            while not _seen(page.screenshot()):
+            while not _seen(page):
                 if time.perf_counter() - started > 60:
                     raise RuntimeError("the page shows no map")
             took.append(time.perf_counter() - started)
@@ -86,6 +87,10 @@ def _first_map(url: str) -> Figure:
     )
 
 
-def _seen(png: bytes) -> bool:
+def _seen(page: Page) -> bool:
+    try:
+        png = page.screenshot()
+    except PlaywrightError:  # Nothing is painted yet.
+        return False
     picture = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
     return bool((np.abs(picture[:, 280:].astype(int) - _WATER).max(axis=2) <= 2).mean() > 0.001)

@@ -26,7 +26,7 @@ const graticule = {
 };
 
 function newMap(container, hash) {
-  return new maplibre.Map({
+  const map = new maplibre.Map({
     container,
     hash,
     style: {
@@ -42,6 +42,9 @@ function newMap(container, hash) {
     pitchWithRotate: false,
     maxZoom: 17,
   });
+  // Not its `load`, which waits until all else is drawn.
+  map.ready = new Promise((resolve) => map.once("style.load", resolve));
+  return map;
 }
 
 const placed = location.hash.includes("view=");  // By whoever gave the address; the map writes it there, too.
@@ -53,8 +56,8 @@ left.addControl(new maplibre.ScaleControl(), "bottom-right");
 const tiles = (year) =>
   new URL(`tiles/${collection.id}/years/${year}/`, api).href + `{z}/{x}/{y}.png?asset=${$("asset").value}`;
 
-function draw(map, year) {
-  if (!map.loaded() && !map.getSource("maps")) return map.once("load", () => draw(map, year));
+async function draw(map, year) {
+  await map.ready;
   const source = map.getSource("maps");
   if (source) return source.setTiles([tiles(year)]);
   map.addSource("maps", {

@@ -211,7 +211,7 @@ class _Content:
         start = int(self._ends[row - 1]) + 1 if row else 0
         # Not by seeking: many threads read.
         line = os.pread(self._file.fileno(), int(self._ends[row]) - start, start)
-        item = orjson.loads(_without_nulls(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")))
+        item = orjson.loads(without_nulls(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")))
         item["properties"].setdefault("datetime", None)  # The one that must be there even as null.
         return item
 
@@ -306,7 +306,7 @@ def _quoted_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _without_nulls(line: bytes) -> bytes:
+def without_nulls(line: bytes) -> bytes:
     """JSON without the members that are null: in columns, what an item lacks and another has is null.
 
     In the text, since walking through objects takes several times as long. A quote within a string has a backslash

@@ -80,7 +80,6 @@ def change_command(
         minimum_mapping_unit=minimum_mapping_unit,
         accuracy=accuracy,
         notes=(note,) if note else (),
-        s3_endpoint=s3_endpoint or None,
         overwrite=overwrite,
     )
     with console.status(f"Looking for maps in {maps}"):

@@ -96,7 +96,7 @@ def area_files(
 
 
 def _note(settings: Settings) -> str:
-    return f"Mapped areas, counted pixel by pixel. Source accuracy: {settings.accuracy}. Interval {settings.interval}."
+    return f"Mapped areas, counted pixel by pixel. Source accuracy: {settings.accuracy}. Interval: {settings.interval}."
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

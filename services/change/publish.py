@@ -119,7 +119,7 @@ def _publish_place(
         return False, json.loads(content)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
-        with opened(series, place, s3_endpoint=settings.s3_endpoint) as maps:
+        with opened(series, place) as maps:
             written = ChangeMaps(maps, folder, settings.minimum_mapping_unit)
             tally = tally_place(maps, written.write)
             if tally.persistence.empty:

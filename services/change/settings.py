@@ -20,7 +20,6 @@ class Settings:
     """Of the source maps: a figure and where it comes from."""
     notes: tuple[str, ...] = ()
     """What a reader has to know, besides what the series tells of itself."""
-    s3_endpoint: str | None = None
     overwrite: bool = False
     """Make those anew, too, that would be skipped."""
 

@@ -41,6 +41,8 @@ def test_change_of_an_area_of_interest(tmp_path: Path, maps: str) -> None:
     place = json.loads((out / "lulc-change/33UVU/field-2017-2019/33UVU-field-2017-2019.json").read_text())
     with rasterio.open(out / "lulc-change/33UVU/field-2017-2019" / place["assets"]["transition"]["href"]) as source:
         assert source.shape[0] <= 103 and (source.read(1) > 1).sum() == 200
+    other = landloom(*arguments, "--years", "2017,2019", "--name", "field", "--degradation", "sdg-15-3-1")
+    assert json.loads(Path(other.stdout.strip()).read_text())["id"] == "field-unccd-2017-2019"
     again = landloom(*arguments, "--years", "2017,2019", "--name", "field", "--minimum-mapping-unit", "0.5")
     assert "0 published, 2 skipped" in again.stderr
 
@@ -81,6 +83,8 @@ def test_maps_and_products_in_a_bucket(tmp_path: Path, s3: S3Server) -> None:
         (("--minimum-mapping-unit", "-1"), "--minimum-mapping-unit -1 is no area"),
         (("--name", "Über uns"), "is no name"),
         (("--themes", "nowhere.json"), "There is no file of themes 'nowhere.json'"),
+        (("--crosswalk", "corine"), "There is no crosswalk 'corine'"),
+        (("--degradation", "sdg-15-3-1", "--crosswalk", "ipcc"), "needs --crosswalk unccd, not ipcc"),
         (("--collection", "others"), "is the collection 'maps', not 'others'"),
         (("--asset", "map"), "no asset 'map'"),
     ],

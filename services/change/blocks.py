@@ -30,7 +30,7 @@ from services.change.series_items import MapItem
 
 BLOCK = 2048
 """Pixels along a block's sides, at most."""
-_CACHE_MB = 192
+_CACHE_MB = 96
 """GDAL's cache of decoded parts: those that two blocks share are decoded once."""
 _EDGE = 0.005
 """Degrees between points on an area's edges, which are straight in longitude and latitude."""

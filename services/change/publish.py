@@ -167,7 +167,12 @@ def _publish_area(
 ) -> tuple[bool, dict[str, Any]]:
     name = ItemName(settings.name, _label(series))
     content, there = store.read_versioned(name.key)
-    excluded = {place: {"reason": reason, **_hectares(series, place)} for place, reason in sorted(failed.items())}
+    ground = {one.name: one.geometry for one in series.places} | series.excluded_ground
+    excluded = {
+        place: {"reason": reason, "hectares": _geodesic(_part(ground[place], series.area))}
+        for place, reason in sorted(failed.items())
+    }
+    not_mapped = _not_mapped(series)
     themes = {key: one.model_dump() for key, one in settings.themes.items()}
     told = _told(series, settings)
     fingerprint = digest(
@@ -180,7 +185,7 @@ def _publish_area(
     geometry = shapely.union_all([place.geometry for place in series.places if place.name not in failed])
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder, matrix = Path(temporary), end_matrix(tally, series.legend, series.years)
-        assets = area_files(folder, settings, series, tally, list(excluded.items()))
+        assets = area_files(folder, settings, series, tally, list(excluded.items()), not_mapped)
         item = build_change_item(
             name,
             fingerprint=fingerprint,
@@ -188,7 +193,12 @@ def _publish_area(
             years=series.years,
             title=f"Land-cover change of {settings.name}, {series.years[0]} to {series.years[-1]}",
             lineage=f"Counts of {len(items)} places added",
-            properties={**told, **summary(tally, matrix), "landloom:excluded": excluded},
+            properties={
+                **told,
+                **summary(tally, matrix),
+                "landloom:excluded": excluded,
+                "landloom:not_mapped_hectares": not_mapped,
+            },
             assets=assets,
             sources=[
                 *((f"../../../{key}", one["id"]) for key, one in items.items()),
@@ -265,11 +275,17 @@ def _part(geometry: BaseGeometry, area: BaseGeometry | None) -> BaseGeometry:
     return shapely.orient_polygons(shapely.union_all(parts[shapely.area(parts) > 0]))
 
 
-def _hectares(series: Series, place: str) -> dict[str, float]:
-    """How much of the area of interest is missing with a place."""
-    found = {one.name: one.geometry for one in series.places} | series.excluded_ground
-    part = _part(found[place], series.area)
-    return {"hectares": round(abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(part)[0]) / 10_000, 1)}
+def _geodesic(geometry: BaseGeometry) -> float:
+    """Hectares of polygons, to one decimal."""
+    return round(abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(geometry)[0]) / 10_000, 1)
+
+
+def _not_mapped(series: Series) -> float:
+    """Hectares of the area of interest where there is no map at all."""
+    if series.area is None:
+        return 0.0
+    ground = [place.geometry for place in series.places] + list(series.excluded_ground.values())
+    return _geodesic(_part(series.area.difference(shapely.union_all(ground)), None))
 
 
 def _href(store: Store, source: str) -> str:

@@ -179,3 +179,15 @@ def test_products_stand_beside_the_maps_in_one_catalog(tmp_path: Path) -> None:
     assert item["properties"]["landloom:changed_hectares"] == 0
     rebuild(store)
     assert store.exists(account.item)
+
+
+def test_ground_of_the_area_without_any_map_is_told(tmp_path: Path) -> None:
+    maps = _maps(tmp_path / "maps")
+    west, south, east, north = open_series(maps).places[0].geometry.bounds
+    half = shapely.box(west - (east - west) / 2, south, (west + east) / 2, north)
+    account = publish_change(
+        store := open_store(str(tmp_path / "out")), open_series(maps, geometry=half), Settings("here", load_themes())
+    )
+    told = json.loads(store.read(account.item))["properties"]
+    assert told["landloom:observed_hectares"] == pytest.approx(450, rel=0.01)
+    assert told["landloom:not_mapped_hectares"] == pytest.approx(450, rel=0.01)

@@ -116,11 +116,12 @@ class OpenPlace:
         if inside is not None and not inside.any():
             return None
         codes = np.stack([self._read(number, rows, cols, margin) for number in range(len(self._sources))])
-        mapped = self._within(self._ground, rows, cols)
-        if mapped is not None:
+        inner = codes[:, margin : codes.shape[1] - margin, margin : codes.shape[2] - margin]
+        empty = np.bitwise_or.reduce(inner, axis=0) == 0
+        mapped = self._within(self._ground, rows, cols) if empty.any() else None
+        if mapped is not None and (empty & ~mapped).any():
             # Beside its items' ground a file is empty; were that counted as unobserved, so would be its neighbours.
-            mapped |= codes[:, margin : codes.shape[1] - margin, margin : codes.shape[2] - margin].any(axis=0)
-            inside = mapped if inside is None else inside & mapped
+            inside = mapped | ~empty if inside is None else inside & (mapped | ~empty)
         return Block(rows, cols, codes, inside)
 
     @cached_property

@@ -74,7 +74,9 @@ def find_items(
     """
     found = [_map_item(*one, asset) for one in _items(maps, collection, years, geometry)]
     if not found:
-        raise BadInput(f"{maps!r} holds no items{f' of {collection}' if collection else ''}. Give a catalog with maps.")
+        what = f" of {collection}" if collection else ""
+        asked = f" for {', '.join(map(str, years))} in the area of interest" if years else ""
+        raise BadInput(f"{maps!r} has no map{what}{asked}. Give a catalog with maps, or years and an area that it has.")
     here = [one for one in found if geometry is None or one.geometry.intersection(geometry).area > 0]
     if not here:
         raise BadInput(

@@ -13,6 +13,7 @@ from services.change import blocks
 from services.change.blocks import MapUnreadable, opened
 from services.change.series import Series, open_series
 from tests.catalog.tile_years import publish_all
+from tests.servers.catalog import serve_catalog
 from tests.services.change.maps import CLOUDS, CROPS, NINE, TREES, UTM, WATER, write_collection, write_map, write_years
 
 
@@ -166,3 +167,17 @@ def test_a_value_outside_the_legend_is_refused(tmp_path: Path) -> None:
     series = open_series(write_years(tmp_path, [[TREES, 99]], [[TREES, TREES]]))
     with pytest.raises(BadInput, match="33UVU-2017 holds the value 99"):
         codes_of(series)
+
+
+def test_maps_are_found_through_a_stac_api_and_read_over_http(tmp_path: Path) -> None:
+    publish_all(tmp_path / "out", ("33UUU", 2020), ("33UUU", 2021), ("48QUE", 2021), folder=tmp_path, size=300)
+    here = open_series(str(tmp_path / "out"))
+    with serve_catalog(str(tmp_path / "out")) as url:
+        with pytest.raises(BadInput, match="say which of its collections by --collection"):
+            open_series(url)
+        series = open_series(url, [2020, 2021], here.places[0].geometry, collection="lulc-annual")
+        assert [one.id for one in series.places[0].maps] == ["33UUU-2020", "33UUU-2021"]
+        assert series.places[0].maps[0].href.startswith("http") and not series.excluded
+        np.testing.assert_array_equal(codes_of(series)[:, :299, :299], codes_of(here)[:, :299, :299])
+        with pytest.raises(BadInput, match="has no map of lulc-annual for 1999"):
+            open_series(url, [1999], collection="lulc-annual")

@@ -120,7 +120,7 @@ def open_source(source: str, *, mapping: str | None = None) -> Source:
         return StaticSource(source, described, source)
     if not source.startswith(("http://", "https://")):
         raise BadInput(f"{source!r} is no source. Give planetary-computer, earth-search, a URL, a path or s3://.")
-    root = _read_json(source)
+    root = read_json(source)
     if "conformsTo" in root:
         return ApiSource(source, described or StacApi(url=source))
     return StaticSource(source, described, source)
@@ -168,7 +168,7 @@ class StaticSource:
 
     def __init__(self, href: str, described: StacApi | None, name: str):
         self.name, self._api = name, described or StacApi(url=href)
-        items = list(_walk(href))
+        items = list(walk(href))
         self._items = [(item, where) for item, where in items if item.get("geometry")]
         self._nowhere = [item["id"] for item, _ in items if not item.get("geometry")]
         if not items:
@@ -227,14 +227,19 @@ def _to_scenes(
     return result
 
 
-def _walk(href: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """All items under a static catalog or collection, with their addresses."""
+def walk(href: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """All items under a static catalog or collection, with their addresses.
+
+    Raises:
+        BadInput: what is linked is not there, or no STAC.
+        SourceUnavailable: a server does not answer.
+    """
     level, seen = [(href, "")], {href}
     # Far away a catalog of thousands of items would take as many round trips, one after the other.
     with ThreadPoolExecutor(_READERS, thread_name_prefix="catalog") as readers:
         while level:
             below = []
-            contents = readers.map(_read_json, *zip(*level, strict=True))
+            contents = readers.map(read_json, *zip(*level, strict=True))
             for (here, _), content in zip(level, contents, strict=True):
                 if content.get("type") == "Feature":
                     yield content, here
@@ -256,7 +261,8 @@ def _join(base: str, href: str) -> str:
     return scheme + separator + posixpath.normpath(f"{rest.rpartition('/')[0] or '.'}/{href}")
 
 
-def _read_json(href: str, linked_from: str = "") -> dict[str, Any]:
+def read_json(href: str, linked_from: str = "") -> dict[str, Any]:
+    """The JSON at a path, a URL or `s3://`; errors as of `walk`."""
     readers: dict[str, Callable[[str], bytes]] = {"http": _read_http, "https": _read_http, "s3": _read_s3}
     try:
         return json.loads(readers.get(urlparse(href).scheme, lambda path: Path(path).read_bytes())(href))

@@ -1,0 +1,171 @@
+"""Publishing change: every place on its own, then the area of interest from the counts of its places.
+
+A place whose item stands with the same fingerprint (maps, years, area, options, software) is skipped, so that a run
+that was stopped goes on where it was. The item's JSON is written last: it is the only commit.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyproj
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from catalog.errors import BadInput, LandloomError, StoreError
+from catalog.items import FINGERPRINT, fingerprint_of
+from catalog.manifest import digest
+from catalog.store import Store
+from services.change.items import (
+    ItemName,
+    add_to_collection,
+    build_change_item,
+    part_in,
+    source_href,
+    write_item,
+)
+from services.change.page import area_files
+from services.change.place import counted, publish_place
+from services.change.series import Series
+from services.change.settings import Settings, told_of
+from services.change.tables import end_matrix, summary
+from services.change.tally import Tally
+
+
+@dataclass
+class Account:
+    """What became of each place and of the area: planned = published + skipped + failed."""
+
+    planned: int
+    published: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Made before from the same maps and options."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Place to reason; the area's figures are without it, and say so."""
+    item: str = ""
+    """Key of the area's item in the store."""
+
+
+def publish_change(
+    store: Store, series: Series, settings: Settings, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Account:
+    """Publish the change of a series in the collection `lulc-change`.
+
+    Args:
+        store: the output.
+        series: the maps.
+        settings: how.
+        on_progress: called with the places done and planned.
+
+    Raises:
+        BadInput: no place could be counted; with the reasons.
+        StoreError: the output cannot be written.
+    """
+    account = Account(len(series.places) + len(series.excluded) + 1, failed=dict(series.excluded))
+    tallies: list[Tally] = []
+    items: dict[str, dict[str, Any]] = {}
+    for done, place in enumerate(series.places):
+        on_progress(done, len(series.places))
+        name = ItemName(place.name, f"{settings.name}-{_label(series)}")
+        try:
+            made, item = publish_place(store, series, place, settings, name)
+        except StoreError:
+            raise
+        except LandloomError as error:
+            account.failed[place.name] = str(error)
+            continue
+        (account.published if made else account.skipped).append(name.id)
+        items[name.key] = item
+        # Added up at once: of thousands of places, what is held stays small.
+        tallies = [Tally.together([*tallies, counted(store, name, item)])]
+    on_progress(len(series.places), len(series.places))
+    if not tallies:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(account.failed.items())[:5])
+        raise BadInput(f"No place could be counted. {reasons}")
+    name = ItemName(settings.name, _label(series))
+    made, items[name.key] = _publish_area(store, series, settings, tallies[0], items, account.failed)
+    (account.published if made else account.skipped).append(name.id)
+    account.item = name.key
+    add_to_collection(store, items)
+    return account
+
+
+def _label(series: Series) -> str:
+    years = [str(year) for year in series.years]
+    return "-".join(years) if len(years) <= 3 else f"{years[0]}-{years[-1]}-{len(years)}y"
+
+
+def _publish_area(
+    store: Store,
+    series: Series,
+    settings: Settings,
+    tally: Tally,
+    items: dict[str, dict[str, Any]],
+    failed: dict[str, str],
+) -> tuple[bool, dict[str, Any]]:
+    name = ItemName(settings.name, _label(series))
+    content, there = store.read_versioned(name.key)
+    ground = {one.name: one.geometry for one in series.places} | series.excluded_ground
+    excluded = {
+        place: {"reason": reason, "hectares": _geodesic(part_in(ground[place], series.area))}
+        for place, reason in sorted(failed.items())
+    }
+    not_mapped = _not_mapped(series)
+    themes = {key: one.model_dump() for key, one in settings.themes.items()}
+    told = told_of(series, settings)
+    fingerprint = digest(
+        {"places": [one["properties"][FINGERPRINT] for one in items.values()], "themes": themes, "excluded": excluded}
+        | {"told": told, "software": version("landloom")}
+        | {"degradation": settings.degradation.model_dump() if settings.degradation else None}
+    )
+    if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
+        return False, json.loads(content)
+    geometry = shapely.union_all([place.geometry for place in series.places if place.name not in failed])
+    with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
+        folder, matrix = Path(temporary), end_matrix(tally, series.legend, series.years)
+        assets = area_files(folder, settings, series, tally, list(excluded.items()), not_mapped)
+        item = build_change_item(
+            name,
+            fingerprint=fingerprint,
+            geometry=part_in(geometry, series.area),
+            years=series.years,
+            title=f"Land-cover change of {settings.name}, {series.years[0]} to {series.years[-1]}",
+            lineage=f"Counts of {len(items)} places added",
+            properties={
+                **told,
+                **summary(tally, matrix),
+                "landloom:excluded": excluded,
+                "landloom:not_mapped_hectares": not_mapped,
+            },
+            assets=assets,
+            sources=[
+                *((f"../../../{key}", one["id"]) for key, one in items.items()),
+                *(
+                    (source_href(store, one.source), one.id)
+                    for place in series.places
+                    if place.name not in failed
+                    for one in place.maps
+                ),
+            ],
+        )
+        write_item(store, name, fingerprint, assets, folder, item, (content, there))
+    return True, json.loads(item)
+
+
+def _geodesic(geometry: BaseGeometry) -> float:
+    """Hectares of polygons, to one decimal."""
+    return round(abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(geometry)[0]) / 10_000, 1)
+
+
+def _not_mapped(series: Series) -> float:
+    """Hectares of the area of interest where there is no map at all."""
+    if series.area is None:
+        return 0.0
+    ground = [place.geometry for place in series.places] + list(series.excluded_ground.values())
+    return _geodesic(part_in(series.area.difference(shapely.union_all(ground)), None))

@@ -1,0 +1,127 @@
+"""A series of categorical maps: several years, one legend, and places that are never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyproj
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from catalog.errors import BadInput
+from services.change.map_legend import MapLegend, check_same, read_legend
+from services.change.series_items import MapItem, find_items
+
+_OVERLAP = 0.001
+"""Share of the smaller of two places above which they are said to overlap; below it edges are merely rounded apart."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One piece of ground with a map of every year."""
+
+    name: str
+    maps: tuple[MapItem, ...]
+    """One a year, in order of the series' years."""
+
+    @property
+    def geometry(self) -> BaseGeometry:
+        """Where any of the maps lies, longitude and latitude."""
+        return shapely.union_all([one.geometry for one in self.maps])
+
+
+@dataclass(frozen=True)
+class Series:
+    """Maps of several years with one legend."""
+
+    years: tuple[int, ...]
+    legend: MapLegend
+    places: tuple[Place, ...]
+    area: BaseGeometry | None
+    """Area of interest, longitude and latitude; None: all that is mapped."""
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Places that are left out, with the reason."""
+    excluded_ground: dict[str, BaseGeometry] = field(default_factory=dict)
+    """Where they lie, longitude and latitude."""
+    notes: tuple[str, ...] = ()
+    """What a reader of anything computed from the series has to know."""
+
+
+def open_series(
+    maps: str,
+    years: Sequence[int] = (),
+    geometry: BaseGeometry | None = None,
+    *,
+    collection: str = "",
+    asset: str = "",
+) -> Series:
+    """Find the maps of some years, and check that they are a series.
+
+    A place that lacks a year's map is left out and reported in `excluded`; so is none silently.
+
+    Args:
+        maps: see `services.change.series_items.find_items`.
+        years: in any order; none: all there are.
+        geometry: area of interest, longitude and latitude; None: everything.
+        collection: see `find_items`.
+        asset: see `find_items`.
+
+    Raises:
+        BadInput: no such maps or years, fewer than two, two maps of one place and year, different legends.
+        SourceUnavailable: a server does not answer.
+    """
+    items = find_items(maps, collection=collection, asset=asset, years=years, geometry=geometry)
+    chosen = tuple(sorted({one.year for one in items}))
+    if len(chosen) < 2:
+        raise BadInput(f"{maps!r} has maps of {chosen[0]} alone. Change needs two years: give a catalog with more.")
+    legend = check_same({one.id: read_legend(one.asset, one.id) for one in items})
+    places, excluded, ground = [], {}, {}
+    for name in dict.fromkeys(one.place for one in items):
+        of_place = [one for one in items if one.place == name]
+        by_year = {one.year: one for one in of_place}
+        for one in of_place:
+            if one is not by_year[one.year]:
+                raise BadInput(
+                    f"{one.id} and {by_year[one.year].id} both map {name} in {one.year}. Give a collection with one "
+                    "map a year and place."
+                )
+        if missing := [str(year) for year in chosen if year not in by_year]:
+            excluded[name] = f"no map of {', '.join(missing)}"
+            ground[name] = shapely.union_all([one.geometry for one in of_place])
+        else:
+            places.append(Place(name, tuple(by_year[year] for year in chosen)))
+    if not places:
+        raise BadInput(
+            f"No place of {maps!r} is mapped in all of {', '.join(map(str, chosen))}: "
+            + "; ".join(f"{name}: {reason}" for name, reason in list(excluded.items())[:5])
+            + ". Give --years that are mapped at the same places."
+        )
+    return Series(chosen, legend, tuple(places), geometry, excluded, ground, tuple(_notes(places)))
+
+
+def _notes(places: Sequence[Place]) -> Iterator[str]:
+    """Differences between the maps of a place that are no change of the ground; ground that is counted twice."""
+    told: dict[str, dict[int, str]] = {}
+    for one in (one for place in places for one in place.maps):
+        for key, value in one.properties.items():
+            if key == "landloom:model" or key.endswith((":product_version", ":version")):
+                told.setdefault(key, {}).setdefault(one.year, str(value))
+    for key, versions in told.items():
+        if len(set(versions.values())) > 1:
+            listed = ", ".join(f"{year} {value}" for year, value in sorted(versions.items()))
+            yield (
+                f"The years were made by different methods ({key}: {listed}): part of the change is a change of method."
+            )
+    geod, shapes = pyproj.Geod(ellps="WGS84"), np.array([place.geometry for place in places])
+    for one, other in shapely.STRtree(shapes).query(shapes, predicate="intersects").T:
+        if one < other:
+            parts = shapely.get_parts(shapely.intersection(shapes[one], shapes[other]))
+            both = shapely.union_all(parts[shapely.area(parts) > 0])
+            if both.area > _OVERLAP * min(shapes[one].area, shapes[other].area):
+                hectares = abs(geod.geometry_area_perimeter(shapely.orient_polygons(both))[0]) / 10_000
+                yield (
+                    f"{places[one].name} and {places[other].name} overlap in {hectares:,.0f} ha, which are counted in "
+                    "both wherever both have data."
+                )

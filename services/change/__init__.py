@@ -1,0 +1,1 @@
+"""Change products of categorical maps: areas, transitions, persistence, with true areas and as STAC items."""

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.errors import BadInput
-from services.change.intervals import Z, Bounded, difference, share_of_both, weighted_sum
+from services.change.intervals import Bounded, Z, difference, share_of_both, weighted_sum
 
 
 class Estimate(BaseModel):

@@ -105,7 +105,7 @@ def test_estimates_of_stehman_2014(stehman_2014):
 
 def test_the_error_of_a_ratio_is_that_of_its_residuals(stehman_2014):
     """Eq. 28 without shortcuts: variance of y - R x in each stratum, here of class B's producer's accuracy."""
-    hit = np.array([[0] * 10, [0] + [1] * 5 + [0, 0, 1, 1], [0] * 8 + [1, 0], [0] * 10])
+    hit = np.array([[0] * 8 + [1, 0], [0] + [1] * 5 + [0, 0, 1, 1], [0] * 8 + [1, 0], [0] * 10])
     is_b = np.array([[0] * 6 + [1, 0, 1, 0], hit[1], [0] * 7 + [1, 1, 0], [0] * 9 + [1]])
     size = np.array([4e4, 3e4, 2e4, 1e4])
     residual = hit - (size @ hit.mean(axis=1)) / (size @ is_b.mean(axis=1)) * is_b

@@ -110,7 +110,8 @@ def read_matrix(file: Path, tiles: int | None, origin: str, names: Sequence[str]
         raise BadInput(f"The error matrix {str(file)!r} has no rows. Give a header of classes, and a row for each.")
     columns = [cell.strip() for cell in rows[0][1:]]
     classes = [row[0].strip() for row in rows[1:]]
-    matrix = square(classes, [row[1:] for row in rows[1:]])
+    cells: list[list[Any]] = [row[1:] for row in rows[1:]]
+    matrix = square(classes, cells)
     if columns != classes:
         raise BadInput(
             f"The error matrix {str(file)!r} has the classes {', '.join(classes)} in its rows and "

@@ -191,9 +191,10 @@ def _placed(series: Series, stratum: int, held: np.ndarray) -> list[Drawn]:
         with opened(series, place) as maps:
             to_lonlat = pyproj.Transformer.from_crs(maps.crs, 4326, always_xy=True)
             for _, _, row, col, cell in held[held[:, 1] == number].astype(int):
-                corners = [maps.transform @ (col + x, row + y) for x, y in ((0, 1), (1, 1), (1, 0), (0, 0))]
-                ring = list(zip(*to_lonlat.transform(*zip(*corners, strict=True)), strict=True))
-                lon, lat = to_lonlat.transform(*(maps.transform @ (col + 0.5, row + 0.5)))
-                square = shapely.orient_polygons(shapely.Polygon(ring))
+                # Lower left, lower right, upper right, upper left: anticlockwise on the ground.
+                x, y = maps.transform @ (col + np.array([0, 1, 1, 0, 0.5]), row + np.array([1, 1, 0, 0, 0.5]))
+                east, north = to_lonlat.transform(x, y)
+                square = shapely.orient_polygons(shapely.Polygon(zip(east[:4], north[:4], strict=True)))
+                lon, lat = float(east[4]), float(north[4])
                 placed.append(Drawn(stratum, int(cell), place.name, int(row), int(col), square, lon, lat))
     return placed

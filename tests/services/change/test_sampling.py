@@ -34,7 +34,7 @@ def test_errors_that_are_not_possible_are_refused(error):
 
 
 def test_a_needlessly_small_error_is_refused():
-    with pytest.raises(BadInput, match="needs .* units"):
+    with pytest.raises(BadInput, match=r"needs [\d,]+ units"):
         sample_size(*OLOFSSON, 1e-5, 10**12)
 
 
@@ -190,7 +190,7 @@ def test_an_area_of_interest_is_kept_to(tmp_path):
 
 def test_three_years_are_not_two(tmp_path):
     maps = write_years(tmp_path, *[half_and_half()[0]] * 3)
-    with pytest.raises(BadInput, match="3 years are given. Give one to assess a map, or two"):
+    with pytest.raises(BadInput, match="3 years are given"):
         open_maps(maps, [2017, 2018, 2019])
 
 

@@ -1,0 +1,218 @@
+"""The accuracy report of a map, or of a map of change, from an interpreted sample: all figures, as data and as a table.
+
+Mapped and estimated areas stand in columns of their own, and every table names the accuracy of its map and where that
+comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+import pandas
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.change.accuracy import Accuracy, ClassChange, Labels, assess, assess_change
+from services.change.design import Design
+from services.change.domains import ZoneEstimate, estimate_zone
+from services.change.estimation import Count, Estimate, Strata
+from services.change.interpretation import Interpreted
+from services.change.strata import OTHER, cell_name
+
+USUAL = (
+    "Usual interval: estimate +- 1.96 standard errors (Olofsson et al. 2014; Stehman 2014). It covers rare classes too "
+    "seldom: where fewer than ten omissions were found it is marked."
+)
+HOLDS = (
+    "95 % interval: Wilson's limits in each stratum, joined by recovered variances (Zou and Donner 2008). It holds "
+    "where errors are rare, too."
+)
+
+
+class YearAccuracy(BaseModel):
+    """A map's accuracy, and the areas of its classes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    year: int
+    source: str = Field(description="the map's accuracy and where it comes from, and what was published of it")
+    accuracy: Accuracy
+
+
+class Report(BaseModel):
+    """Accuracy and areas from an interpreted sample. Areas are hectares of ground, accuracies 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    design: str = Field(description="fingerprint of the sample design")
+    created: str
+    software: str
+    hectares: float = Field(description="of ground that was sampled from")
+    unobserved: float = Field(description="hectares that were not: no data or cloud in any of the maps")
+    drawn: int = Field(description="units")
+    interpreted: int = Field(description="units of them with a reference class")
+    missing: dict[str, int] = Field(description="units without one, by stratum: taken as like the others there")
+    years: list[YearAccuracy]
+    transitions: Accuracy | None = Field(description="of a map of change: transitions, and what stayed as it was")
+    changed: Estimate | None = Field(description="area that changed its class, hectares")
+    changed_mapped: float | None = Field(description="the same as mapped, hectares")
+    changes: list[ClassChange]
+    zones: list[ZoneEstimate]
+    notes: list[str]
+
+    def source_of_change(self) -> str:
+        """What stands under tables of change."""
+        return f"Accuracy of the map of change: {_told(self.transitions)} from this sample." if self.transitions else ""
+
+
+def make_report(design: Design, sample: Interpreted) -> Report:
+    """Estimate all that the sample tells.
+
+    Raises:
+        BadInput: a stratum with fewer than two interpreted units.
+    """
+    names, k, change = design.names, len(design.classes), len(design.years) == 2
+    units = np.bincount(sample.stratum, minlength=len(design.strata))
+    strata = Strata.of([one.name for one in design.strata], [one.hectares for one in design.strata], units)
+    cells = np.array(design.cells)
+    dates = [sample.cell // k, sample.cell % k] if change else [sample.cell]
+    labels = []
+    for date, mapped in enumerate(dates):
+        areas = np.zeros((len(design.strata), k))
+        for h, stratum in enumerate(design.strata):
+            own = np.array(stratum.cells)
+            np.add.at(areas[h], own // k if change and date == 0 else own % k, cells[own])
+        labels.append(Labels(names, mapped, sample.reference[date], areas))
+    years = []
+    for year, label, published in zip(design.years, labels, design.accuracies, strict=True):
+        accuracy = assess(strata, sample.stratum, label)
+        source = f"Accuracy of the map of {year}: {_told(accuracy)} from this sample of {len(sample.cell)} units. "
+        years.append(YearAccuracy(year=year, accuracy=accuracy, source=source + f"Published: {published.told}"))
+    transitions = assess(strata, sample.stratum, _transitions(design, sample)) if change else None
+    changed = changed_mapped = None
+    if change:
+        moved = np.bincount(sample.stratum[sample.reference[0] != sample.reference[1]], minlength=len(units))
+        changed = strata.share(Count(moved, np.ones(len(units), bool))).scaled(float(strata.area.sum()))
+        changed_mapped = float(cells.sum() - np.trace(cells.reshape(k, k)))
+    return Report(
+        title=f"Accuracy and areas, {' to '.join(map(str, design.years))}",
+        design=design.fingerprint,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        software=version("landloom"),
+        hectares=float(strata.area.sum()),
+        unobserved=design.unobserved,
+        drawn=len(design.sample),
+        interpreted=len(sample.cell),
+        missing=sample.missing,
+        years=years,
+        transitions=transitions,
+        changed=changed,
+        changed_mapped=changed_mapped,
+        changes=assess_change(strata, sample.stratum, *labels) if change else [],
+        zones=list(_zones(design, sample, strata)),
+        notes=[*design.notes, *(f"Left out: {place}, {why}." for place, why in design.excluded.items()), USUAL, HOLDS],
+    )
+
+
+def table(report: Report) -> pandas.DataFrame:
+    """All areas and accuracies, a row for each class, transition and zone; hectares, accuracies 0 to 1."""
+    return pandas.DataFrame(_rows(report))
+
+
+def _rows(report: Report) -> Iterator[dict[str, object]]:
+    def numbers(prefix: str, one: Estimate | None) -> dict[str, object]:
+        fields = ("standard_error", "half_width", "low", "high")
+        return {prefix: one and one.value} | {f"{prefix}_{name}": one and getattr(one, name) for name in fields}
+
+    tables = [(str(one.year), one.accuracy, one.source) for one in report.years]
+    if report.transitions:
+        tables.append(("transitions", report.transitions, report.source_of_change()))
+    for name, accuracy, source in tables:
+        for row in accuracy.classes:
+            yield {
+                "table": name,
+                "name": row.name,
+                "mapped_ha": row.mapped,
+                **numbers("estimated_ha", row.area),
+                "usual_interval_too_short": row.rare,
+                **numbers("users", row.users),
+                **numbers("producers", row.producers),
+                "mapped_units": row.mapped_units,
+                "reference_units": row.reference_units,
+                "omissions": row.omissions,
+                "source_accuracy": source,
+            }
+        yield {
+            "table": name,
+            "name": "overall accuracy",
+            **numbers("overall", accuracy.overall),
+            "source_accuracy": source,
+        }
+    for one in report.changes:
+        mapped = one.mapped_after - one.mapped_before
+        for what, change, of_map in (("net", one.net, mapped), ("gain", one.gain, None), ("loss", one.loss, None)):
+            yield {
+                "table": f"{what} change",
+                "name": one.name,
+                "mapped_ha": of_map,
+                **numbers("estimated_ha", change),
+                "source_accuracy": report.source_of_change(),
+            }
+    for zone in report.zones:
+        yield {
+            "table": "zones",
+            "zone": zone.zone,
+            "name": zone.name,
+            "mapped_ha": zone.mapped,
+            **numbers("estimated_ha", zone.area),
+            "method": zone.method,
+            "reference_units": zone.units,
+            "source_accuracy": report.years[-1].source,
+        }
+
+
+def _transitions(design: Design, sample: Interpreted) -> Labels:
+    """Each stratum's transition as a class of the map of change; all that have no stratum of their own together."""
+    names, k = design.names, len(design.classes)
+    rest = f"{OTHER}_transitions"
+    label_of = np.full(k * k, -1)
+    labels: list[str] = []
+    for stratum in design.strata:
+        for cell in stratum.cells:
+            # Cells that are too rare even to be merged with each other lie in the largest stratum.
+            if cell_name(names, cell, True) == stratum.name:
+                label_of[cell] = len(labels)
+                labels.append(stratum.name)
+    label_of[label_of < 0] = len(labels)
+    labels.append(rest)
+    areas = np.zeros((len(design.strata), len(labels)))
+    for h, stratum in enumerate(design.strata):
+        np.add.at(areas[h], label_of[list(stratum.cells)], np.array(design.cells)[list(stratum.cells)])
+    reference = label_of[sample.reference[0] * k + sample.reference[1]]
+    mapped = label_of[sample.cell]
+    last = len(labels) - 1
+    if areas[:, last].any() or (reference == last).any():
+        return Labels(tuple(labels), mapped, reference, areas)
+    return Labels(tuple(labels[:-1]), mapped, reference, areas[:, :-1])
+
+
+def _zones(design: Design, sample: Interpreted, strata: Strata) -> Iterator[ZoneEstimate]:
+    """Areas in the last year, by zone."""
+    k = len(design.classes)
+    for number, zone in enumerate(design.zones):
+        mapped, of_stratum = np.zeros(k), np.zeros(len(design.strata))
+        for cell, hectares in zone.cells.items():
+            mapped[cell % k] += hectares
+            of_stratum[next(h for h, one in enumerate(design.strata) if cell in one.cells)] += hectares
+        inside = sample.zone == number
+        reference = sample.reference[-1]
+        yield from estimate_zone(zone, strata, sample.stratum, inside, reference, design.names, mapped, of_stratum)
+
+
+def _told(accuracy: Accuracy | None) -> str:
+    assert accuracy is not None
+    one = accuracy.overall
+    return f"overall accuracy {100 * one.value:.1f} % ({100 * one.low:.1f} to {100 * (one.high or 1):.1f} %)"

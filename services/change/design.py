@@ -1,0 +1,285 @@
+"""A sample design: what was drawn from which maps, and how. Its JSON is what a report is later made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import shapely
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from shapely.geometry.base import BaseGeometry
+
+from catalog.errors import BadInput
+from catalog.items import rounded
+from catalog.manifest import digest
+from catalog.sources import read_json
+from services.change.domains import Zone, count_zones, zone_of_points
+from services.change.intervals import Z
+from services.change.map_legend import MapClass
+from services.change.sampling import Drawn, allocate, draw, predicted_errors, predicted_shares, sample_size
+from services.change.series import Series
+from services.change.source_accuracy import SourceAccuracy, known_accuracy
+from services.change.strata import FEWEST_UNITS, Progress, Stratum, cell_name, count_cells, stratify
+
+
+class SourceMap(BaseModel):
+    """A map that was sampled."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    collection: str
+    href: str
+    year: int
+
+
+class DesignUnit(BaseModel):
+    """A pixel of the sample. What interpreters must not know stands here."""
+
+    model_config = ConfigDict(frozen=True)
+
+    unit: int = Field(description="number, 1 to n, in random order")
+    stratum: int
+    cell: int
+    place: str
+    row: int
+    col: int
+    lon: float
+    lat: float
+    zone: int = Field(default=-1, description="number of the zone; -1: in none")
+
+
+class Design(BaseModel):
+    """All that is needed to estimate from the sample, once it is interpreted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    years: tuple[int, ...] = Field(min_length=1, max_length=2)
+    maps: tuple[SourceMap, ...]
+    accuracies: tuple[SourceAccuracy, ...] = Field(description="published, of each year's map")
+    expected: tuple[float, ...] = Field(description="user's accuracy that was expected in each stratum")
+    classes: tuple[MapClass, ...]
+    strata: tuple[Stratum, ...]
+    units: tuple[int, ...] = Field(description="drawn from each stratum")
+    cells: tuple[float, ...] = Field(description="hectares of each class, or before x K + after")
+    unobserved: float = Field(description="hectares that are no data or cloud in any of the maps: not sampled")
+    excluded: dict[str, str] = Field(description="places that could not be read, with the reason")
+    predicted: dict[str, dict[str, float]] = Field(
+        description="expected half-width of each stratum's area, hectares, by allocation"
+    )
+    geometry: dict[str, Any] = Field(description="GeoJSON of what was sampled from")
+    seed: int
+    options: dict[str, Any]
+    notes: tuple[str, ...]
+    software: str
+    zones: tuple[Zone, ...] = Field(description="for which areas are to be told; may be none")
+    sample: tuple[DesignUnit, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return tuple(one.name for one in self.classes)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: another sample has another."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def label(self) -> str:
+        """`2020`, or `2020-2021`."""
+        return "-".join(map(str, self.years))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked of a design."""
+
+    standard_error: float = 0.01
+    """Of overall accuracy, 0 to 1."""
+    size: int | None = None
+    """Units, instead of what the standard error asks for."""
+    interest: tuple[str, ...] = ()
+    """Strata whose areas are to be known best; none: all."""
+    expected: float | None = None
+    """User's accuracy that is expected of each class of a map; None: the published one."""
+    merge_below: float = 0.001
+    """Share of the area below which a transition is merged with other rare ones."""
+    seed: int = 0
+
+
+def make_design(
+    series: Series,
+    wishes: Wishes,
+    zones: geopandas.GeoDataFrame | None = None,
+    on_progress: Progress = lambda done, total: None,
+) -> tuple[Design, list[Drawn]]:
+    """Count, stratify, allocate and draw.
+
+    Args:
+        series: of one or two years, see `services.change.strata.open_maps`.
+        wishes: what is asked for.
+        zones: for which areas are to be told, see `services.change.domains.read_zones`; None: none.
+        on_progress: called with the steps done and all.
+
+    Raises:
+        BadInput: a wish that is not possible, or no accuracy is known and none expected.
+    """
+    steps = 2 * len(series.places)
+    counts = count_cells(series, lambda done, total: on_progress(done, steps))
+    names = series.legend.names
+    strata = stratify(names, counts, wishes.merge_below)
+    maps = [one for place in series.places if place.name not in counts.excluded for one in place.maps]
+    sources = tuple(
+        SourceMap(id=one.id, collection=_collection(one.source), href=one.source, year=one.year) for one in maps
+    )
+    of_year = {one.year: one.collection for one in sources}
+    accuracies = tuple(known_accuracy(of_year[year], year, names) for year in series.years)
+    accuracy = _expected(strata, counts.hectares, names, accuracies, wishes.expected)
+    hectares, pixels = (np.array([getattr(one, what) for one in strata]) for what in ("hectares", "pixels"))
+    weights, shares = hectares / hectares.sum(), predicted_shares(hectares / hectares.sum(), accuracy)
+    size = sample_size(weights, accuracy, wishes.standard_error, int(pixels.sum())) if not wishes.size else wishes.size
+    if size < 2 * len(strata):
+        raise BadInput(
+            f"{size} units are too few for {len(strata)} strata ({', '.join(one.name for one in strata)}). "
+            f"Give --size {FEWEST_UNITS * len(strata)} or so."
+        )
+    units = allocate(size, weights, pixels, shares, _numbers(wishes.interest, strata))
+    drawn = draw(
+        series,
+        strata,
+        units,
+        wishes.seed,
+        counts.excluded,
+        lambda done, total: on_progress(done + len(series.places), steps),
+    )
+    in_zone = np.full(len(drawn), -1)
+    if zones is not None:
+        in_zone = zone_of_points(zones, np.array([one.lon for one in drawn]), np.array([one.lat for one in drawn]))
+    allocations = {
+        "chosen": units,
+        "proportional": units.sum() * weights,
+        "equal": np.full(len(strata), units.sum() / len(strata)),
+    }
+    half_widths = {how: Z * hectares.sum() * predicted_errors(weights, shares, n) for how, n in allocations.items()}
+    design = Design(
+        years=series.years,
+        maps=sources,
+        accuracies=accuracies,
+        expected=tuple(accuracy.tolist()),
+        classes=series.legend.classes,
+        strata=tuple(strata),
+        units=tuple(units.tolist()),
+        cells=tuple(counts.hectares.tolist()),
+        unobserved=counts.unobserved,
+        excluded=counts.excluded,
+        predicted={
+            how: dict(zip((one.name for one in strata), widths.tolist(), strict=True))
+            for how, widths in half_widths.items()
+        },
+        geometry=_geometry(series, counts.excluded),
+        seed=wishes.seed,
+        options=vars(wishes) | {"interest": list(wishes.interest)},
+        notes=(*series.notes, *_notes(strata, int(units.sum()), size, names, len(series.years) == 2)),
+        software=version("landloom"),
+        zones=tuple(count_zones(series, zones, list(counts.excluded))) if zones is not None else (),
+        sample=tuple(
+            DesignUnit(
+                unit=number,
+                stratum=one.stratum,
+                cell=one.cell,
+                place=one.place,
+                row=one.row,
+                col=one.col,
+                lon=round(one.lon, 7),
+                lat=round(one.lat, 7),
+                zone=int(zone),
+            )
+            for number, (one, zone) in enumerate(zip(drawn, in_zone, strict=True), start=1)
+        ),
+    )
+    return design, drawn
+
+
+def read_design(file: Path) -> Design:
+    """The design that `landloom accuracy design` wrote.
+
+    Raises:
+        BadInput: there is none, or it was changed.
+    """
+    try:
+        return Design.model_validate_json(file.read_text())
+    except OSError as error:
+        raise BadInput(
+            f"The design {str(file)!r} cannot be read: {error.strerror or error}. Give the design.json that `landloom "
+            "accuracy design` wrote."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(
+            f"The design {str(file)!r} is not valid at {where}: {first['msg']}. Draw the sample anew."
+        ) from error
+
+
+def _notes(strata: Sequence[Stratum], units: int, size: int, names: Sequence[str], change: bool) -> Iterator[str]:
+    """What a reader has to know of the strata."""
+    if units > size:
+        yield f"{units} units instead of {size}: each stratum gets {FEWEST_UNITS}, or all its pixels."
+    if merged := [one for one in strata if len(one.cells) > 1]:
+        told = ", ".join(cell_name(names, cell, change) for one in merged for cell in one.cells)
+        yield f"Too rare for a stratum of their own, and sampled together: {told}."
+
+
+def _expected(
+    strata: Sequence[Stratum],
+    hectares: np.ndarray,
+    names: Sequence[str],
+    accuracies: Sequence[SourceAccuracy],
+    given: float | None,
+) -> np.ndarray:
+    """User's accuracy expected in each stratum, `[H]`; of a transition the product of the two years'."""
+    if given is not None and not 0 < given < 1:
+        raise BadInput(f"An expected accuracy of {given:g} is not possible. Give a share between 0 and 1, as 0.8.")
+    years = []
+    for one in accuracies:
+        overall = given if given is not None else one.overall
+        if overall is None:
+            raise BadInput(
+                "No accuracy of these maps is published that Landloom knows of, and the sample's size depends on it. "
+                "Give --expected-accuracy, a guess of the share that is mapped rightly, as 0.8."
+            )
+        of_class = np.full(len(names), overall)
+        if given is None and one.matrix is not None:
+            matrix = np.array(one.matrix)
+            for k, name in enumerate(one.classes):
+                of_class[names.index(name)] = matrix[k, k] / matrix[k].sum()
+        years.append(of_class)
+    of_cell = years[0] if len(years) == 1 else np.outer(*years).ravel()
+    cells = [list(one.cells) for one in strata]
+    return np.array([np.average(of_cell[own], weights=hectares[own]) for own in cells])
+
+
+def _numbers(interest: Sequence[str], strata: Sequence[Stratum]) -> np.ndarray:
+    names = [one.name for one in strata]
+    if strange := [name for name in interest if name not in names]:
+        raise BadInput(f"--interest {strange[0]!r} is no stratum of these maps. They are {', '.join(names)}.")
+    return np.array([names.index(name) for name in interest] or range(len(names)))
+
+
+def _collection(href: str) -> str:
+    return str(read_json(href).get("collection") or "")
+
+
+def _geometry(series: Series, excluded: dict[str, str]) -> dict[str, Any]:
+    """What was sampled from, longitude and latitude."""
+    parts = [place.geometry for place in series.places if place.name not in excluded]
+    whole: BaseGeometry = shapely.union_all(parts)
+    if series.area is not None:
+        whole = shapely.intersection(whole, series.area)
+    return rounded(shapely.orient_polygons(shapely.union_all([p for p in shapely.get_parts(whole) if p.area > 0])))

@@ -177,7 +177,6 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
 def _transitions(design: Design, sample: Interpreted) -> Labels:
     """Each stratum's transition as a class of the map of change; all that have no stratum of their own together."""
     names, k = design.names, len(design.classes)
-    rest = f"{OTHER}_transitions"
     label_of = np.full(k * k, -1)
     labels: list[str] = []
     for stratum in design.strata:
@@ -187,7 +186,7 @@ def _transitions(design: Design, sample: Interpreted) -> Labels:
                 label_of[cell] = len(labels)
                 labels.append(stratum.name)
     label_of[label_of < 0] = len(labels)
-    labels.append(rest)
+    labels.append(OTHER)
     areas = np.zeros((len(design.strata), len(labels)))
     for h, stratum in enumerate(design.strata):
         np.add.at(areas[h], label_of[list(stratum.cells)], np.array(design.cells)[list(stratum.cells)])

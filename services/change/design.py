@@ -26,6 +26,9 @@ from services.change.series import Series
 from services.change.source_accuracy import SourceAccuracy, known_accuracy
 from services.change.strata import FEWEST_UNITS, Progress, Stratum, cell_name, count_cells, stratify
 
+_TOLD = 10
+"""Names in a note, at most."""
+
 
 class SourceMap(BaseModel):
     """A map that was sampled."""
@@ -109,7 +112,7 @@ class Wishes:
     expected: float | None = None
     """User's accuracy that is expected of each class of a map; None: the published one."""
     merge_below: float = 0.001
-    """Share of the area below which a transition is merged with other rare ones."""
+    """Share of the area below which cells of two maps are merged into one stratum."""
     seed: int = 0
 
 
@@ -232,8 +235,9 @@ def _notes(strata: Sequence[Stratum], units: int, size: int, names: Sequence[str
     if units > size:
         yield f"{units} units instead of {size}: each stratum gets {FEWEST_UNITS}, or all its pixels."
     if merged := [one for one in strata if len(one.cells) > 1]:
-        told = ", ".join(cell_name(names, cell, change) for one in merged for cell in one.cells)
-        yield f"Too rare for a stratum of their own, and sampled together: {told}."
+        told = [cell_name(names, cell, change) for one in merged for cell in one.cells]
+        more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+        yield f"Too rare for a stratum of their own, and sampled together: {', '.join(told[:_TOLD])}{more}."
 
 
 def _expected(
@@ -243,7 +247,11 @@ def _expected(
     accuracies: Sequence[SourceAccuracy],
     given: float | None,
 ) -> np.ndarray:
-    """User's accuracy expected in each stratum, `[H]`; of a transition the product of the two years'."""
+    """User's accuracy expected in each stratum, `[H]`.
+
+    Of a transition the product of the two years': an error in either makes one. Of what stayed the lower of the two:
+    errors repeat.
+    """
     if given is not None and not 0 < given < 1:
         raise BadInput(f"An expected accuracy of {given:g} is not possible. Give a share between 0 and 1, as 0.8.")
     years = []
@@ -260,7 +268,11 @@ def _expected(
             for k, name in enumerate(one.classes):
                 of_class[names.index(name)] = matrix[k, k] / matrix[k].sum()
         years.append(of_class)
-    of_cell = years[0] if len(years) == 1 else np.outer(*years).ravel()
+    of_cell = years[0]
+    if len(years) == 2:
+        both = np.outer(*years)
+        np.fill_diagonal(both, np.minimum(*years))
+        of_cell = both.ravel()
     cells = [list(one.cells) for one in strata]
     return np.array([np.average(of_cell[own], weights=hectares[own]) for own in cells])
 

@@ -18,7 +18,12 @@ from catalog.errors import BadInput
 from services.change.design import Design, DesignUnit
 from services.change.sampling import Drawn
 
-SAMPLE_FILES = ("sample.gpkg", "sample.geojson", "sample.csv")
+SAMPLE_TYPES = {
+    ".gpkg": "application/geopackage+sqlite3",
+    ".geojson": "application/geo+json",
+    ".csv": "text/csv",
+}
+"""Media type of each format, by the file's ending."""
 
 
 def write_sample(design: Design, drawn: Sequence[Drawn], out: Path) -> list[Path]:
@@ -35,7 +40,7 @@ def write_sample(design: Design, drawn: Sequence[Drawn], out: Path) -> list[Path
     columns: dict[str, Any] = {name: [getattr(one, name) for one in design.sample] for name in ("unit", "lon", "lat")}
     columns |= {name: [""] * len(drawn) for name in (*reference_columns(design), "note")}
     frame = geopandas.GeoDataFrame(columns, geometry=[one.geometry for one in drawn], crs="EPSG:4326")
-    files = [out / name for name in SAMPLE_FILES]
+    files = [out / f"sample{suffix}" for suffix in SAMPLE_TYPES]
     frame.to_file(files[0], layer="sample", driver="GPKG")
     frame.to_file(files[1], driver="GeoJSON")
     frame.drop(columns="geometry").to_csv(files[2], index=False)
@@ -121,6 +126,8 @@ def read_interpreted(design: Design, file: Path) -> Interpreted:
 
 
 def _rows(file: Path) -> pandas.DataFrame:
+    if file.suffix.lower() not in SAMPLE_TYPES:
+        raise BadInput(f"The sample {str(file)!r} is none of {', '.join(SAMPLE_TYPES)}. Give one of these formats.")
     try:
         if file.suffix.lower() == ".csv":
             return pandas.read_csv(file, dtype=str, keep_default_na=False)

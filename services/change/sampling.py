@@ -161,17 +161,17 @@ def draw(
         if place.name in left_out:
             continue
         try:
-            for one in cell_blocks(series, place):
-                rows, cols = one.block.rows.start, one.block.cols.start
-                keys = np.random.default_rng([seed, number, rows, cols]).standard_exponential(one.cell.size)
-                keys /= one.hectares
+            for part in cell_blocks(series, place):
+                rows, cols = part.block.rows.start, part.block.cols.start
+                keys = np.random.default_rng([seed, number, rows, cols]).standard_exponential(part.cell.size)
+                keys /= part.hectares
                 limits = np.array([own[-1, 0] if len(own) >= n else np.inf for own, n in zip(held, units, strict=True)])
-                near = np.flatnonzero(keys < limits[stratum_of[one.cell]])
-                row, col = (where[near] for where in np.nonzero(one.seen))
+                near = np.flatnonzero(keys < limits[stratum_of[part.cell]])
+                row, col = (where[near] for where in np.nonzero(part.seen))
                 found = np.stack(
-                    [keys[near], np.full(near.size, number), row + rows, col + cols, one.cell[near]], axis=1
+                    [keys[near], np.full(near.size, number), row + rows, col + cols, part.cell[near]], axis=1
                 )
-                of = stratum_of[one.cell[near]]
+                of = stratum_of[part.cell[near]]
                 for h in np.unique(of):
                     both = np.concatenate([held[h], found[of == h]])
                     held[h] = both[np.argsort(both[:, 0], kind="stable")[: units[h]]]

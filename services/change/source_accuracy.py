@@ -1,7 +1,7 @@
 """What is known of a source map's accuracy, and from where: from a published matrix, an overall accuracy, or nothing.
 
-Accuracies published by the makers of well-known maps are shipped (`accuracies.json`); others come as files. Every table
-names the accuracy it relies on.
+Accuracies published by the makers of well-known maps are shipped (`accuracies/published.json`); others come as files.
+Every table names the accuracy it relies on.
 """
 
 from __future__ import annotations
@@ -74,12 +74,42 @@ def known_accuracy(collection: str, year: int, names: Sequence[str]) -> SourceAc
         year: of the map.
         names: of its classes.
     """
-    told = json.loads((resources.files("services.change") / "accuracies.json").read_text())
+    told = json.loads((resources.files("services.change") / "accuracies" / "published.json").read_text())
     for one in told["sources"]:
         if collection in one["collections"] and year in one.get("years", [year]):
             found = SourceAccuracy.model_validate({k: v for k, v in one.items() if k in SourceAccuracy.model_fields})
             return found.grouped(names, {name: tuple(parts) for name, parts in one.get("groups", {}).items()})
     return SourceAccuracy()
+
+
+def given_accuracy(
+    matrix: Path | None, tiles: int | None, overall: float | None, origin: str, names: Sequence[str]
+) -> SourceAccuracy | None:
+    """What a user knows of the maps' accuracy; None where nothing is given.
+
+    Args:
+        matrix: CSV, see `read_matrix`.
+        tiles: validation tiles behind it.
+        overall: overall accuracy instead, 0 to 1.
+        origin: who published it, of what.
+        names: of the maps' classes.
+
+    Raises:
+        BadInput: both, or half of one, or an accuracy that is not possible.
+    """
+    if matrix is not None and overall is not None:
+        raise BadInput("--matrix and --overall-accuracy do not go together: the matrix tells the overall accuracy.")
+    if matrix is not None:
+        return read_matrix(matrix, tiles, origin, names)
+    if overall is None:
+        if tiles is not None or origin:
+            raise BadInput("--tiles and --origin belong to --matrix, --origin also to --overall-accuracy. Give one.")
+        return None
+    if not 0 < overall <= 1:
+        raise BadInput(f"--overall-accuracy {overall:g} is not possible. Give a share up to 1, as 0.85.")
+    if not origin:
+        raise BadInput("--overall-accuracy needs --origin TEXT: who published it, and of which map.")
+    return SourceAccuracy(overall=overall, origin=origin)
 
 
 def read_matrix(file: Path, tiles: int | None, origin: str, names: Sequence[str]) -> SourceAccuracy:

@@ -23,6 +23,7 @@ from services.change.series_items import find_items
 FEWEST_UNITS = 50
 """Units that a stratum gets at least (Olofsson et al. 2014, section 5.1.2: 50 to 100 in rare classes)."""
 OTHER = "other"
+"""Name of the stratum of all that is too rare for one of its own."""
 Progress = Callable[[int, int], None]
 
 
@@ -147,39 +148,31 @@ def count_cells(series: Series, on_progress: Progress = lambda done, total: None
 
 
 def stratify(names: Sequence[str], counts: CellCounts, merge_below: float) -> list[Stratum]:
-    """Strata of all cells that occur: each class or frequent transition its own, rare transitions together.
+    """Strata of all cells that occur: each its own, but rare ones together.
 
-    A stratum of fewer pixels than its least number of units is no stratum: it is merged, too, and if there is no
-    other rare one, into the largest. The estimators do not mind: they know the class of each unit.
+    Classes of one map are strata of their own however rare they are, if they have pixels enough; of two maps, cells
+    below a share of the area are merged. If all rare ones together have too few pixels, they join the largest
+    stratum. The estimators do not mind: they know the class of each unit.
 
     Args:
         names: of the classes, `[K]`.
         counts: of the cells.
-        merge_below: share of the area below which a transition is merged with other rare ones, 0 to 1.
+        merge_below: share of the area below which cells of two maps are merged, 0 to 1.
     """
-    k, total = len(names), float(counts.hectares.sum())
-    change = len(counts.pixels) == k * k and k > 1
-
-    def is_rare(cell: int) -> bool:
-        moved = change and cell // k != cell % k
-        return counts.pixels[cell] < FEWEST_UNITS or (moved and counts.hectares[cell] < merge_below * total)
+    change, total = len(counts.pixels) > len(names), float(counts.hectares.sum())
+    least = merge_below * total if change else 0.0
 
     def made(name: str, cells: Sequence[int]) -> Stratum:
         own = list(cells)
-        return Stratum(
-            name=name,
-            cells=tuple(own),
-            hectares=float(counts.hectares[own].sum()),
-            pixels=int(counts.pixels[own].sum()),
-        )
+        hectares, pixels = float(counts.hectares[own].sum()), int(counts.pixels[own].sum())
+        return Stratum(name=name, cells=tuple(own), hectares=hectares, pixels=pixels)
 
     cells = np.flatnonzero(counts.pixels).tolist()
-    rare = [cell for cell in cells if is_rare(cell)]
+    rare = [cell for cell in cells if counts.pixels[cell] < FEWEST_UNITS or counts.hectares[cell] < least]
     strata = [made(cell_name(names, cell, change), [cell]) for cell in cells if cell not in rare]
     if not rare:
         return strata
-    name = cell_name(names, rare[0], change) if len(rare) == 1 else f"{OTHER}_{'transitions' if change else 'classes'}"
-    merged = made(name, rare)
+    merged = made(cell_name(names, rare[0], change) if len(rare) == 1 else OTHER, rare)
     if merged.pixels >= FEWEST_UNITS or not strata:
         return [*strata, merged]
     largest = max(strata, key=lambda one: one.hectares)

@@ -69,7 +69,7 @@ def design_command(
         typer.Option(parser=number, metavar="A", help="Guess of the share mapped rightly; by default as published."),
     ] = None,
     merge_below: Annotated[
-        float, typer.Option(parser=number, metavar="PCT", help="Of two years, what has less area, per cent, forms one stratum.")
+        float, typer.Option(parser=number, metavar="PCT", help="Of two years, what has less area forms one stratum.")
     ] = 0.1,
     zones: Annotated[Path | None, typer.Option(help="Polygons for which areas are to be reported, too.")] = None,
     zone_key: Annotated[str, typer.Option(help="Column of --zones that names them.")] = "name",

@@ -19,7 +19,7 @@ from services.change.design import Design
 from services.change.domains import ZoneEstimate, estimate_zone
 from services.change.estimation import Count, Estimate, Strata
 from services.change.interpretation import Interpreted
-from services.change.strata import OTHER, cell_name
+from services.change.strata import RARE, cell_name
 
 USUAL = (
     "Usual interval: estimate +- 1.96 standard errors (Olofsson et al. 2014; Stehman 2014). It covers rare classes too "
@@ -186,7 +186,7 @@ def _transitions(design: Design, sample: Interpreted) -> Labels:
                 label_of[cell] = len(labels)
                 labels.append(stratum.name)
     label_of[label_of < 0] = len(labels)
-    labels.append(OTHER)
+    labels.append(RARE)
     areas = np.zeros((len(design.strata), len(labels)))
     for h, stratum in enumerate(design.strata):
         np.add.at(areas[h], label_of[list(stratum.cells)], np.array(design.cells)[list(stratum.cells)])

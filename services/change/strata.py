@@ -22,7 +22,7 @@ from services.change.series_items import find_items
 
 FEWEST_UNITS = 50
 """Units that a stratum gets at least (Olofsson et al. 2014, section 5.1.2: 50 to 100 in rare classes)."""
-OTHER = "other"
+RARE = "all_rare"
 """Name of the stratum of all that is too rare for one of its own."""
 Progress = Callable[[int, int], None]
 
@@ -172,7 +172,7 @@ def stratify(names: Sequence[str], counts: CellCounts, merge_below: float) -> li
     strata = [made(cell_name(names, cell, change), [cell]) for cell in cells if cell not in rare]
     if not rare:
         return strata
-    merged = made(cell_name(names, rare[0], change) if len(rare) == 1 else OTHER, rare)
+    merged = made(cell_name(names, rare[0], change) if len(rare) == 1 else RARE, rare)
     if merged.pixels >= FEWEST_UNITS or not strata:
         return [*strata, merged]
     largest = max(strata, key=lambda one: one.hectares)

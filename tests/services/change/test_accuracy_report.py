@@ -85,11 +85,11 @@ def test_most_of_the_mapped_change_is_flicker_and_the_sample_tells_it(change, tr
 
 def test_transitions_are_classes_of_the_map_of_change(change, truths):
     rows = {one.name: one for one in change.transitions.classes}
-    assert {"trees", "crops", "water", "trees>crops", "other"} <= set(rows)
+    assert {"trees", "crops", "water", "trees>crops", "all_rare"} <= set(rows)
     gone = rows["trees>crops"]
     real = float(((truths[0] == TREES) & (truths[1] == CROPS)).sum()) / HECTARE
     assert gone.area.low < real < gone.area.high
-    assert rows["other"].users.value < 0.1
+    assert rows["all_rare"].users.value < 0.1
     assert sum(one.mapped for one in rows.values()) == pytest.approx(change.hectares)
 
 

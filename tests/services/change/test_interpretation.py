@@ -66,7 +66,7 @@ def test_the_design_is_read_back_as_it_was(change, tmp_path):
 
 def test_the_design_says_how_it_was_made(change):
     design = change[0]
-    assert [one.name for one in design.strata][-1] == "other"
+    assert [one.name for one in design.strata][-1] == "all_rare"
     assert sum(design.units) == len(design.sample) and min(design.units) >= 50
     assert (
         sum(one.hectares for one in design.strata) == pytest.approx(sum(design.cells)) == pytest.approx(1600, rel=0.001)

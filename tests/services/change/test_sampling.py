@@ -99,7 +99,7 @@ def test_transitions_are_strata_and_rare_ones_are_together(tmp_path):
     series = open_maps(write_years(tmp_path, before, after), [2017, 2018])
     strata = stratify(names_of(series), count_cells(series), 0.01)
     assert {one.name: one.pixels for one in strata} == {
-        "trees": 150 * 300 - 6000 - 100, "crops": 45_000 - 100, "trees>crops": 6000, "other": 200,
+        "trees": 150 * 300 - 6000 - 100, "crops": 45_000 - 100, "trees>crops": 6000, "all_rare": 200,
     }  # fmt: skip
     assert sum(one.hectares for one in strata) == pytest.approx(count_cells(series).hectares.sum())
 

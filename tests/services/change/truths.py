@@ -32,7 +32,7 @@ def truth_and_maps(seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def designed(folder: Path, maps: list[np.ndarray], wishes: Wishes, zones: geopandas.GeoDataFrame | None = None):
     """A design of the maps of 2017 and after, and its units."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     series = open_maps(write_years(folder, *maps), [2017 + k for k in range(len(maps))])
     return make_design(series, wishes, zones)
 

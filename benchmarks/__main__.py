@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable
 
-from benchmarks import far, job, network, planning, script, serving, through_triton, tiles
+from benchmarks import coverage, far, job, network, planning, script, serving, through_triton, tiles
 from benchmarks.report import Figure, print_table
 
 SIZE = 4000
@@ -29,6 +29,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
     "triton": through_triton.job,
     "transport": lambda size: through_triton.transport(),
     "load": lambda size: through_triton.load(),
+    "coverage": lambda size: coverage.coverage(),
 }
 
 

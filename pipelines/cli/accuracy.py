@@ -156,11 +156,11 @@ def report_command(
         for row in one.accuracy.classes:
             usual = f"{row.area.half_width:,.1f}{' (short)' if row.rare else ''}"
             shares = ["–" if share is None else f"{100 * share.value:.1f}" for share in (row.users, row.producers)]
-            limits = f"{row.area.low:,.1f} to {row.area.high or 0:,.1f}"
+            limits = f"{row.area.low:,.1f} to {row.area.high:,.1f}"
             table.add_row(row.name, f"{row.mapped or 0:,.1f}", f"{row.area.value:,.1f}", limits, usual, *shares)
         console.print(table)
     if report.changed:
-        told = f"{report.changed.value:,.1f} ha ({report.changed.low:,.1f} to {report.changed.high or 0:,.1f})"
+        told = f"{report.changed.value:,.1f} ha ({report.changed.low:,.1f} to {report.changed.high:,.1f})"
         _tell(f"Changed class: {told} estimated, {report.changed_mapped:,.1f} ha mapped.")
     _tell(*(f"{count} units of {stratum} are not interpreted." for stratum, count in report.missing.items()))
     _tell("Published." if written else "Published before, from the same sample: nothing is changed.")

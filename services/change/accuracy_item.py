@@ -116,7 +116,7 @@ def _item(
         "processing:datetime": report.created,
         "processing:lineage": (
             f"{report.interpreted} reference units in {len(design.strata)} strata, stratified estimation (Olofsson et "
-            "al. 2014, Stehman 2014), intervals by Wilson's limits joined over the strata"
+            "al. 2014, Stehman 2014), intervals by Jeffreys' limits joined over the strata"
         ),
         "processing:software": {"landloom": report.software},
         FINGERPRINT: fingerprint,

@@ -82,8 +82,8 @@ def _bars(axes: Axes, rows: list[tuple[str, float, Estimate]], title: str) -> No
     place = np.arange(len(rows))
     axes.barh(place, [mapped for _, mapped, _ in rows], color=_PALE, label="mapped")
     values = np.array([one.value for _, _, one in rows])
-    high = [one.high if one.high is not None else one.value for _, _, one in rows]
-    axes.hlines(place, [one.low for _, _, one in rows], high, color=_BLUE, linewidth=2.5, label="95 % interval")
+    low, high = ([getattr(one, limit) for _, _, one in rows] for limit in ("low", "high"))
+    axes.hlines(place, low, high, color=_BLUE, linewidth=2.5, label="95 % interval")
     usual = [one.half_width for _, _, one in rows]
     axes.errorbar(
         values, place, xerr=usual, fmt="o", color=_INK, markersize=3, linewidth=0.8, label="estimated, usual interval"
@@ -100,5 +100,4 @@ def _limits(one: Estimate | None, factor: float = 1.0, digits: int = 1) -> str:
     """`low to high`, of a share in per cent with the factor 100."""
     if one is None:
         return ""
-    high = "no limit" if one.high is None else f"{one.high * factor:,.{digits}f}"
-    return f"{one.low * factor:,.{digits}f} to {high}"
+    return f"{one.low * factor:,.{digits}f} to {one.high * factor:,.{digits}f}"

@@ -26,7 +26,7 @@ USUAL = (
     "seldom: where fewer than ten omissions were found it is marked."
 )
 HOLDS = (
-    "95 % interval: Wilson's limits in each stratum, joined by recovered variances (Zou and Donner 2008). It holds "
+    "95 % interval: Jeffreys' limits in each stratum, joined by recovered variances (Zou and Donner 2008). It holds "
     "where errors are rare, too."
 )
 
@@ -214,4 +214,4 @@ def _zones(design: Design, sample: Interpreted, strata: Strata) -> Iterator[Zone
 def _told(accuracy: Accuracy | None) -> str:
     assert accuracy is not None
     one = accuracy.overall
-    return f"overall accuracy {100 * one.value:.1f} % ({100 * one.low:.1f} to {100 * (one.high or 1):.1f} %)"
+    return f"overall accuracy {100 * one.value:.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f} %)"

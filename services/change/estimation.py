@@ -27,18 +27,17 @@ class Estimate(BaseModel):
     value: float = Field(description="unbiased estimate (of a ratio: nearly unbiased)")
     standard_error: float
     half_width: float = Field(description="usual interval: value +- z standard errors; too short where errors are rare")
-    low: float = Field(description="lower limit by Wilson's limits in each stratum")
-    high: float | None = Field(description="upper limit by the same; null: not bounded above")
+    low: float = Field(description="lower limit by Jeffreys' limits in each stratum")
+    high: float = Field(description="upper limit by the same")
 
     def scaled(self, factor: float) -> Estimate:
         """The same in another unit: of a share, times the whole area, an area."""
-        high = None if self.high is None else self.high * factor
         return Estimate(
             value=self.value * factor,
             standard_error=self.standard_error * factor,
             half_width=self.half_width * factor,
             low=self.low * factor,
-            high=high,
+            high=self.high * factor,
         )
 
 
@@ -144,8 +143,9 @@ class Strata:
             + ratio**2 * self._covariance(before.units, before.units, before.units)
             - 2 * ratio * self._covariance(after.units, before.units, both)
         ) / other.value**2
-        high = share.high / (1 - share.high) - 1 if share.high < 1 else math.inf
-        return self._told(Bounded(ratio - 1, share.low / (1 - share.low) - 1, high), variance)
+        # Of what was found before there is some: the share of before is never 0, that of after never 1.
+        low, high = (limit / (1 - limit) - 1 for limit in (share.low, share.high))
+        return self._told(Bounded(ratio - 1, low, high), variance)
 
     def _bounded(self, counted: Count) -> Bounded:
         return weighted_sum(self.weights, counted.units, self.units, counted.possible, self.z)
@@ -156,9 +156,9 @@ class Strata:
         return float((self.weights**2 * p / (self.units - 1)).sum())
 
     def _correlation(self, one: Count, other: Count, both: np.ndarray) -> float:
-        """Of two estimated shares. By the middles of Wilson's limits: where all units count alike it is not 0/0."""
-        n, extra, weights = self.units, self.z**2, self.weights**2 / self.units
-        p, q = (np.where(c.possible, (c.units + extra / 2) / (n + extra), 0.0) for c in (one, other))
+        """Of two estimated shares. By the means of Beta distributions: where all units count alike it is not 0/0."""
+        n, weights = self.units, self.weights**2 / self.units
+        p, q = (np.where(c.possible, (c.units + 0.5) / (n + 1), 0.0) for c in (one, other))
         covariance = float((weights * (both / n - p * q)).sum())
         spread = math.sqrt(float((weights * p * (1 - p)).sum()) * float((weights * q * (1 - q)).sum()))
         return max(-1.0, min(1.0, covariance / spread)) if spread else 0.0
@@ -170,5 +170,5 @@ class Strata:
             standard_error=error,
             half_width=self.z * error,
             low=bounded.low,
-            high=None if math.isinf(bounded.high) else bounded.high,
+            high=bounded.high,
         )

@@ -1,11 +1,13 @@
-"""Confidence limits that hold where errors are few: Wilson's in each stratum, put together by recovered variances.
+"""Confidence limits that hold where errors are few: Jeffreys' in each stratum, put together by recovered variances.
 
 The usual interval, estimate +- z standard errors, takes a stratum in which no error was found for one without errors.
-Where few omissions are expected it covers the truth far less often than it says. Wilson's limits (1927) for a share in
-one stratum do not fail so; the distances from the estimate to them stand for the strata's errors (MOVER, the method of
-variance estimates recovery: Zou and Donner 2008, Statistics in Medicine 27, 1693-1702; of strata Yan and Su 2010; of
-ratios Newcombe 2016, Statistical Methods in Medical Research 25, 1774-1778). All limits are closed in form or a root
-of a quadratic: the same sample always gives the same limits.
+Where few omissions are expected it covers the truth far less often than it says. Jeffreys' limits for a share in one
+stratum, quantiles of a Beta distribution, do not fail so (Brown, Cai and DasGupta 2001, Statistical Science 16,
+101-133). The distances from the estimate to them stand for the strata's errors (MOVER, the method of variance estimates
+recovery: Zou and Donner 2008, Statistics in Medicine 27, 1693-1702; of strata Yan and Su 2010; of ratios Newcombe 2016,
+Statistical Methods in Medical Research 25, 1774-1778). Of the limits that were simulated in the strata (Wilson's,
+Clopper and Pearson's, mid-P), Jeffreys' come nearest to 95 % and are the shortest; sums of Beta variables, a Dirichlet
+distribution in each stratum, are biased where strata are many. No random numbers: a sample has one interval.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import betaincinv
 from scipy.stats import norm
 
 Z = float(norm.ppf(0.975))
@@ -29,11 +32,12 @@ class Bounded:
     high: float
 
 
-def wilson(hits: np.ndarray, units: np.ndarray, z: float = Z) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's limits of the shares `hits / units`, each `[H]`; exactly 0 and 1 where nothing or all was hit."""
-    middle = (hits + z**2 / 2) / (units + z**2)
-    half = z / (units + z**2) * np.sqrt(hits * (units - hits) / units + z**2 / 4)
-    return np.where(hits == 0, 0.0, middle - half), np.where(hits == units, 1.0, middle + half)
+def jeffreys(hits: np.ndarray, units: np.ndarray, z: float = Z) -> tuple[np.ndarray, np.ndarray]:
+    """Jeffreys' limits of the shares `hits / units`, each `[H]`; exactly 0 and 1 where nothing or all was hit."""
+    tail = norm.sf(z)
+    low = betaincinv(hits + 0.5, units - hits + 0.5, tail)
+    high = betaincinv(hits + 0.5, units - hits + 0.5, 1 - tail)
+    return np.where(hits == 0, 0.0, low), np.where(hits == units, 1.0, high)
 
 
 def weighted_sum(
@@ -49,7 +53,7 @@ def weighted_sum(
         z: standard errors to either side.
     """
     share = hits / units
-    low, high = wilson(hits, units, z)
+    low, high = jeffreys(hits, units, z)
     value = float(weights @ share)
     below = np.where(possible, weights * (share - low), 0.0)
     above = np.where(possible, weights * (high - share), 0.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from shapely.geometry import shape
 
 from catalog.errors import BadInput
 from catalog.store import open_store
@@ -25,6 +26,10 @@ from pipelines.cli.options import (
     progress_bar,
     whole,
 )
+
+if TYPE_CHECKING:
+    from services.change.design import Design
+    from services.change.other_maps import OtherMaps
 
 accuracy = typer.Typer(
     help="Areas and accuracies with intervals: draw a reference sample, report it, or tell scenario ranges.",
@@ -127,6 +132,11 @@ def report_command(
     sample: Annotated[Path, typer.Option(help="The sample, filled in: GeoPackage, GeoJSON or CSV.")],
     out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the report and its STAC catalog.")],
     name: Annotated[str, typer.Option(help="What is assessed, for the item's ID; by default the place.")] = "",
+    maps: Annotated[
+        str, typer.Option(help="Assess other maps of these years than the sample was drawn from, as a new version.")
+    ] = "",
+    collection: Collection = "",
+    asset: Asset = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another report of that name.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -140,7 +150,8 @@ def report_command(
     from services.change.accuracy_item import publish_report
 
     drawn = read_design(design)
-    report = make_report(drawn, read_interpreted(drawn, sample))
+    read = read_interpreted(drawn, sample)
+    report = make_report(drawn, read, _other(maps, drawn, collection, asset) if maps else None)
     places = sorted({one.place for one in drawn.sample})
     with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
         files = write_report(report, drawn, Path(folder))
@@ -221,6 +232,20 @@ def range_command(
     if csv:
         rows.to_csv(csv, index=False)
         typer.echo(csv)
+
+
+def _other(maps: str, design: Design, collection: str, asset: str) -> OtherMaps:
+    """Other maps, where the sample was drawn."""
+    from services.change.other_maps import look_up
+    from services.change.strata import open_maps
+
+    with console.status(f"Looking for maps in {maps}"):
+        series = open_maps(maps, design.years, shape(design.geometry), collection=collection, asset=asset)
+    with progress_bar() as progress:
+        bar = progress.add_task("Reading", total=None)
+        found = look_up(series, design, lambda done, total: progress.update(bar, completed=done, total=total))
+        progress.update(bar, visible=False)
+    return found
 
 
 def _years(text: str) -> list[int]:

@@ -64,6 +64,13 @@ class Labels:
     areas: np.ndarray | None = None
     """Area of each class of the map in each stratum, float64 `[H, K]`, where known. A class that does not occur in a
     stratum cannot be mapped there; without these areas it is taken as possible everywhere."""
+    total: np.ndarray | None = None
+    """Area of each class of the map, float64 `[K]`, where the areas in each stratum are not known."""
+
+    def mapped_area(self, number: int) -> float | None:
+        """Of a class; None where it is not known."""
+        whole = self.total if self.areas is None else self.areas.sum(axis=0)
+        return None if whole is None else float(whole[number])
 
 
 def assess(strata: Strata, stratum: np.ndarray, labels: Labels) -> Accuracy:
@@ -94,7 +101,7 @@ def assess(strata: Strata, stratum: np.ndarray, labels: Labels) -> Accuracy:
         classes.append(
             ClassAccuracy(
                 name=name,
-                mapped=None if labels.areas is None else float(labels.areas[:, j].sum()),
+                mapped=labels.mapped_area(j),
                 area=strata.share(reference).scaled(total),
                 users=strata.ratio(hit, wrong),
                 producers=strata.ratio(hit, missed),
@@ -165,14 +172,21 @@ class ClassChange(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    mapped_before: float
-    mapped_after: float
+    mapped_before: float | None = Field(description="null where the map's areas are not known")
+    mapped_after: float | None
     before: Estimate
     after: Estimate
     gain: Estimate
     loss: Estimate
     net: Estimate = Field(description="gain less loss")
     relative: Estimate | None = Field(description="net over before; null where no unit was of the class before")
+
+    @property
+    def mapped(self) -> float | None:
+        """Net change as mapped."""
+        if self.mapped_before is None or self.mapped_after is None:
+            return None
+        return self.mapped_after - self.mapped_before
 
 
 def assess_change(strata: Strata, stratum: np.ndarray, before: Labels, after: Labels) -> list[ClassChange]:
@@ -184,7 +198,7 @@ def assess_change(strata: Strata, stratum: np.ndarray, before: Labels, after: La
     Args:
         strata: with the numbers of interpreted units, for example the transitions of a map of change.
         stratum: of each unit, `[n]`.
-        before: of each unit at the first date, with the map's areas.
+        before: of each unit at the first date.
         after: at the second.
     """
     every, total = np.ones(len(strata.names), bool), float(strata.area.sum())
@@ -195,7 +209,6 @@ def assess_change(strata: Strata, stratum: np.ndarray, before: Labels, after: La
     def area(what: np.ndarray) -> Estimate:
         return strata.share(counted(what)).scaled(total)
 
-    assert before.areas is not None and after.areas is not None
     changes = []
     for j, name in enumerate(before.names):
         was, becomes = before.reference == j, after.reference == j
@@ -203,8 +216,8 @@ def assess_change(strata: Strata, stratum: np.ndarray, before: Labels, after: La
         changes.append(
             ClassChange(
                 name=name,
-                mapped_before=float(before.areas[:, j].sum()),
-                mapped_after=float(after.areas[:, j].sum()),
+                mapped_before=before.mapped_area(j),
+                mapped_after=after.mapped_area(j),
                 before=area(was),
                 after=area(becomes),
                 gain=area(gain),

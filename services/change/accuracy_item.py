@@ -63,8 +63,8 @@ def publish_report(
         raise BadInput(f"--name {name!r} is no name. Give letters, digits and hyphens, as alta-floresta.")
     folder = f"{COLLECTION}/{name}/{design.label}"
     key = f"{folder}/{name}-{design.label}.json"
-    content = {"design": design.fingerprint, "sample": hashlib.sha256(sample.read_bytes()).hexdigest()}
-    fingerprint = digest({**content, "software": report.software})
+    made_from = {"design": design.fingerprint, "sample": hashlib.sha256(sample.read_bytes()).hexdigest()}
+    fingerprint = digest({**made_from, "maps": [one.href for one in report.maps], "software": report.software})
     there, version = store.read_versioned(key)
     before = fingerprint_of(there)
     if before == fingerprint and not overwrite:
@@ -83,7 +83,7 @@ def publish_report(
     for file, (target, asset, kind, title, roles) in targets.items():
         store.upload(f"{folder}/{fingerprint}/{target}", file)
         assets[asset] = _asset(AssetFile.of(asset, file), f"./{fingerprint}/{target}", kind, title, roles)
-    item = _item(report, design, f"{name}-{design.label}", fingerprint, assets, _sources(store, design))
+    item = _item(report, design, f"{name}-{design.label}", fingerprint, assets, _sources(store, report))
     validate(item)
     if not store.write_if(key, dumped(item), version):
         raise StoreError(f"Another run published {key} at the same moment. Run again.")
@@ -165,10 +165,10 @@ def _told(one: Estimate) -> dict[str, float | None]:
     return {"value": one.value, "low": one.low, "high": one.high, "usual_half_width": one.half_width}
 
 
-def _sources(store: Store, design: Design) -> Iterable[tuple[str, str]]:
+def _sources(store: Store, report: Report) -> Iterable[tuple[str, str]]:
     """Address and title of each map, relative where it lies in the same output."""
     here = store.href("catalog.json").removesuffix("catalog.json")
-    for one in design.maps:
+    for one in report.maps:
         yield (f"../../../{one.href.removeprefix(here)}" if one.href.startswith(here) else one.href), one.id
 
 

@@ -66,7 +66,7 @@ def plot_areas(report: Report) -> bytes:
         shown = [(one.name, one.mapped or 0.0, one.area) for one in classes]
         _bars(panel, shown, f"{title}, hectares")
     if report.changes:
-        net = [(one.name, one.mapped_after - one.mapped_before, one.net) for one in report.changes]
+        net = [(one.name, one.mapped or 0.0, one.net) for one in report.changes]
         _bars(axes[-1], net, "net change, hectares")
         axes[-1].axvline(0, color=_MUTED, linewidth=0.8)
     axes[0].legend(loc="best", fontsize=7, frameon=False)

@@ -14,12 +14,13 @@ import numpy as np
 import pandas
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.change.accuracy import Accuracy, ClassChange, Labels, assess, assess_change
-from services.change.design import Design
+from services.change.accuracy import Accuracy, ClassChange, assess, assess_change
+from services.change.accuracy_labels import class_labels, transition_labels
+from services.change.design import Design, SourceMap
 from services.change.domains import ZoneEstimate, estimate_zone
 from services.change.estimation import Count, Estimate, Strata
 from services.change.interpretation import Interpreted
-from services.change.strata import RARE, cell_name
+from services.change.other_maps import OtherMaps
 
 USUAL = (
     "Usual interval: estimate +- 1.96 standard errors (Olofsson et al. 2014; Stehman 2014). It covers rare classes too "
@@ -55,6 +56,7 @@ class Report(BaseModel):
     drawn: int = Field(description="units")
     interpreted: int = Field(description="units of them with a reference class")
     missing: dict[str, int] = Field(description="units without one, by stratum: taken as like the others there")
+    maps: list[SourceMap] = Field(description="that are assessed")
     years: list[YearAccuracy]
     transitions: Accuracy | None = Field(description="of a map of change: transitions, and what stayed as it was")
     changed: Estimate | None = Field(description="area that changed its class, hectares")
@@ -68,30 +70,29 @@ class Report(BaseModel):
         return f"Accuracy of the map of change: {_told(self.transitions)} from this sample." if self.transitions else ""
 
 
-def make_report(design: Design, sample: Interpreted) -> Report:
+def make_report(design: Design, sample: Interpreted, other: OtherMaps | None = None) -> Report:
     """Estimate all that the sample tells.
+
+    Args:
+        design: from which the sample was drawn.
+        sample: its interpreted units.
+        other: other maps to assess, instead of those that stratified the sample.
 
     Raises:
         BadInput: a stratum with fewer than two interpreted units.
     """
-    names, k, change = design.names, len(design.classes), len(design.years) == 2
+    k, change = len(design.classes), len(design.years) == 2
     units = np.bincount(sample.stratum, minlength=len(design.strata))
     strata = Strata.of([one.name for one in design.strata], [one.hectares for one in design.strata], units)
-    cells = np.array(design.cells)
-    dates = [sample.cell // k, sample.cell % k] if change else [sample.cell]
-    labels = []
-    for date, mapped in enumerate(dates):
-        areas = np.zeros((len(design.strata), k))
-        for h, stratum in enumerate(design.strata):
-            own = np.array(stratum.cells)
-            np.add.at(areas[h], own // k if change and date == 0 else own % k, cells[own])
-        labels.append(Labels(names, mapped, sample.reference[date], areas))
+    cells = np.array(design.cells) if other is None else other.hectares
+    labels = class_labels(design, sample, other)
     years = []
-    for year, label, published in zip(design.years, labels, design.accuracies, strict=True):
+    accuracies = design.accuracies if other is None else other.accuracies
+    for year, label, published in zip(design.years, labels, accuracies, strict=True):
         accuracy = assess(strata, sample.stratum, label)
         source = f"Accuracy of the map of {year}: {_told(accuracy)} from this sample of {len(sample.cell)} units. "
         years.append(YearAccuracy(year=year, accuracy=accuracy, source=source + f"Published: {published.told}"))
-    transitions = assess(strata, sample.stratum, _transitions(design, sample)) if change else None
+    transitions = assess(strata, sample.stratum, transition_labels(design, sample, other)) if change else None
     changed = changed_mapped = None
     if change:
         moved = np.bincount(sample.stratum[sample.reference[0] != sample.reference[1]], minlength=len(units))
@@ -112,8 +113,9 @@ def make_report(design: Design, sample: Interpreted) -> Report:
         changed=changed,
         changed_mapped=changed_mapped,
         changes=assess_change(strata, sample.stratum, *labels) if change else [],
-        zones=list(_zones(design, sample, strata)),
-        notes=[*design.notes, *(f"Left out: {place}, {why}." for place, why in design.excluded.items()), USUAL, HOLDS],
+        zones=list(_zones(design, sample, strata, other is None)),
+        maps=list(design.maps if other is None else other.maps),
+        notes=[*_notes(design, other), USUAL, HOLDS],
     )
 
 
@@ -152,8 +154,7 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
             "source_accuracy": source,
         }
     for one in report.changes:
-        mapped = one.mapped_after - one.mapped_before
-        for what, change, of_map in (("net", one.net, mapped), ("gain", one.gain, None), ("loss", one.loss, None)):
+        for what, change, of_map in (("net", one.net, one.mapped), ("gain", one.gain, None), ("loss", one.loss, None)):
             yield {
                 "table": f"{what} change",
                 "name": one.name,
@@ -174,32 +175,17 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
         }
 
 
-def _transitions(design: Design, sample: Interpreted) -> Labels:
-    """Each stratum's transition as a class of the map of change; all that have no stratum of their own together."""
-    names, k = design.names, len(design.classes)
-    label_of = np.full(k * k, -1)
-    labels: list[str] = []
-    for stratum in design.strata:
-        for cell in stratum.cells:
-            # Cells that are too rare even to be merged with each other lie in the largest stratum.
-            if cell_name(names, cell, True) == stratum.name:
-                label_of[cell] = len(labels)
-                labels.append(stratum.name)
-    label_of[label_of < 0] = len(labels)
-    labels.append(RARE)
-    areas = np.zeros((len(design.strata), len(labels)))
-    for h, stratum in enumerate(design.strata):
-        np.add.at(areas[h], label_of[list(stratum.cells)], np.array(design.cells)[list(stratum.cells)])
-    reference = label_of[sample.reference[0] * k + sample.reference[1]]
-    mapped = label_of[sample.cell]
-    last = len(labels) - 1
-    if areas[:, last].any() or (reference == last).any():
-        return Labels(tuple(labels), mapped, reference, areas)
-    return Labels(tuple(labels[:-1]), mapped, reference, areas[:, :-1])
+def _notes(design: Design, other: OtherMaps | None) -> Iterator[str]:
+    yield from design.notes
+    yield from (f"Left out: {place}, {why}." for place, why in design.excluded.items())
+    if other is not None:
+        maps = ", ".join(one.id for one in design.maps)
+        yield f"The sample was stratified by other maps ({maps}): estimators of Stehman (2014)."
+        yield from other.notes
 
 
-def _zones(design: Design, sample: Interpreted, strata: Strata) -> Iterator[ZoneEstimate]:
-    """Areas in the last year, by zone."""
+def _zones(design: Design, sample: Interpreted, strata: Strata, own: bool) -> Iterator[ZoneEstimate]:
+    """Areas in the last year, by zone; mapped ones where the maps are the design's own."""
     k = len(design.classes)
     for number, zone in enumerate(design.zones):
         mapped, of_stratum = np.zeros(k), np.zeros(len(design.strata))
@@ -208,7 +194,8 @@ def _zones(design: Design, sample: Interpreted, strata: Strata) -> Iterator[Zone
             of_stratum[next(h for h, one in enumerate(design.strata) if cell in one.cells)] += hectares
         inside = sample.zone == number
         reference = sample.reference[-1]
-        yield from estimate_zone(zone, strata, sample.stratum, inside, reference, design.names, mapped, of_stratum)
+        areas = mapped if own else None
+        yield from estimate_zone(zone, strata, sample.stratum, inside, reference, design.names, areas, of_stratum)
 
 
 def _told(accuracy: Accuracy | None) -> str:

@@ -23,6 +23,7 @@ from services.change.intervals import Z
 from services.change.map_legend import MapClass
 from services.change.sampling import Drawn, allocate, draw, predicted_errors, predicted_shares, sample_size
 from services.change.series import Series
+from services.change.series_items import MapItem
 from services.change.source_accuracy import SourceAccuracy, known_accuracy
 from services.change.strata import FEWEST_UNITS, Progress, Stratum, cell_name, count_cells, stratify
 
@@ -138,9 +139,7 @@ def make_design(
     names = series.legend.names
     strata = stratify(names, counts, wishes.merge_below)
     maps = [one for place in series.places if place.name not in counts.excluded for one in place.maps]
-    sources = tuple(
-        SourceMap(id=one.id, collection=_collection(one.source), href=one.source, year=one.year) for one in maps
-    )
+    sources = sources_of(maps)
     of_year = {one.year: one.collection for one in sources}
     accuracies = tuple(known_accuracy(of_year[year], year, names) for year in series.years)
     accuracy = _expected(strata, counts.hectares, names, accuracies, wishes.expected)
@@ -284,8 +283,14 @@ def _numbers(interest: Sequence[str], strata: Sequence[Stratum]) -> np.ndarray:
     return np.array([names.index(name) for name in interest] or range(len(names)))
 
 
-def _collection(href: str) -> str:
-    return str(read_json(href).get("collection") or "")
+def sources_of(maps: Sequence[MapItem]) -> tuple[SourceMap, ...]:
+    """Maps with the collections that they belong to."""
+    return tuple(
+        SourceMap(
+            id=one.id, collection=str(read_json(one.source).get("collection") or ""), href=one.source, year=one.year
+        )
+        for one in maps
+    )
 
 
 def _geometry(series: Series, excluded: dict[str, str]) -> dict[str, Any]:

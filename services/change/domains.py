@@ -47,7 +47,7 @@ class ZoneEstimate(BaseModel):
 
     zone: str
     name: str
-    mapped: float
+    mapped: float | None = Field(description="null where another map is assessed than the sample was drawn from")
     units: int = Field(description="interpreted units in the zone")
     method: Method
     area: Estimate | None = Field(description="null where nothing of the zone was sampled")
@@ -143,7 +143,7 @@ def estimate_zone(
     inside: np.ndarray,
     reference: np.ndarray,
     names: Sequence[str],
-    mapped: np.ndarray,
+    mapped: np.ndarray | None,
     stratum_hectares: np.ndarray,
 ) -> list[ZoneEstimate]:
     """Areas of the classes in a zone.
@@ -155,7 +155,7 @@ def estimate_zone(
         inside: whether each unit lies in the zone, bool `[n]`.
         reference: number of its class, `[n]`.
         names: of the classes.
-        mapped: hectares of the zone by class of the map, `[K]`.
+        mapped: hectares of the zone by class of the map, `[K]`, where they are known.
         stratum_hectares: of the zone, `[H]`.
     """
     units = int(inside.sum())
@@ -178,6 +178,13 @@ def estimate_zone(
         return share.scaled(float(own.area.sum()))
 
     return [
-        ZoneEstimate(zone=zone.name, name=name, mapped=float(mapped[k]), units=units, method=method, area=area(k))
+        ZoneEstimate(
+            zone=zone.name,
+            name=name,
+            mapped=None if mapped is None else float(mapped[k]),
+            units=units,
+            method=method,
+            area=area(k),
+        )
         for k, name in enumerate(names)
     ]

@@ -56,6 +56,8 @@ def reference_columns(design: Design) -> list[str]:
 class Interpreted:
     """The units of a design that were interpreted."""
 
+    unit: np.ndarray
+    """Number of each unit in the design, from 0, int64 `[n]`."""
     stratum: np.ndarray
     """int64 `[n]`."""
     cell: np.ndarray
@@ -117,6 +119,7 @@ def read_interpreted(design: Design, file: Path) -> Interpreted:
             name = design.strata[one.stratum].name
             missing_in[name] = missing_in.get(name, 0) + 1
     return Interpreted(
+        unit=np.array([one.unit - 1 for one, _ in found]),
         stratum=np.array([one.stratum for one, _ in found]),
         cell=np.array([one.cell for one, _ in found]),
         reference=np.array([classes for _, classes in found]).T,

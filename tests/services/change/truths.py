@@ -54,6 +54,7 @@ def seen_by_all(design: Design, truths: list[np.ndarray]) -> Interpreted:
     number = {one.value: k for k, one in enumerate(design.classes)}
     rows, cols = ([getattr(one, what) for one in design.sample] for what in ("row", "col"))
     return Interpreted(
+        unit=np.arange(len(design.sample)),
         stratum=np.array([one.stratum for one in design.sample]),
         cell=np.array([one.cell for one in design.sample]),
         reference=np.array([[number[int(code)] for code in truth[rows, cols]] for truth in truths]),

@@ -17,6 +17,7 @@ import shapely
 
 from catalog.assets import AssetFile
 from catalog.errors import BadInput, StoreError
+from catalog.index import INDEX, build_index
 from catalog.items import FINGERPRINT, bbox_of, fingerprint_of, rounded
 from catalog.links import JSON, dumped, linked, root_with
 from catalog.manifest import digest
@@ -120,6 +121,8 @@ def _item(
         ),
         "processing:software": {"landloom": report.software},
         FINGERPRINT: fingerprint,
+        # Names the folder, as of the maps: the index finds items by it.
+        "io:tile_id": name.removesuffix(f"-{design.label}"),
         "landloom:years": list(design.years),
         "landloom:design": {"fingerprint": design.fingerprint, "seed": design.seed, **design.options},
         "landloom:units": {"drawn": report.drawn, "interpreted": report.interpreted},
@@ -173,9 +176,10 @@ def _sources(store: Store, report: Report) -> Iterable[tuple[str, str]]:
 
 
 def _register(store: Store, key: str, item: dict[str, Any]) -> None:
-    """Let collection and root catalog know the item; doing so twice changes nothing."""
+    """Let collection, root catalog and index know the item; doing so twice changes nothing."""
     store.update(f"{COLLECTION}/collection.json", lambda content: _grown(content, key, item))
     store.update("catalog.json", lambda content: root_with(content, {COLLECTION: _TITLE}))
+    build_index(store, COLLECTION)
 
 
 def _grown(content: bytes | None, key: str, item: dict[str, Any]) -> bytes:
@@ -190,6 +194,14 @@ def _grown(content: bytes | None, key: str, item: dict[str, Any]) -> bytes:
         "keywords": ["land cover", "accuracy", "area estimation", "reference data"],
         "license": "other",
         "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
+        "assets": {
+            "items": {
+                "href": f"./{INDEX}",
+                "type": "application/vnd.apache.parquet",
+                "roles": ["collection-mirror"],
+                "title": "All items, as STAC GeoParquet",
+            }
+        },
         "links": [
             {"rel": "root", "href": "../catalog.json", "type": JSON},
             {"rel": "parent", "href": "../catalog.json", "type": JSON},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas
 import pytest
+import requests
 
 from catalog.errors import BadInput
 from catalog.store import open_store
@@ -15,6 +16,7 @@ from services.change.accuracy_item import COLLECTION, publish_report
 from services.change.accuracy_page import write_report
 from services.change.accuracy_report import Report, make_report
 from services.change.design import Wishes
+from tests.servers.catalog import serve_catalog
 from tests.services.change.truths import designed, interpreted, truth_and_maps
 
 KEY = f"{COLLECTION}/delta/2017-2018/delta-2017-2018.json"
@@ -126,3 +128,25 @@ def test_another_sample_does_not_replace_it_unasked(made, tmp_path):
 def test_names_that_are_none_are_refused(made, tmp_path, name):
     with pytest.raises(BadInput, match="is no name"):
         publish(tmp_path, made, name)
+
+
+def test_the_catalog_serves_it(made, tmp_path):
+    """Two reports, of two years and of one, whose properties differ."""
+    publish(tmp_path, made)
+    truth, maps = truth_and_maps()
+    design, drawn = designed(tmp_path / "maps", maps[:1], Wishes(size=200, expected=0.9))
+    sample, read_back = interpreted(design, drawn, truth[:1], tmp_path / "sample")
+    report = make_report(design, read_back)
+    files = [*write_report(report, design, tmp_path / "sample"), tmp_path / "sample" / "design.json"]
+    publish(tmp_path, (report, design, files, sample))
+    with serve_catalog(str(tmp_path)) as url:
+        found = requests.get(f"{url}/collections/{COLLECTION}/items", timeout=30).json()["features"]
+        assert {one["id"] for one in found} == {"delta-2017-2018", "delta-2017"}
+        item = next(one for one in found if one["id"] == "delta-2017-2018")
+        stored = read(tmp_path)["properties"]
+        for name in ("landloom:overall_accuracy", "landloom:estimated_hectares", "landloom:changed_hectares"):
+            assert item["properties"][name] == stored[name]
+        page = requests.get(item["assets"]["page"]["href"], timeout=30)
+        assert page.ok and "Accuracy and areas, 2017 to 2018" in page.text
+        asked = {"collections": [COLLECTION], "datetime": "2018-06-01T00:00:00Z/2018-07-01T00:00:00Z"}
+        assert len(requests.post(f"{url}/search", json=asked, timeout=30).json()["features"]) == 1

@@ -139,6 +139,8 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
                 "name": row.name,
                 "mapped_ha": row.mapped,
                 **numbers("estimated_ha", row.area),
+                "mapped_percent": None if row.mapped is None else 100 * row.mapped / report.hectares,
+                **numbers("estimated_percent", row.area.scaled(100 / report.hectares)),
                 "usual_interval_too_short": row.rare,
                 **numbers("users", row.users),
                 **numbers("producers", row.producers),

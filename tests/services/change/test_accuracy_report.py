@@ -109,9 +109,12 @@ def test_the_table_names_the_source_of_every_row(change):
     assert {"2017", "2018", "transitions", "net change", "gain change", "loss change", "zones"} == set(rows["table"])
     assert rows["source_accuracy"].str.contains("from this sample").all()
     assert "Published: Accuracy of the source map: unknown." in rows["source_accuracy"][0]
-    assert {"mapped_ha", "estimated_ha", "estimated_ha_low", "estimated_ha_high", "estimated_ha_half_width"} <= set(
-        rows
-    )
+    limits = {"estimated_ha_low", "estimated_ha_high", "estimated_ha_half_width"}
+    assert {"mapped_ha", "estimated_ha", *limits} <= set(rows)
+    first = rows[rows["table"] == "2017"].set_index("name")
+    assert first["estimated_percent"].sum() == pytest.approx(100) == pytest.approx(first["mapped_percent"].sum())
+    trees = first.loc["trees"]
+    assert trees["estimated_percent_low"] / trees["estimated_ha_low"] == pytest.approx(100 / change.hectares)
 
 
 def test_the_report_can_be_read_back(change):

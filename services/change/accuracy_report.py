@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.change.accuracy import Accuracy, ClassChange, assess, assess_change
 from services.change.accuracy_labels import class_labels, transition_labels
 from services.change.design import Design, SourceMap
-from services.change.domains import ZoneEstimate, estimate_zone
+from services.change.domains import DomainSample, ZoneEstimate
 from services.change.estimation import Count, Estimate, Strata
 from services.change.interpretation import Interpreted
 from services.change.other_maps import OtherMaps
@@ -171,6 +171,7 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
             "name": zone.name,
             "mapped_ha": zone.mapped,
             **numbers("estimated_ha", zone.area),
+            **(numbers("net_change_ha", zone.net) if len(report.years) == 2 else {}),
             "method": zone.method,
             "reference_units": zone.units,
             "source_accuracy": report.years[-1].source,
@@ -194,10 +195,18 @@ def _zones(design: Design, sample: Interpreted, strata: Strata, own: bool) -> It
         for cell, hectares in zone.cells.items():
             mapped[cell % k] += hectares
             of_stratum[next(h for h, one in enumerate(design.strata) if cell in one.cells)] += hectares
-        inside = sample.zone == number
-        reference = sample.reference[-1]
-        areas = mapped if own else None
-        yield from estimate_zone(zone, strata, sample.stratum, inside, reference, design.names, areas, of_stratum)
+        domain = DomainSample(strata, sample.stratum, sample.zone == number, of_stratum)
+        for j, name in enumerate(design.names):
+            was, becomes = sample.reference[0] == j, sample.reference[-1] == j
+            yield ZoneEstimate(
+                zone=zone.name,
+                name=name,
+                mapped=float(mapped[j]) if own else None,
+                units=int(domain.inside.sum()),
+                method=domain.method,
+                area=domain.area(becomes),
+                net=domain.net(was, becomes) if len(design.years) == 2 else None,
+            )
 
 
 def _told(accuracy: Accuracy | None) -> str:

@@ -9,6 +9,7 @@ err in the zone as it does in the whole. Nothing in the data tells whether it do
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,7 @@ class ZoneEstimate(BaseModel):
     units: int = Field(description="interpreted units in the zone")
     method: Method
     area: Estimate | None = Field(description="null where nothing of the zone was sampled")
+    net: Estimate | None = Field(description="net change between two years; null where there is one")
 
 
 def read_zones(file: Path, key: str) -> geopandas.GeoDataFrame:
@@ -136,55 +138,57 @@ def zone_of_points(zones: geopandas.GeoDataFrame, lon: np.ndarray, lat: np.ndarr
     return number
 
 
-def estimate_zone(
-    zone: Zone,
-    strata: Strata,
-    stratum: np.ndarray,
-    inside: np.ndarray,
-    reference: np.ndarray,
-    names: Sequence[str],
-    mapped: np.ndarray | None,
-    stratum_hectares: np.ndarray,
-) -> list[ZoneEstimate]:
-    """Areas of the classes in a zone.
+@dataclass(frozen=True)
+class DomainSample:
+    """A zone's part of a sample."""
 
-    Args:
-        zone: of which hectares are known.
-        strata: of the whole sample.
-        stratum: of each unit, `[n]`.
-        inside: whether each unit lies in the zone, bool `[n]`.
-        reference: number of its class, `[n]`.
-        names: of the classes.
-        mapped: hectares of the zone by class of the map, `[K]`, where they are known.
-        stratum_hectares: of the zone, `[H]`.
-    """
-    units = int(inside.sum())
-    method: Method = "not sampled" if not zone.hectares else "direct" if units >= FEWEST_UNITS else "synthetic"
+    strata: Strata
+    """Of the whole sample."""
+    stratum: np.ndarray
+    """Of each unit of the whole sample, int64 `[n]`."""
+    inside: np.ndarray
+    """Whether it lies in the zone, bool `[n]`."""
+    hectares: np.ndarray
+    """Of each stratum in the zone, float64 `[H]`."""
 
-    def counted(what: np.ndarray) -> np.ndarray:
-        return np.bincount(stratum[what], minlength=len(strata.names))
+    @property
+    def method(self) -> Method:
+        """How the zone is estimated."""
+        if not self.hectares.any():
+            return "not sampled"
+        return "direct" if self.inside.sum() >= FEWEST_UNITS else "synthetic"
 
-    def area(k: int) -> Estimate | None:
-        is_class = reference == k
-        if method == "not sampled":
+    def area(self, is_class: np.ndarray) -> Estimate | None:
+        """Hectares of the units `[n]` that are of a class; None where nothing was sampled."""
+        if self.method == "not sampled":
             return None
-        if method == "direct":
-            every = np.ones(len(strata.names), bool)
-            share = strata.ratio(Count(counted(inside & is_class), every), Count(counted(inside & ~is_class), every))
-            return None if share is None else share.scaled(zone.hectares)
-        here = stratum_hectares > 0
-        own = Strata(tuple(np.array(strata.names)[here]), stratum_hectares[here], strata.units[here], strata.z)
-        share = own.share(Count(counted(is_class)[here], np.ones(int(here.sum()), bool)))
-        return share.scaled(float(own.area.sum()))
+        if self.method == "synthetic":
+            own = self._strata_here()
+            return own.share(self._count_here(is_class)).scaled(float(own.area.sum()))
+        share = self.strata.ratio(self._count(is_class), self._count(~is_class))
+        return None if share is None else share.scaled(float(self.hectares.sum()))
 
-    return [
-        ZoneEstimate(
-            zone=zone.name,
-            name=name,
-            mapped=None if mapped is None else float(mapped[k]),
-            units=units,
-            method=method,
-            area=area(k),
-        )
-        for k, name in enumerate(names)
-    ]
+    def net(self, was: np.ndarray, becomes: np.ndarray) -> Estimate | None:
+        """Net change, hectares, of units `[n]` that were and are of a class; None where nothing was sampled."""
+        gain, loss = becomes & ~was, was & ~becomes
+        if self.method == "not sampled":
+            return None
+        if self.method == "synthetic":
+            own = self._strata_here()
+            return own.difference(self._count_here(gain), self._count_here(loss)).scaled(float(own.area.sum()))
+        return self.strata.difference(self._count(gain), self._count(loss)).scaled(float(self.strata.area.sum()))
+
+    def _count(self, what: np.ndarray) -> Count:
+        """Units in the zone; where a stratum has no ground in it, none can be."""
+        units = np.bincount(self.stratum[what & self.inside], minlength=len(self.hectares))
+        return Count(units, self.hectares > 0)
+
+    def _strata_here(self) -> Strata:
+        here = self.hectares > 0
+        names = tuple(np.array(self.strata.names)[here])
+        return Strata(names, self.hectares[here], self.strata.units[here], self.strata.z)
+
+    def _count_here(self, what: np.ndarray) -> Count:
+        """Units anywhere, of the strata that have ground in the zone."""
+        here = self.hectares > 0
+        return Count(np.bincount(self.stratum[what], minlength=len(here))[here], np.ones(int(here.sum()), bool))

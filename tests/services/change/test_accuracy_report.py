@@ -10,7 +10,8 @@ import shapely
 from catalog.errors import BadInput
 from services.change.accuracy_report import Report, make_report, table
 from services.change.design import Wishes, make_design
-from services.change.domains import read_zones
+from services.change.domains import DomainSample, read_zones
+from services.change.estimation import Strata
 from services.change.interpretation import read_interpreted
 from services.change.strata import open_maps
 from tests.services.change.maps import CROPS, TREES, UTM, WATER, write_years
@@ -102,6 +103,22 @@ def test_zones_with_thirty_units_are_direct_and_others_synthetic(change, truths)
     assert west.area.low < real < west.area.high
     assert small.area.value == pytest.approx(1, abs=0.2)
     assert outside.area is None and outside.units == 0
+    gained = hectares(truths[1][:, :200], "crops") - hectares(truths[0][:, :200], "crops")
+    assert west.net.low < gained < west.net.high
+    # Nothing changed there. Synthetic: as elsewhere, a little of what is mapped as crops was trees.
+    assert small.net.value == pytest.approx(0, abs=0.05)
+
+
+def test_what_cannot_lie_in_a_zone_leaves_no_doubt_about_it():
+    """A zone of 40 ha in one of two strata: the other stratum's 900 ha without a hit say nothing of it."""
+    strata = Strata.of(("a", "b"), [100.0, 900.0], np.array([100, 100]))
+    stratum, inside = np.repeat([0, 1], 100), np.arange(200) < 40
+    is_class = np.arange(200) < 10
+    zone = DomainSample(strata, stratum, inside, np.array([40.0, 0.0]))
+    assert zone.method == "direct" and zone.area(is_class).value == pytest.approx(10)
+    assert zone.area(is_class).high < 17
+    spread = DomainSample(strata, stratum, inside, np.array([40.0, 1.0]))
+    assert spread.area(is_class).low < zone.area(is_class).low
 
 
 def test_the_table_names_the_source_of_every_row(change):

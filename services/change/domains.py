@@ -181,7 +181,8 @@ class DomainSample:
     def _count(self, what: np.ndarray) -> Count:
         """Units in the zone; where a stratum has no ground in it, none can be."""
         units = np.bincount(self.stratum[what & self.inside], minlength=len(self.hectares))
-        return Count(units, self.hectares > 0)
+        # On a border, a pixel may be counted for one zone and its centre drawn in the other.
+        return Count(units, (self.hectares > 0) | (units > 0))
 
     def _strata_here(self) -> Strata:
         here = self.hectares > 0

@@ -179,6 +179,7 @@ def test_a_stratum_without_interpreted_units_is_named(tmp_path, truths):
         make_report(design, sample)
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
 @pytest.mark.parametrize(
     ("key", "crs", "told"),
     [("district", "EPSG:32633", "no column 'district'. It has name"), ("name", None, "does not say its coord")],

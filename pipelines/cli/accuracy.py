@@ -81,7 +81,7 @@ def design_command(
     seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Of the random numbers.")] = 0,
 ) -> None:
     """Draw a stratified random sample of pixels for interpreters: classes are strata, of two years transitions."""
-    from services.change.design import Wishes, make_design
+    from services.change.designing import Wishes, make_design
     from services.change.domains import read_zones
     from services.change.interpretation import write_sample
     from services.change.strata import open_maps

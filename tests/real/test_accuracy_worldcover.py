@@ -13,7 +13,7 @@ from shapely.geometry import box
 
 from catalog.validation import validate
 from pipelines.cli import run
-from services.change.design import Wishes, make_design
+from services.change.designing import Wishes, make_design
 from services.change.interpretation import read_interpreted, write_sample
 from services.change.scenarios import area_ranges
 from services.change.source_accuracy import known_accuracy

@@ -15,7 +15,7 @@ from catalog.validation import validate
 from services.change.accuracy_item import COLLECTION, publish_report
 from services.change.accuracy_page import write_report
 from services.change.accuracy_report import Report, make_report
-from services.change.design import Wishes
+from services.change.designing import Wishes
 from tests.servers.catalog import serve_catalog
 from tests.services.change.truths import designed, interpreted, truth_and_maps
 

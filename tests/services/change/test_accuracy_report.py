@@ -9,7 +9,7 @@ import shapely
 
 from catalog.errors import BadInput
 from services.change.accuracy_report import Report, make_report, table
-from services.change.design import Wishes, make_design
+from services.change.designing import Wishes, make_design
 from services.change.domains import DomainSample, read_zones
 from services.change.estimation import Strata
 from services.change.interpretation import read_interpreted

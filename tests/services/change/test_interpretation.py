@@ -8,7 +8,8 @@ import pandas
 import pytest
 
 from catalog.errors import BadInput
-from services.change.design import Wishes, read_design
+from services.change.design import read_design
+from services.change.designing import Wishes
 from services.change.interpretation import read_interpreted, write_sample
 from tests.services.change.truths import designed, interpreted, truth_and_maps
 

@@ -13,7 +13,8 @@ from catalog.store import open_store
 from services.change.accuracy_item import publish_report
 from services.change.accuracy_page import write_report
 from services.change.accuracy_report import make_report, table
-from services.change.design import Design, Wishes
+from services.change.design import Design
+from services.change.designing import Wishes
 from services.change.interpretation import Interpreted
 from services.change.other_maps import look_up
 from services.change.strata import open_maps

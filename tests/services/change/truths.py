@@ -7,7 +7,8 @@ from pathlib import Path
 import geopandas
 import numpy as np
 
-from services.change.design import Design, Wishes, make_design
+from services.change.design import Design
+from services.change.designing import Wishes, make_design
 from services.change.interpretation import Interpreted, read_interpreted, reference_columns, write_sample
 from services.change.strata import open_maps
 from tests.services.change.maps import CROPS, TREES, WATER, write_years

@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable
 
-from benchmarks import change, far, job, network, planning, script, serving, through_triton, tiles
+from benchmarks import change, coverage, far, job, network, planning, script, serving, through_triton, tiles
 from benchmarks.report import Figure, print_table
 
 SIZE = 4000
@@ -30,6 +30,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
     "transport": lambda size: through_triton.transport(),
     "load": lambda size: through_triton.load(),
     "change": lambda size: [*change.change(), *change.coarsening()],
+    "coverage": lambda size: coverage.coverage(),
 }
 
 

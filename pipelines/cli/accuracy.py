@@ -1,0 +1,270 @@
+"""Commands that tell how far areas can be trusted: accuracy design, accuracy report, accuracy range."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from shapely.geometry import shape
+
+from catalog.errors import BadInput
+from catalog.store import open_store
+from pipelines.cli.options import (
+    Aoi,
+    Bbox,
+    Centre,
+    S3Endpoint,
+    SizeKm,
+    app,
+    area_of,
+    console,
+    extra,
+    number,
+    progress_bar,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from services.change.design import Design
+    from services.change.other_maps import OtherMaps
+
+accuracy = typer.Typer(
+    help="Areas and accuracies with intervals: draw a reference sample, report it, or tell scenario ranges.",
+    no_args_is_help=True,
+)
+app.add_typer(accuracy, name="accuracy")
+
+Maps = Annotated[
+    str,
+    typer.Option(
+        help="Categorical maps: a folder or s3:// that `landloom map` wrote, a static STAC catalog, a GeoJSON of "
+        "items, planetary-computer, or a STAC API's URL."
+    ),
+]
+Years = Annotated[str, typer.Option("--year", help="One year, or two to assess change: 2020 or 2020,2021.")]
+Collection = Annotated[str, typer.Option(help="Collection of the maps, where there are several.")]
+Asset = Annotated[str, typer.Option(help="Key of the map among an item's assets.")]
+
+
+@accuracy.command("design")
+def design_command(
+    maps: Maps,
+    year: Years,
+    out: Annotated[Path, typer.Option(help="Folder for design.json and the sample as GeoPackage, GeoJSON and CSV.")],
+    bbox: Bbox = "",
+    centre: Centre = "",
+    size_km: SizeKm = "",
+    aoi: Aoi = "",
+    collection: Collection = "",
+    asset: Asset = "",
+    standard_error: Annotated[
+        float, typer.Option(parser=number, metavar="S", help="Wanted of overall accuracy: sets the sample's size.")
+    ] = 0.01,
+    size: Annotated[
+        int | None, typer.Option(parser=whole, metavar="N", help="Units of the sample, instead of --standard-error.")
+    ] = None,
+    interest: Annotated[
+        str, typer.Option(help="Strata whose areas are to be known best, as crops,trees>crops; by default all alike.")
+    ] = "",
+    expected_accuracy: Annotated[
+        float | None,
+        typer.Option(parser=number, metavar="A", help="Guess of the share mapped rightly; by default as published."),
+    ] = None,
+    merge_below: Annotated[
+        float, typer.Option(parser=number, metavar="PCT", help="Of two years, what has less area forms one stratum.")
+    ] = 0.1,
+    zones: Annotated[Path | None, typer.Option(help="Polygons for which areas are to be reported, too.")] = None,
+    zone_key: Annotated[str, typer.Option(help="Column of --zones that names them.")] = "name",
+    seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Of the random numbers.")] = 0,
+) -> None:
+    """Draw a stratified random sample of pixels for interpreters: classes are strata, of two years transitions."""
+    from services.change.designing import Wishes, make_design
+    from services.change.domains import read_zones
+    from services.change.interpretation import write_sample
+    from services.change.strata import open_maps
+
+    if size is not None and size < 1:
+        raise BadInput(f"--size {size} is no number of units. Give one, as 600.")
+    if not 0 <= merge_below < 100:
+        raise BadInput(f"--merge-below {merge_below:g} is no share. Give per cent of the area, as 0.1.")
+    if seed < 0:
+        raise BadInput(f"--seed {seed} is negative. Give 0 or more.")
+    wishes = Wishes(
+        standard_error=standard_error,
+        size=size,
+        interest=tuple(one.strip() for one in interest.split(",") if one.strip()),
+        expected=expected_accuracy,
+        merge_below=merge_below / 100,
+        seed=seed,
+    )
+    geometry = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
+    polygons = read_zones(zones, zone_key) if zones else None
+    with console.status(f"Looking for maps in {maps}"):
+        series = open_maps(maps, _years(year), geometry, collection=collection, asset=asset)
+    with progress_bar() as progress:
+        bar = progress.add_task("Counting and drawing", total=None)
+        design, drawn = make_design(
+            series, wishes, polygons, lambda done, total: progress.update(bar, completed=done, total=total)
+        )
+        progress.update(bar, visible=False)
+    files = write_sample(design, drawn, out)
+    table = Table(title=f"{len(drawn):,} units in {len(design.strata)} strata", title_justify="left")
+    for column in ("stratum", "ha", "expected accuracy", "units", "expected +- ha", "if proportional", "if equal"):
+        table.add_column(column, justify="left" if column == "stratum" else "right")
+    for one, expected, units in zip(design.strata, design.expected, design.units, strict=True):
+        widths = [f"{design.predicted[how][one.name]:,.1f}" for how in ("chosen", "proportional", "equal")]
+        table.add_row(one.name, f"{one.hectares:,.1f}", f"{expected:.2f}", f"{units:,}", *widths)
+    console.print(table)
+    _tell(*[one.told for one in design.accuracies], *design.notes)
+    _tell(f"{design.unobserved:,.1f} ha without a class in all years are not sampled.")
+    _tell(*(f"Left out {place}: {reason}" for place, reason in design.excluded.items()))
+    _tell(f"Interpreters fill {', '.join(f'reference_{one}' for one in design.years)} with {', '.join(design.names)}.")
+    for file in files:
+        typer.echo(file)
+
+
+@accuracy.command("report")
+def report_command(
+    design: Annotated[Path, typer.Option(help="design.json that `landloom accuracy design` wrote.")],
+    sample: Annotated[Path, typer.Option(help="The sample, filled in: GeoPackage, GeoJSON or CSV.")],
+    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the report and its STAC catalog.")],
+    name: Annotated[str, typer.Option(help="What is assessed, for the item's ID; by default the place.")] = "",
+    maps: Annotated[
+        str, typer.Option(help="Assess other maps of these years than the sample was drawn from, as a new version.")
+    ] = "",
+    collection: Collection = "",
+    asset: Asset = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another report of that name.")] = False,
+    s3_endpoint: S3Endpoint = "",
+) -> None:
+    """Estimate areas, accuracies and change from an interpreted sample, and publish them as a STAC item."""
+    from services.change.accuracy_report import make_report
+    from services.change.design import read_design
+    from services.change.interpretation import read_interpreted
+
+    with extra("change"):
+        from services.change.accuracy_page import write_report
+    from services.change.accuracy_item import publish_report
+
+    drawn = read_design(design)
+    read = read_interpreted(drawn, sample)
+    report = make_report(drawn, read, _other(maps, drawn, collection, asset) if maps else None)
+    places = sorted({one.place for one in drawn.sample})
+    with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
+        files = write_report(report, drawn, Path(folder))
+        (Path(folder) / "design.json").write_bytes(design.read_bytes())
+        files.append(Path(folder) / "design.json")
+        store = open_store(out, s3_endpoint=s3_endpoint or None)
+        subject = name or (places[0] if len(places) == 1 else f"{len(places)}-places")
+        key, written = publish_report(store, report, drawn, files, sample, subject, overwrite=overwrite)
+    for one in report.years:
+        table = Table(title=str(one.year), title_justify="left", caption=one.source, caption_justify="left")
+        for column in ("class", "mapped ha", "estimated ha", "95 % interval", "usual +-", "user's %", "producer's %"):
+            table.add_column(column, justify="left" if column == "class" else "right")
+        for row in one.accuracy.classes:
+            usual = f"{row.area.half_width:,.1f}{' (short)' if row.rare else ''}"
+            shares = ["–" if share is None else f"{100 * share.value:.1f}" for share in (row.users, row.producers)]
+            limits = f"{row.area.low:,.1f} to {row.area.high:,.1f}"
+            table.add_row(row.name, f"{row.mapped or 0:,.1f}", f"{row.area.value:,.1f}", limits, usual, *shares)
+        console.print(table)
+    if report.changed:
+        told = f"{report.changed.value:,.1f} ha ({report.changed.low:,.1f} to {report.changed.high:,.1f})"
+        _tell(f"Changed class: {told} estimated, {report.changed_mapped:,.1f} ha mapped.")
+    _tell(*(f"{count} units of {stratum} are not interpreted." for stratum, count in report.missing.items()))
+    _tell("Published." if written else "Published before, from the same sample: nothing is changed.")
+    typer.echo(store.href(key))
+
+
+@accuracy.command("range")
+def range_command(
+    maps: Maps,
+    year: Years,
+    bbox: Bbox = "",
+    centre: Centre = "",
+    size_km: SizeKm = "",
+    aoi: Aoi = "",
+    collection: Collection = "",
+    asset: Asset = "",
+    matrix: Annotated[
+        Path | None, typer.Option(help="Published error matrix (CSV: map by reference), with --tiles and --origin.")
+    ] = None,
+    tiles: Annotated[
+        int | None, typer.Option(parser=whole, metavar="N", help="Independent validation tiles behind --matrix.")
+    ] = None,
+    overall_accuracy: Annotated[
+        float | None, typer.Option(parser=number, metavar="A", help="Published overall accuracy, 0 to 1; --origin.")
+    ] = None,
+    origin: Annotated[str, typer.Option(help="Who published it, of which map.")] = "",
+    correlation: Annotated[
+        str, typer.Option(help="Of the errors of two years, comma-separated: 0 each errs anew, 1 they repeat.")
+    ] = "0,0.5,1",
+    csv: Annotated[Path | None, typer.Option(help="Write the table here, too.")] = None,
+) -> None:
+    """Tell ranges of areas where no reference sample exists: scenarios from published accuracies, no intervals."""
+    from services.change.ranges import range_table
+    from services.change.source_accuracy import given_accuracy
+    from services.change.strata import open_maps
+
+    geometry = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
+    with console.status(f"Looking for maps in {maps}"):
+        series = open_maps(maps, _years(year), geometry, collection=collection, asset=asset)
+    given = given_accuracy(matrix, tiles, overall_accuracy, origin, series.legend.names)
+    with progress_bar() as progress:
+        bar = progress.add_task("Counting", total=None)
+        rows, notes = range_table(
+            series,
+            given,
+            _correlations(correlation),
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+        progress.update(bar, visible=False)
+    table = Table(title="Mapped areas and what is known of the true ones", title_justify="left")
+    shown = ["statement", "mapped_ha", "low_ha", "high_ha", "correlation"]
+    for column in shown:
+        table.add_column(column.replace("_", " "), justify="right" if rows[column].dtype.kind == "f" else "left")
+    for row in rows[shown].itertuples(index=False):
+        table.add_row(*("" if cell != cell else f"{cell:,.1f}" if isinstance(cell, float) else cell for cell in row))
+    console.print(table)
+    _tell(*dict.fromkeys(rows["source_accuracy"]), *notes)
+    if csv:
+        rows.to_csv(csv, index=False)
+        typer.echo(csv)
+
+
+def _other(maps: str, design: Design, collection: str, asset: str) -> OtherMaps:
+    """Other maps, where the sample was drawn."""
+    from services.change.other_maps import look_up
+    from services.change.strata import open_maps
+
+    with console.status(f"Looking for maps in {maps}"):
+        series = open_maps(maps, design.years, shape(design.geometry), collection=collection, asset=asset)
+    with progress_bar() as progress:
+        bar = progress.add_task("Reading", total=None)
+        found = look_up(series, design, lambda done, total: progress.update(bar, completed=done, total=total))
+        progress.update(bar, visible=False)
+    return found
+
+
+def _years(text: str) -> list[int]:
+    try:
+        return sorted({int(one) for one in text.split(",")})
+    except ValueError as error:
+        raise BadInput(f"--year {text!r} is not a list of years. Give one or two, as 2020,2021.") from error
+
+
+def _correlations(text: str) -> list[float]:
+    try:
+        found = [float(one) for one in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 <= one <= 1 for one in found):
+        raise BadInput(f"--correlation {text!r} is not a list of numbers from 0 to 1. Give one or more, as 0,0.5,1.")
+    return found
+
+
+def _tell(*lines: str) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False)

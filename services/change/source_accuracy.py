@@ -1,0 +1,156 @@
+"""What is known of a source map's accuracy, and from where: from a published matrix, an overall accuracy, or nothing.
+
+Accuracies published by the makers of well-known maps are shipped (`accuracies/published.json`); others come as files.
+Every table names the accuracy it relies on.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from catalog.errors import BadInput
+from services.change.accuracy import square
+
+
+class SourceAccuracy(BaseModel):
+    """What is known of a map's accuracy where no reference sample of the place is at hand."""
+
+    model_config = ConfigDict(frozen=True)
+
+    overall: float | None = Field(default=None, gt=0, le=1, description="overall accuracy, 0 to 1")
+    classes: tuple[str, ...] = Field(default=(), description="of the matrix")
+    matrix: tuple[tuple[float, ...], ...] | None = Field(default=None, description="map (rows) by reference")
+    tiles: int | None = Field(default=None, ge=2, description="validation tiles: the matrix's sample size, not pixels")
+    origin: str = Field(default="", description="who published it, of what; empty: nothing is known")
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> SourceAccuracy:
+        if self.matrix is not None:
+            square(self.classes, self.matrix)
+            if self.tiles is None:
+                raise ValueError("a matrix needs its number of validation tiles")
+        return self
+
+    @property
+    def told(self) -> str:
+        """One sentence for tables and figures."""
+        if not self.origin:
+            return "Accuracy of the source map: unknown."
+        overall = "" if self.overall is None else f" overall accuracy {100 * self.overall:.1f} %,"
+        what = f" error matrix of {self.tiles} validation tiles," if self.matrix is not None else ""
+        note = f" ({self.note})" if self.note else ""
+        return f"Accuracy of the source map:{overall}{what} {self.origin}{note}."
+
+    def grouped(self, names: Sequence[str], groups: dict[str, tuple[str, ...]]) -> SourceAccuracy:
+        """The matrix in a map's own classes: counts of classes that are published as one are added.
+
+        Args:
+            names: of the map's classes.
+            groups: names of the matrix's classes that a class of the map stands for; others bear the same name.
+        """
+        if self.matrix is None:
+            return self
+        parts = {name: groups.get(name, (name,)) for name in names}
+        kept = [name for name, members in parts.items() if set(members) <= set(self.classes)]
+        add = np.array([[float(one in parts[name]) for one in self.classes] for name in kept]).reshape(len(kept), -1)
+        matrix = add @ np.array(self.matrix) @ add.T
+        return self.model_copy(update={"classes": tuple(kept), "matrix": tuple(map(tuple, matrix.tolist()))})
+
+
+def known_accuracy(collection: str, year: int, names: Sequence[str]) -> SourceAccuracy:
+    """The published accuracy of a collection's map of a year, its matrix in the map's classes; unknown if none is.
+
+    Args:
+        collection: its ID, as `io-lulc-annual-v02`.
+        year: of the map.
+        names: of its classes.
+    """
+    told = json.loads((resources.files("services.change") / "accuracies" / "published.json").read_text())
+    for one in told["sources"]:
+        if collection in one["collections"] and year in one.get("years", [year]):
+            found = SourceAccuracy.model_validate({k: v for k, v in one.items() if k in SourceAccuracy.model_fields})
+            return found.grouped(names, {name: tuple(parts) for name, parts in one.get("groups", {}).items()})
+    return SourceAccuracy()
+
+
+def given_accuracy(
+    matrix: Path | None, tiles: int | None, overall: float | None, origin: str, names: Sequence[str]
+) -> SourceAccuracy | None:
+    """What a user knows of the maps' accuracy; None where nothing is given.
+
+    Args:
+        matrix: CSV, see `read_matrix`.
+        tiles: validation tiles behind it.
+        overall: overall accuracy instead, 0 to 1.
+        origin: who published it, of what.
+        names: of the maps' classes.
+
+    Raises:
+        BadInput: both, or half of one, or an accuracy that is not possible.
+    """
+    if matrix is not None and overall is not None:
+        raise BadInput("--matrix and --overall-accuracy do not go together: the matrix tells the overall accuracy.")
+    if matrix is not None:
+        return read_matrix(matrix, tiles, origin, names)
+    if overall is None:
+        if tiles is not None or origin:
+            raise BadInput("--tiles and --origin belong to --matrix, --origin also to --overall-accuracy. Give one.")
+        return None
+    if not 0 < overall <= 1:
+        raise BadInput(f"--overall-accuracy {overall:g} is not possible. Give a share up to 1, as 0.85.")
+    if not origin:
+        raise BadInput("--overall-accuracy needs --origin TEXT: who published it, and of which map.")
+    return SourceAccuracy(overall=overall, origin=origin)
+
+
+def read_matrix(file: Path, tiles: int | None, origin: str, names: Sequence[str]) -> SourceAccuracy:
+    """An error matrix from a CSV: a header of the reference's classes, then a row for each class of the map.
+
+    Args:
+        file: CSV; the first column names the class of the map.
+        tiles: independent validation tiles behind it.
+        origin: who published it, of what.
+        names: of the map's classes, one of which each class of the matrix has to be.
+
+    Raises:
+        BadInput: the file cannot be read, is not square, names other classes, or a number or origin is missing.
+    """
+    if tiles is None or tiles < 2:
+        raise BadInput(
+            "An error matrix needs --tiles N, the number of independent validation tiles behind it (2 or more): its "
+            "pixels are alike within a tile, so that their number says nothing of how sure the matrix is."
+        )
+    if not origin:
+        raise BadInput("An error matrix needs --origin TEXT: who published it, and of which map.")
+    try:
+        with file.open(newline="") as opened:
+            rows = [row for row in csv.reader(opened) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"The error matrix {str(file)!r} cannot be read: {error}. Give a CSV file.") from error
+    if len(rows) < 2:
+        raise BadInput(f"The error matrix {str(file)!r} has no rows. Give a header of classes, and a row for each.")
+    columns = [cell.strip() for cell in rows[0][1:]]
+    classes = [row[0].strip() for row in rows[1:]]
+    cells: list[list[Any]] = [row[1:] for row in rows[1:]]
+    matrix = square(classes, cells)
+    if columns != classes:
+        raise BadInput(
+            f"The error matrix {str(file)!r} has the classes {', '.join(classes)} in its rows and "
+            f"{', '.join(columns)} in its columns. Give the same classes in the same order."
+        )
+    if strange := [name for name in classes if name not in names]:
+        raise BadInput(
+            f"Class {strange[0]!r} of the error matrix {str(file)!r} is none of the map's: {', '.join(names)}. "
+            "Name its classes as the map does."
+        )
+    content: dict[str, Any] = {"classes": classes, "matrix": matrix.tolist(), "tiles": tiles, "origin": origin}
+    return SourceAccuracy(overall=float(np.trace(matrix) / matrix.sum()), **content)

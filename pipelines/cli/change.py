@@ -64,8 +64,12 @@ def change_command(
         typer.Option(parser=number, metavar="HA", help="Show smaller patches of the transition map as no change."),
     ] = 0.0,
     accuracy: Annotated[
-        str, typer.Option(help="What is known of the maps' accuracy, and from where; stands in every product.")
-    ] = "unknown",
+        str,
+        typer.Option(
+            help="What is known of the maps' accuracy, and from where; by default what is published of their "
+            "collection. Stands in every product."
+        ),
+    ] = "",
     note: Annotated[str, typer.Option(help="What readers have to know, as a difference in method.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
     s3_endpoint: S3Endpoint = "",
@@ -80,6 +84,7 @@ def change_command(
     from services.change.publish import publish_change
     from services.change.series import open_series
     from services.change.settings import Settings
+    from services.change.source_accuracy import known_accuracies, told_together
     from services.change.themes import load_themes
 
     if not 0 <= minimum_mapping_unit < 1e6:
@@ -91,17 +96,18 @@ def change_command(
             f"--degradation {degradation} needs --crosswalk {meanings.legend}, not {crosswalk}. Leave it out."
         )
     other_legend = crosswalk or (meanings.legend if meanings else "")
+    product, groups = _name(name, geometry, other_legend), load_themes(themes)
+    with console.status(f"Looking for maps in {maps}"):
+        series = open_series(maps, _years(years), geometry, collection=collection, asset=asset)
     settings = Settings(
-        name=_name(name, geometry, other_legend),
-        themes=load_themes(themes),
+        name=product,
+        themes=groups,
         degradation=meanings,
         minimum_mapping_unit=minimum_mapping_unit,
-        accuracy=accuracy,
+        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
         notes=(note,) if note else (),
         overwrite=overwrite,
     )
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, _years(years), geometry, collection=collection, asset=asset)
     if other_legend:
         series = crosswalked(series, load_crosswalk(other_legend))
     store = open_store(out, s3_endpoint=s3_endpoint or None)

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog.errors import BadInput
 from catalog.manifest import digest
-from catalog.sources import read_json
 from services.change.domains import Zone
 from services.change.map_legend import MapClass
 from services.change.series_items import MapItem
@@ -110,9 +109,4 @@ def read_design(file: Path) -> Design:
 
 def sources_of(maps: Sequence[MapItem]) -> tuple[SourceMap, ...]:
     """Maps with the collections that they belong to."""
-    return tuple(
-        SourceMap(
-            id=one.id, collection=str(read_json(one.source).get("collection") or ""), href=one.source, year=one.year
-        )
-        for one in maps
-    )
+    return tuple(SourceMap(id=one.id, collection=one.collection, href=one.source, year=one.year) for one in maps)

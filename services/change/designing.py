@@ -19,7 +19,7 @@ from services.change.domains import count_zones, zone_of_points
 from services.change.intervals import Z
 from services.change.sampling import Drawn, allocate, draw, predicted_errors, predicted_shares, sample_size
 from services.change.series import Series
-from services.change.source_accuracy import SourceAccuracy, known_accuracy
+from services.change.source_accuracy import SourceAccuracy, known_accuracies
 from services.change.strata import FEWEST_UNITS, Progress, Stratum, cell_name, count_cells, stratify
 
 _TOLD = 10
@@ -66,8 +66,7 @@ def make_design(
     strata = stratify(names, counts, wishes.merge_below)
     maps = [one for place in series.places if place.name not in counts.excluded for one in place.maps]
     sources = sources_of(maps)
-    of_year = {one.year: one.collection for one in sources}
-    accuracies = tuple(known_accuracy(of_year[year], year, names) for year in series.years)
+    accuracies = known_accuracies(series)
     accuracy = _expected(strata, counts.hectares, names, accuracies, wishes.expected)
     hectares, pixels = (np.array([getattr(one, what) for one in strata]) for what in ("hectares", "pixels"))
     weights, shares = hectares / hectares.sum(), predicted_shares(hectares / hectares.sum(), accuracy)

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas
 
-from catalog.sources import read_json
 from services.change.scenarios import Range, area_ranges, change_ranges
 from services.change.series import Series
-from services.change.source_accuracy import SourceAccuracy, known_accuracy
+from services.change.source_accuracy import SourceAccuracy, known_accuracies
 from services.change.strata import Progress, count_cells
 
 READINGS = (
@@ -42,8 +41,7 @@ def range_table(
     """
     counts, names = count_cells(series, on_progress), series.legend.names
     cells = counts.hectares.reshape((len(names),) * len(series.years))
-    collection = str(read_json(series.places[0].maps[0].source).get("collection") or "")
-    accuracies = [given or known_accuracy(collection, year, names) for year in series.years]
+    accuracies = [given or one for one in known_accuracies(series)]
     # Of two years, what is observed in both: a change of cloud is none of land cover.
     sums = [cells] if len(series.years) == 1 else [cells.sum(axis=1), cells.sum(axis=0)]
     mapped = [dict(zip(names, areas.tolist(), strict=True)) for areas in sums]

@@ -45,6 +45,8 @@ class MapItem:
     """Whether Planetary Computer must sign it when it is read."""
     source: str
     """Address of the item's JSON."""
+    collection: str
+    """ID of the item's collection; empty: it tells none."""
     asset: dict[str, Any]
     """The JSON of the map's asset, completed by the collection's `item_assets`."""
     properties: dict[str, Any]
@@ -186,6 +188,7 @@ def _map_item(item: dict[str, Any], where: str, signed: bool, asset: str) -> Map
         href=_joined(where, assets[key]["href"]),
         signed=signed,
         source=where,
+        collection=str(item.get("collection") or ""),
         asset=whole,
         properties=properties,
     )

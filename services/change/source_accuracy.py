@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.errors import BadInput
 from services.change.accuracy import square
+from services.change.series import Series
 
 
 class SourceAccuracy(BaseModel):
@@ -43,12 +44,17 @@ class SourceAccuracy(BaseModel):
     @property
     def told(self) -> str:
         """One sentence for tables and figures."""
+        return f"Accuracy of the source map: {self.figure}."
+
+    @property
+    def figure(self) -> str:
+        """What is known, and from where; "unknown" if nothing is."""
         if not self.origin:
-            return "Accuracy of the source map: unknown."
-        overall = "" if self.overall is None else f" overall accuracy {100 * self.overall:.1f} %,"
-        what = f" error matrix of {self.tiles} validation tiles," if self.matrix is not None else ""
+            return "unknown"
+        overall = "" if self.overall is None else f"overall accuracy {100 * self.overall:.1f} %, "
+        what = f"error matrix of {self.tiles} validation tiles, " if self.matrix is not None else ""
         note = f" ({self.note})" if self.note else ""
-        return f"Accuracy of the source map:{overall}{what} {self.origin}{note}."
+        return f"{overall}{what}{self.origin}{note}"
 
     def grouped(self, names: Sequence[str], groups: dict[str, tuple[str, ...]]) -> SourceAccuracy:
         """The matrix in a map's own classes: counts of classes that are published as one are added.
@@ -80,6 +86,21 @@ def known_accuracy(collection: str, year: int, names: Sequence[str]) -> SourceAc
             found = SourceAccuracy.model_validate({k: v for k, v in one.items() if k in SourceAccuracy.model_fields})
             return found.grouped(names, {name: tuple(parts) for name, parts in one.get("groups", {}).items()})
     return SourceAccuracy()
+
+
+def known_accuracies(series: Series) -> tuple[SourceAccuracy, ...]:
+    """The same for each year of a series."""
+    collections = {one.year: one.collection for place in series.places for one in place.maps}
+    return tuple(known_accuracy(collections[year], year, series.legend.names) for year in series.years)
+
+
+def told_together(years: Sequence[int], accuracies: Sequence[SourceAccuracy]) -> str:
+    """What is known of all years' accuracy, in one text; "unknown" where nothing is."""
+    if not any(one.origin for one in accuracies):
+        return "unknown"
+    if len(set(accuracies)) == 1:
+        return accuracies[0].figure
+    return "; ".join(f"{year}: {one.figure}" for year, one in zip(years, accuracies, strict=True))
 
 
 def given_accuracy(

@@ -5,7 +5,8 @@ Two things differ from Abercrombie and Friedl 2016, both because errors repeat f
 - an error that comes back every year cannot make a class come and go. So where emissions come from an error matrix,
   the share `repeated` of its errors is taken out of them; with it in, expectation maximisation blames true change on
   errors and finds a quarter less than there is (`benchmarks/temporal.py`);
-- no number of years makes an error that repeats unlikely. So the confidence counts years that err alike as fewer looks.
+- no number of years makes an error that repeats unlikely. So the confidence counts years that err alike as fewer looks:
+  score emissions are tempered for it. For the path they are not: tempered, they explain any history without change.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from catalog.errors import BadInput
 
 REPEATED = 0.5
 """Share of the errors that come back every year, where nothing better is known."""
-SCORE_FLOOR = 0.005
-"""Share below which no score is believed: half of the per cent in which scores are published."""
+SCORE_FLOOR = 0.01
+"""How much less likely than the prior a score may make a class: no network is surer than that, and scores are published
+in whole per cent. Of the ratio, not of the score: of a class rarer than any floor of scores, 0 would speak for it."""
 _MATRIX_FLOOR = 1e-3
 
 
@@ -103,7 +105,7 @@ def scores_log_emission(scores: np.ndarray, prior: np.ndarray, floor: float = SC
     Args:
         scores: shares 0 to 1, NaN for a missing year, `[years, classes, pixels]`.
         prior: share of each class where the network learned, or where its scores were calibrated, `[classes]`.
-        floor: scores below it count as it: a network is never that sure that a class is not there.
+        floor: of the score divided by the prior.
 
     Returns:
         `[years, classes, pixels]`, 0 in a missing year.
@@ -117,17 +119,8 @@ def scores_log_emission(scores: np.ndarray, prior: np.ndarray, floor: float = SC
             f"The training prior {prior.tolist()} is not possible: give a share above 0 for each of the "
             f"{scores.shape[1]} classes."
         )
-    likelihood = np.log(np.maximum(scores, floor)) - np.log(prior / prior.sum())[:, None]
+    likelihood = np.log(np.maximum(scores / (prior / prior.sum())[:, None], floor))
     return np.where(np.isnan(scores), 0.0, likelihood)
-
-
-def sharpening(repeated: float) -> float:
-    """Exponent of score emissions for the path: looks that err alike differ less between years than they err.
-
-    Were every error new each year, 1. Half of the noise repeating, 1.25 makes expectation maximisation find the true
-    rate of change on simulated years; below 1 (tempered) it finds next to none, since blunt emissions explain all.
-    """
-    return 1 + repeated / 2
 
 
 def tempering(seen: np.ndarray, repeated: float) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from catalog.errors import BadInput
 
-CHANGE_WEIGHT = 4.0
+CHANGE_WEIGHT = 6.0
 """How many changes that are none one missed change weighs: chosen on simulated years, `benchmarks/temporal.py`."""
 _BLOCK = 1 << 16
 """Pixels whose probabilities are in memory at a time: some 40 MB a hundred year-classes."""

@@ -11,7 +11,6 @@ from services.change.emissions import (
     codes_log_emission,
     matrix_emission,
     scores_log_emission,
-    sharpening,
     steady_truth,
     tempering,
 )
@@ -118,7 +117,7 @@ def test_change_is_found_far_better_than_in_the_maps_and_hardly_less_of_it(years
 
 def test_scores_find_change_better_still(years: Years) -> None:
     scores = simulate_scores(years.truth)
-    looks = scores_log_emission(scores, scores.mean(axis=(0, 2))) * sharpening(0.5)
+    looks = scores_log_emission(scores, scores.mean(axis=(0, 2)))
     corrected = most_likely(looks, fit(looks))
     raw, model = changes_found(years.truth, scores.argmax(axis=1)), changes_found(years.truth, corrected)
     assert model.f1 > 2 * raw.f1 and model.recall > raw.recall - 0.10
@@ -147,8 +146,8 @@ def test_confidence_is_how_often_the_class_is_right(years: Years) -> None:
 def test_confidence_of_scores_counts_years_that_err_alike_as_fewer(years: Years) -> None:
     scores = simulate_scores(years.truth, distance=3.0)
     plain = scores_log_emission(scores, scores.mean(axis=(0, 2)))
-    chain = fit(plain * sharpening(0.5))
-    path = most_likely(plain * sharpening(0.5), chain)[:, None].astype(int)
+    chain = fit(plain)
+    path = most_likely(plain, chain)[:, None].astype(int)
     right = path[:, 0] == years.truth
     naive = np.take_along_axis(posterior(plain, chain), path, axis=1)[:, 0]
     seen = np.full(plain.shape[-1], len(plain))
@@ -172,7 +171,7 @@ def test_scores_are_divided_by_the_prior_and_never_believed_beyond_the_floor() -
     scores = np.array([[[0.5, 1.0, np.nan], [0.5, 0.0, np.nan]]])
     looks = scores_log_emission(scores, np.array([0.9, 0.1]), floor=0.01)
     np.testing.assert_allclose(looks[0, 1, 0] - looks[0, 0, 0], np.log(9))
-    np.testing.assert_allclose(looks[0, 1, 1] - looks[0, 0, 1], np.log(0.01 * 9))
+    np.testing.assert_allclose(looks[0, 1, 1] - looks[0, 0, 1], np.log(0.01 * 0.9))
     assert not looks[0, :, 2].any()
 
 

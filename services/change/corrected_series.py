@@ -193,7 +193,7 @@ def _publish(store: Store, maps: OpenPlace, correction: Correction, settings: Se
             write_thumbnail(folder / "data.tif", folder / "thumbnail.png", legend)
             made.append(AssetFile.of("thumbnail", folder / "thumbnail.png"))
             if number:
-                _change_table(series, tally, number).to_csv(folder / "change.csv", index=False)
+                _change_table(series, tally, number).to_csv(folder / "change.csv", index=False, float_format="%.6f")
                 made.append(AssetFile.of("change", folder / "change.csv"))
             key = item_key(place.name, year)
             for file in made:
@@ -238,15 +238,15 @@ def _change_table(series: Series, tally: Tally, number: int) -> pandas.DataFrame
         {
             "from": before,
             "to": after,
-            "mapped_ha": round(tally.mapped[number - 1, i + 1, j + 1], 4),
-            "corrected_ha": round(tally.corrected[number - 1, i + 1, j + 1], 4),
+            "mapped_ha": tally.mapped[number - 1, i + 1, j + 1],
+            "corrected_ha": tally.corrected[number - 1, i + 1, j + 1],
         }
         for i, before in enumerate(names)
         for j, after in enumerate(names)
         if i != j
     ]
     table = pandas.DataFrame(rows, columns=["from", "to", "mapped_ha", "corrected_ha"])
-    return table.assign(removed_ha=(table["mapped_ha"] - table["corrected_ha"]).round(4))
+    return table.assign(removed_ha=table["mapped_ha"] - table["corrected_ha"])
 
 
 def _delete_former(store: Store, key: str, item: bytes | None, fingerprint: str) -> None:

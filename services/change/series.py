@@ -43,6 +43,8 @@ class Series:
     """Area of interest, longitude and latitude; None: all that is mapped."""
     excluded: dict[str, str] = field(default_factory=dict)
     """Places that are left out, with the reason."""
+    excluded_ground: dict[str, BaseGeometry] = field(default_factory=dict)
+    """Where they lie, longitude and latitude."""
     notes: tuple[str, ...] = ()
     """What a reader of anything computed from the series has to know."""
 
@@ -75,7 +77,7 @@ def open_series(
     if len(chosen) < 2:
         raise BadInput(f"{maps!r} has maps of {chosen[0]} alone. Change needs two years: give a catalog with more.")
     legend = check_same({one.id: read_legend(one.asset, one.id) for one in items})
-    places, excluded = [], {}
+    places, excluded, ground = [], {}, {}
     for name in dict.fromkeys(one.place for one in items):
         of_place = [one for one in items if one.place == name]
         by_year = {one.year: one for one in of_place}
@@ -87,6 +89,7 @@ def open_series(
                 )
         if missing := [str(year) for year in chosen if year not in by_year]:
             excluded[name] = f"no map of {', '.join(missing)}"
+            ground[name] = shapely.union_all([one.geometry for one in of_place])
         else:
             places.append(Place(name, tuple(by_year[year] for year in chosen)))
     if not places:
@@ -95,7 +98,7 @@ def open_series(
             + "; ".join(f"{name}: {reason}" for name, reason in list(excluded.items())[:5])
             + ". Give --years that are mapped at the same places."
         )
-    return Series(chosen, legend, tuple(places), geometry, excluded, tuple(_notes(places)))
+    return Series(chosen, legend, tuple(places), geometry, excluded, ground, tuple(_notes(places)))
 
 
 def _notes(places: Sequence[Place]) -> Iterator[str]:

@@ -1,0 +1,106 @@
+"""What is written of an area of interest: tables, figures, and one page that tells all of it and stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from catalog.assets import AssetFile
+from services.change import figures
+from services.change.areas import net_and_gross
+from services.change.items import ItemAsset
+from services.change.persistence import KINDS
+from services.change.series import Series
+from services.change.settings import Settings
+from services.change.tables import TITLES, change_tables, end_matrix, summary
+from services.change.tally import Tally
+
+ROWS = 25
+"""Transitions shown on the page, at most; the tables have all."""
+_PARQUET, _CSV = "application/vnd.apache.parquet", "text/csv"
+_PICTURES = {
+    "areas_png": "Area by class and year",
+    "net_change_png": "Gain, loss and net change by class",
+    "sankey_png": "Transitions from the first year to the last",
+}
+
+
+def area_files(
+    folder: Path,
+    settings: Settings,
+    series: Series,
+    tally: Tally,
+    excluded: Sequence[tuple[str, dict[str, Any]]],
+) -> list[ItemAsset]:
+    """Write tables (Parquet and CSV), figures (PNG) and the page (HTML).
+
+    Args:
+        folder: for the files.
+        settings: how the change is published.
+        series: of maps.
+        tally: what was counted of all places.
+        excluded: places that are not in it, with `reason` and, where known, `hectares`.
+    """
+    legend, years = series.legend, series.years
+    tables = change_tables(tally, legend, years, settings.themes, settings.accuracy)
+    matrix = end_matrix(tally, legend, years)
+    assets = []
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet")
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6f")
+        for key, kind in ((name, _PARQUET), (f"{name}_csv", _CSV)):
+            file = folder / f"{name}.{'csv' if kind == _CSV else 'parquet'}"
+            assets.append(ItemAsset(AssetFile.of(key, file), kind, TITLES[name]))
+    net, note = net_and_gross(matrix), _note(settings)
+    drawn = {
+        "areas_png": figures.areas_png(tables["areas"], legend, note),
+        "net_change_png": figures.net_png(net, legend, note),
+        "sankey_png": figures.sankey_png(matrix, legend, note),
+    }
+    for key, content in drawn.items():
+        file = folder / f"{key.removesuffix('_png')}.png"
+        file.write_bytes(content)
+        roles = ("overview",) if key == "sankey_png" else ("data",)
+        assets.append(ItemAsset(AssetFile.of(key, file), "image/png", _PICTURES[key], roles))
+    environment = Environment(
+        loader=PackageLoader("services.change", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    ends = (tables["transitions"].from_year == years[0]) & (tables["transitions"].to_year == years[-1])
+    themes = tables["themes"]
+    page = environment.get_template("page.html").render(
+        title=f"Land-cover change of {settings.name}, {years[0]} to {years[-1]}",
+        years=years,
+        settings=settings,
+        notes=[*series.notes, *settings.notes],
+        excluded=excluded,
+        matrix=matrix,
+        summary=summary(tally, matrix),
+        kinds={name: (meaning, color) for name, meaning, color in KINDS.values()},
+        titles={one.name: one.title for one in legend.classes},
+        transitions=_records(tables["transitions"][ends].head(ROWS)),
+        more=max(0, int(ends.sum()) - ROWS),
+        themes=_records(themes[(themes.from_year == years[0]) & (themes.to_year == years[-1])]),
+        figures=figures.interactive(tables["areas"], net, matrix, legend),
+    )
+    (folder / "change.html").write_text(page)
+    told = AssetFile.of("page", folder / "change.html")
+    return [*assets, ItemAsset(told, "text/html", "All of it on one page", ("overview",))]
+
+
+def _note(settings: Settings) -> str:
+    return f"Mapped areas, counted pixel by pixel. Source accuracy: {settings.accuracy}. Interval {settings.interval}."
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        for row in table.to_dict(orient="records")
+    ]

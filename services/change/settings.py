@@ -1,0 +1,32 @@
+"""How change is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.change.themes import Theme
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How change is published."""
+
+    name: str
+    """Of the area of interest, in IDs."""
+    themes: dict[str, Theme]
+    minimum_mapping_unit: float = 0.0
+    """Hectares; of the transition map alone: areas are counted before."""
+    accuracy: str = "unknown"
+    """Of the source maps: a figure and where it comes from."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know, besides what the series tells of itself."""
+    s3_endpoint: str | None = None
+    overwrite: bool = False
+    """Make those anew, too, that would be skipped."""
+
+    @property
+    def interval(self) -> str:
+        """Why no figure has one."""
+        if self.accuracy == "unknown":
+            return "none: the accuracy of the source maps is not known, so no interval can be given"
+        return "none: the accuracy is given, but no error matrix or reference sample from which intervals follow"

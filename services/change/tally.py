@@ -1,0 +1,148 @@
+"""Counting a series in one pass: pixels and hectares of every transition, of every kind of persistence.
+
+All tables are made from what is counted here, and what is counted of several places is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from services.change.blocks import Block, OpenPlace
+from services.change.ground_area import alike, pixel_areas
+from services.change.map_legend import MapLegend
+from services.change.persistence import KINDS, Persistence, near_edge, persistence
+
+TRANSITIONS = ["from_year", "to_year", "from_class", "to_class", "persistence", "near_edge"]
+PERSISTENCE = ["persistence", "near_edge", "last_class_since", "changes"]
+UNOBSERVED = "unobserved"
+_NUMBERS = ["pixels", "mapped_hectares"]
+Sink = Callable[[Block, Persistence], None]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was counted."""
+
+    transitions: pd.DataFrame
+    """Columns `TRANSITIONS`, `pixels` and `mapped_hectares`: of each year to the next and of the first to the last.
+    Persistence and nearness to an edge are told of change alone."""
+    persistence: pd.DataFrame
+    """Columns `PERSISTENCE`, `pixels` and `mapped_hectares`: of the whole series; near an edge in any of its maps."""
+
+    @classmethod
+    def together(cls, tallies: list[Tally]) -> Tally:
+        """Of several places as one."""
+        return cls(
+            _added(pd.concat([one.transitions for one in tallies]), TRANSITIONS),
+            _added(pd.concat([one.persistence for one in tallies]), PERSISTENCE),
+        )
+
+
+def year_pairs(years: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Positions of the years of each transition: every year to the next, and the first to the last."""
+    steps = list(pairwise(range(len(years))))
+    return steps if len(steps) == 1 else [*steps, (0, len(years) - 1)]
+
+
+def tally_place(place: OpenPlace, sink: Sink | None = None) -> Tally:
+    """Count one place.
+
+    Args:
+        place: opened.
+        sink: is given every block with its pixels' persistence, to write them down.
+    """
+    years, legend = place.series.years, place.series.legend
+    counted = _Counts(len(years), len(legend.classes), year_pairs(years))
+    for block in place.blocks(margin=1):
+        codes = block.codes[:, 1:-1, 1:-1]
+        found = persistence(codes)
+        edges = np.stack([near_edge(one) for one in block.codes])
+        areas = pixel_areas(place.crs, place.transform, block.rows, block.cols)
+        for rows, cols, hectares in alike(areas, codes.shape[1:]):
+            part = (slice(None), rows, cols)
+            inside = None if block.inside is None else block.inside[rows, cols]
+            counted.add(codes[part], edges[part], found, (rows, cols), inside, hectares)
+        if sink:
+            sink(block, found)
+    return counted.tables(years, legend)
+
+
+class _Counts:
+    """Pixels and hectares, each `[2, …]`, by what is told apart."""
+
+    def __init__(self, years: int, classes: int, pairs: list[tuple[int, int]]):
+        self.pairs = pairs
+        self._of_pair = classes + 1, classes + 1, len(KINDS), 2
+        self._of_pixel = len(KINDS), 2, years, years
+        self.transitions = [np.zeros((2, *self._of_pair)) for _ in pairs]
+        self.persistence = np.zeros((2, *self._of_pixel))
+
+    def add(
+        self,
+        codes: np.ndarray,
+        edges: np.ndarray,
+        found: Persistence,
+        part: tuple[slice, slice],
+        inside: np.ndarray | None,
+        hectares: float,
+    ) -> None:
+        """Count a part whose pixels are alike in area: `[years, h, w]`, of which the persistence is `found[part]`."""
+        flat = (lambda one: one[..., inside]) if inside is not None else (lambda one: one.reshape(*one.shape[:-2], -1))
+        codes, edges = flat(codes), flat(edges)
+        kind, since, flips = (flat(one[part]) for one in (found.kind, found.since, found.flips))
+        for number, (first, second) in enumerate(self.pairs):
+            before, after = codes[first], codes[second]
+            size = self._of_pair[0]
+            both = np.bincount(np.multiply(before, size, dtype=np.intp) + after, minlength=size**2)
+            pixels = np.zeros(self._of_pair)
+            pixels[..., 0, 0] = both.reshape(size, size)
+            # Few pixels change: only of these more is counted.
+            moved = np.flatnonzero((before != after) & (before > 0) & (after > 0))
+            if moved.size:
+                near = edges[first][moved] | edges[second][moved]
+                index = np.ravel_multi_index((before[moved], after[moved], kind[moved], near), self._of_pair)
+                changed = np.bincount(index, minlength=pixels.size).reshape(self._of_pair)
+                pixels[..., 0, 0] -= changed.sum(axis=(-1, -2))
+                pixels += changed
+            self.transitions[number] += np.stack([pixels, pixels * hectares])
+        index = np.ravel_multi_index((kind, edges.any(axis=0), since, flips), self._of_pixel)
+        kinds = np.bincount(index, minlength=self.persistence[0].size).reshape(self._of_pixel)
+        self.persistence += np.stack([kinds, kinds * hectares])
+
+    def tables(self, years: tuple[int, ...], legend: MapLegend) -> Tally:
+        names, kinds = [UNOBSERVED, *legend.names], [name for name, _, _ in KINDS.values()]
+        tables = []
+        for (first, second), counts in zip(self.pairs, self.transitions, strict=True):
+            before, after, kind, near = np.nonzero(counts[0])
+            changed = (before != after) & (before > 0) & (after > 0)
+            table = {
+                "from_year": years[first],
+                "to_year": years[second],
+                "from_class": np.take(names, before),
+                "to_class": np.take(names, after),
+                "persistence": np.where(changed, np.take(kinds, kind), ""),
+                "near_edge": near.astype(bool),
+            }
+            tables.append(pd.DataFrame({**table, **_numbers(counts, (before, after, kind, near))}))
+        kind, near, since, flips = np.nonzero(self.persistence[0])
+        whole = {
+            "persistence": np.take(kinds, kind),
+            "near_edge": near.astype(bool),
+            "last_class_since": np.where(since > 0, np.take(years, since), 0),
+            "changes": flips,
+        }
+        numbers = _numbers(self.persistence, (kind, near, since, flips))
+        return Tally(pd.concat(tables, ignore_index=True), pd.DataFrame({**whole, **numbers}))
+
+
+def _numbers(counts: np.ndarray, at: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    return {"pixels": counts[0][at].astype(np.int64), "mapped_hectares": counts[1][at]}
+
+
+def _added(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return table.groupby(by, as_index=False, sort=True)[_NUMBERS].sum()

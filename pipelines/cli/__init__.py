@@ -7,10 +7,10 @@ import sys
 from rich.markup import escape
 
 from catalog.errors import BadInput, LandloomError
-from pipelines.cli import change, maps, networks, serve, temporal, training, triton
+from pipelines.cli import change, maps, networks, serve, temporal, training, triton, zonal
 from pipelines.cli.options import app, console
 
-__all__ = ["app", "change", "maps", "networks", "run", "serve", "temporal", "training", "triton"]
+__all__ = ["app", "change", "maps", "networks", "run", "serve", "temporal", "training", "triton", "zonal"]
 
 
 def run() -> None:

@@ -50,6 +50,15 @@ def change_command(
     asset: Annotated[str, typer.Option(help="Key of the map among an item's assets.")] = "",
     name: Annotated[str, typer.Option(help="Of the area, for IDs and titles: small letters, digits, hyphens.")] = "",
     themes: Annotated[Path | None, typer.Option(help="Your themes (JSON) instead of the usual ones.")] = None,
+    crosswalk: Annotated[
+        str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")
+    ] = "",
+    degradation: Annotated[
+        str,
+        typer.Option(
+            help="Tell degradation, too: sdg-15-3-1 (in UNCCD's classes), or your own matrix of meanings (JSON)."
+        ),
+    ] = "",
     minimum_mapping_unit: Annotated[
         float,
         typer.Option(parser=number, metavar="HA", help="Show smaller patches of the transition map as no change."),
@@ -66,6 +75,8 @@ def change_command(
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
+    from services.change.crosswalks import crosswalked, load_crosswalk
+    from services.change.degradation import load_degradation
     from services.change.publish import publish_change
     from services.change.series import open_series
     from services.change.settings import Settings
@@ -74,17 +85,25 @@ def change_command(
     if not 0 <= minimum_mapping_unit < 1e6:
         raise BadInput(f"--minimum-mapping-unit {minimum_mapping_unit:g} is no area. Give hectares, as 0.5.")
     geometry = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
+    meanings = load_degradation(degradation) if degradation else None
+    if meanings and crosswalk not in ("", meanings.legend):
+        raise BadInput(
+            f"--degradation {degradation} needs --crosswalk {meanings.legend}, not {crosswalk}. Leave it out."
+        )
+    other_legend = crosswalk or (meanings.legend if meanings else "")
     settings = Settings(
-        name=_name(name, geometry),
+        name=_name(name, geometry, other_legend),
         themes=load_themes(themes),
+        degradation=meanings,
         minimum_mapping_unit=minimum_mapping_unit,
         accuracy=accuracy,
         notes=(note,) if note else (),
-        s3_endpoint=s3_endpoint or None,
         overwrite=overwrite,
     )
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, _years(years), geometry, collection=collection, asset=asset)
+    if other_legend:
+        series = crosswalked(series, load_crosswalk(other_legend))
     store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_bar() as progress:
         bar = progress.add_task("Places", total=len(series.places))
@@ -113,8 +132,10 @@ def _years(text: str) -> list[int]:
         raise BadInput(f"--years {text!r} is not a list of years. Give two or more, as 2019,2021.") from error
 
 
-def _name(given: str, geometry: BaseGeometry | None) -> str:
-    """Of the area: two areas never share one by accident."""
+def _name(given: str, geometry: BaseGeometry | None, crosswalk: str) -> str:
+    """Of the area and the legend: two products never share one by accident."""
     if given and not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", given):
         raise BadInput(f"--name {given!r} is no name. Give small letters, digits and hyphens, as alta-floresta.")
-    return given or ("whole" if geometry is None else f"area-{hashlib.sha256(geometry.wkb).hexdigest()[:8]}")
+    area = given or ("whole" if geometry is None else f"area-{hashlib.sha256(geometry.wkb).hexdigest()[:8]}")
+    legend = re.sub(r"[^a-z0-9]+", "-", Path(crosswalk).stem.lower()).strip("-")
+    return f"{area}-{legend}" if legend else area

@@ -5,6 +5,7 @@ Memory does not grow with the size of the maps: a block is at most 2,048 px a si
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -186,15 +187,15 @@ class OpenPlace:
 
 
 @contextmanager
-def opened(series: Series, place: Place, *, s3_endpoint: str | None = None) -> Iterator[OpenPlace]:
-    """Open the maps of a place.
+def opened(series: Series, place: Place) -> Iterator[OpenPlace]:
+    """Open the maps of a place; those in S3 at `AWS_ENDPOINT_URL` where that is set.
 
     Raises:
         MapUnreadable: a file is not there, or is no raster: leave the place out, and report it.
         BadInput: the maps lie on different grids, or hold no bytes.
     """
     settings: dict[str, Any] = {"GDAL_CACHEMAX": _CACHE_MB, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-    with rasterio.Env(**settings, **gdal_settings(s3_endpoint)), ExitStack() as files:
+    with rasterio.Env(**settings, **gdal_settings(os.environ.get("AWS_ENDPOINT_URL"))), ExitStack() as files:
         sources = []
         for one in place.maps:
             try:

@@ -42,6 +42,8 @@ class MapLegend:
     classes: tuple[MapClass, ...]
     unobserved: frozenset[int]
     """Values of no data and cloud."""
+    translated: tuple[tuple[int, int], ...] = ()
+    """Value in the map to value in this legend, where the map has another legend; else they are the same."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,7 +54,9 @@ class MapLegend:
         """Published value to class number, uint8 `[256]`: 0 unobserved, `UNKNOWN` not in the legend."""
         table = np.full(256, UNKNOWN, np.uint8)
         table[list(self.unobserved)] = 0
-        table[[one.value for one in self.classes]] = np.arange(1, len(self.classes) + 1)
+        number = {one.value: k for k, one in enumerate(self.classes, start=1)}
+        for value, told in self.translated or [(one, one) for one in number]:
+            table[value] = number[told]
         return table
 
 

@@ -46,7 +46,7 @@ def area_files(
         excluded: places that are not in it, with `reason` and, where known, `hectares`.
     """
     legend, years = series.legend, series.years
-    tables = change_tables(tally, legend, years, settings.themes, settings.accuracy)
+    tables = change_tables(tally, legend, years, settings.themes, settings.accuracy, settings.degradation)
     matrix = end_matrix(tally, legend, years)
     assets = []
     for name, table in tables.items():
@@ -74,7 +74,6 @@ def area_files(
         lstrip_blocks=True,
     )
     ends = (tables["transitions"].from_year == years[0]) & (tables["transitions"].to_year == years[-1])
-    themes = tables["themes"]
     page = environment.get_template("page.html").render(
         title=f"Land-cover change of {settings.name}, {years[0]} to {years[-1]}",
         years=years,
@@ -87,7 +86,8 @@ def area_files(
         titles={one.name: one.title for one in legend.classes},
         transitions=_records(tables["transitions"][ends].head(ROWS)),
         more=max(0, int(ends.sum()) - ROWS),
-        themes=_records(themes[(themes.from_year == years[0]) & (themes.to_year == years[-1])]),
+        themes=_between(tables["themes"], years),
+        degradation=[] if settings.degradation is None else _between(tables["degradation"], years),
         figures=figures.interactive(tables["areas"], net, matrix, legend),
     )
     (folder / "change.html").write_text(page)
@@ -96,7 +96,11 @@ def area_files(
 
 
 def _note(settings: Settings) -> str:
-    return f"Mapped areas, counted pixel by pixel. Source accuracy: {settings.accuracy}. Interval {settings.interval}."
+    return f"Mapped areas, counted pixel by pixel. Source accuracy: {settings.accuracy}. Interval: {settings.interval}."
+
+
+def _between(table: pd.DataFrame, years: Sequence[int]) -> list[dict[str, Any]]:
+    return _records(table[(table.from_year == years[0]) & (table.to_year == years[-1])])
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

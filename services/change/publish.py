@@ -119,7 +119,7 @@ def _publish_place(
         return False, json.loads(content)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
-        with opened(series, place, s3_endpoint=settings.s3_endpoint) as maps:
+        with opened(series, place) as maps:
             written = ChangeMaps(maps, folder, settings.minimum_mapping_unit)
             tally = tally_place(maps, written.write)
             if tally.persistence.empty:
@@ -173,6 +173,7 @@ def _publish_area(
     fingerprint = digest(
         {"places": [one["properties"][FINGERPRINT] for one in items.values()], "themes": themes, "excluded": excluded}
         | {"told": told, "software": version("landloom")}
+        | {"degradation": settings.degradation.model_dump() if settings.degradation else None}
     )
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
         return False, json.loads(content)
@@ -245,6 +246,7 @@ def _fingerprint(series: Series, place: Place, settings: Settings) -> str:
     ]
     area = hashlib.sha256(series.area.wkb).hexdigest() if series.area is not None else ""
     classes = [[one.value, one.name, one.title, one.color] for one in series.legend.classes]
+    classes += [list(one) for one in series.legend.translated]
     return digest(
         {"maps": maps, "area": area, "classes": classes, "told": _told(series, settings)}
         | {"software": version("landloom"), "sieve": settings.minimum_mapping_unit}

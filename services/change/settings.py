@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.change.degradation import DegradationMatrix
 from services.change.themes import Theme
 
 
@@ -14,13 +15,14 @@ class Settings:
     name: str
     """Of the area of interest, in IDs."""
     themes: dict[str, Theme]
+    degradation: DegradationMatrix | None = None
+    """Meaning of the transitions; None: nothing is told of degradation."""
     minimum_mapping_unit: float = 0.0
     """Hectares; of the transition map alone: areas are counted before."""
     accuracy: str = "unknown"
     """Of the source maps: a figure and where it comes from."""
     notes: tuple[str, ...] = ()
     """What a reader has to know, besides what the series tells of itself."""
-    s3_endpoint: str | None = None
     overwrite: bool = False
     """Make those anew, too, that would be skipped."""
 

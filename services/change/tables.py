@@ -7,6 +7,7 @@ from itertools import pairwise
 import pandas as pd
 
 from services.change.areas import areas_by_year, net_and_gross
+from services.change.degradation import DegradationMatrix, degradation_table
 from services.change.intensity import intensity
 from services.change.map_legend import MapLegend
 from services.change.tally import Tally, year_pairs
@@ -20,6 +21,7 @@ TITLES = {
     "components": "Quantity, exchange and shift (Pontius and Santacruz 2014), hectares",
     "intensity": "Intensity analysis (Aldwaik and Pontius 2012), per cent a year",
     "themes": "Deforestation, agricultural expansion and other themes, hectares",
+    "degradation": "Degradation, stability and improvement by land cover, hectares and per cent of land",
     "persistence": "Sustained change, flicker and others, by year of change, hectares",
 }
 
@@ -30,7 +32,12 @@ def end_matrix(tally: Tally, legend: MapLegend, years: tuple[int, ...]) -> Trans
 
 
 def change_tables(
-    tally: Tally, legend: MapLegend, years: tuple[int, ...], themes: dict[str, Theme], accuracy: str
+    tally: Tally,
+    legend: MapLegend,
+    years: tuple[int, ...],
+    themes: dict[str, Theme],
+    accuracy: str,
+    degradation: DegradationMatrix | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The tables, by the names of `TITLES`.
 
@@ -40,6 +47,10 @@ def change_tables(
         years: of the series.
         themes: groups of transitions.
         accuracy: of the source maps, told in every row: a table may be read without its item.
+        degradation: meaning of the transitions; None: the table `degradation` is left out.
+
+    Raises:
+        BadInput: a transition that occurs has no meaning.
     """
     matrices = [matrix_of(tally, legend.names, years[first], years[second]) for first, second in year_pairs(years)]
     steps = [one for one in matrices if (one.from_year, one.to_year) in set(pairwise(years))]
@@ -52,6 +63,8 @@ def change_tables(
         "themes": pd.concat([by_theme(one, themes) for one in matrices], ignore_index=True),
         "persistence": tally.persistence,
     }
+    if degradation:
+        tables["degradation"] = pd.concat([degradation_table(one, degradation) for one in matrices], ignore_index=True)
     return {name: table.assign(source_accuracy=accuracy) for name, table in tables.items()}
 
 

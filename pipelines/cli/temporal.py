@@ -83,7 +83,6 @@ def temporal_command(
             open_store(out, s3_endpoint=s3_endpoint or None),
             settings,
             overwrite=overwrite,
-            s3_endpoint=s3_endpoint or None,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
         progress.update(bar, visible=False)

@@ -36,6 +36,9 @@ def zonal_command(
     join: Annotated[Path | None, typer.Option(help="CSV or Parquet with more columns, joined by --key.")] = None,
     shown: Annotated[str, typer.Option("--class", help="Class of the choropleths; by default what changes most.")] = "",
     ratio: Annotated[str, typer.Option(help="Two classes, told one over the other: crops/rangeland.")] = "",
+    crosswalk: Annotated[
+        str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")
+    ] = "",
     collection: Annotated[str, typer.Option(help="Collection of the maps, where there are several.")] = "",
     asset: Annotated[str, typer.Option(help="Key of the map among an item's assets.")] = "",
     name: Annotated[str, typer.Option(help="Of the zones, for IDs and titles; by default the file's.")] = "",
@@ -50,6 +53,7 @@ def zonal_command(
         import exactextract  # noqa: F401
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
+    from services.change.crosswalks import crosswalked, load_crosswalk
     from services.change.series import open_series
     from services.change.zonal_publish import ZonalSettings, publish_zonal
     from services.change.zonal_tables import Ratio
@@ -59,12 +63,13 @@ def zonal_command(
     ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, _years(years), ground, collection=collection, asset=asset)
+    if crosswalk:
+        series = crosswalked(series, load_crosswalk(crosswalk))
     settings = ZonalSettings(
-        name=_name(name, zones),
+        name=_name(name, zones, crosswalk),
         shown=shown,
         ratio=Ratio.parse(ratio, series.legend.names) if ratio else None,
         accuracy=accuracy,
-        s3_endpoint=s3_endpoint or None,
         overwrite=overwrite,
     )
     store = open_store(out, s3_endpoint=s3_endpoint or None)
@@ -94,7 +99,13 @@ def _years(text: str) -> list[int]:
         raise BadInput(f"--years {text!r} is not a list of years. Give two or more, as 2019,2021.") from error
 
 
-def _name(given: str, file: Path) -> str:
+def _name(given: str, file: Path, crosswalk: str) -> str:
+    """Of the zones and the legend: two products never share one by accident."""
     if given and not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", given):
         raise BadInput(f"--name {given!r} is no name. Give small letters, digits and hyphens, as alta-floresta.")
-    return given or re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "zones"
+    parts = [given or _small(file.stem) or "zones", _small(Path(crosswalk).stem)]
+    return "-".join(part for part in parts if part)
+
+
+def _small(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -93,7 +93,6 @@ def correct_series(
     settings: Settings,
     *,
     overwrite: bool = False,
-    s3_endpoint: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Account:
     """Publish a corrected series: for each place and year the most likely class, and how likely it is.
@@ -106,7 +105,6 @@ def correct_series(
         store: where to publish.
         settings: how to correct.
         overwrite: make those anew, too, that would be skipped.
-        s3_endpoint: of maps on an S3 server that is not Amazon's.
         on_progress: called with the passes over places done and planned.
 
     Raises:
@@ -125,7 +123,7 @@ def correct_series(
         for place in series.places:
             on_progress(done, total)
             try:
-                with opened(series, place, s3_endpoint=s3_endpoint) as maps:
+                with opened(series, place) as maps:
                     correction.look(maps)
                 readable.append(place)
             except MapUnreadable as error:
@@ -135,7 +133,7 @@ def correct_series(
             correction.learn()
         for place in readable:
             on_progress(done, total)
-            with opened(series, place, s3_endpoint=s3_endpoint) as maps:
+            with opened(series, place) as maps:
                 account.published[place.name] = _publish(store, maps, correction, settings, fingerprint)
             done += 1
         on_progress(total, total)

@@ -78,7 +78,6 @@ def count_zones(
     series: Series,
     zones: Zones,
     *,
-    s3_endpoint: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Zonal:
     """Count all zones, in all years of a series.
@@ -86,7 +85,6 @@ def count_zones(
     Args:
         series: the maps; where they overlap, the ground is counted twice, which the series notes.
         zones: to be counted, wherever they lie.
-        s3_endpoint: of maps on an S3 server that is not Amazon's.
         on_progress: called with the places done and planned.
 
     Raises:
@@ -110,7 +108,7 @@ def count_zones(
         if near.empty:
             continue
         try:
-            with opened(series, place, s3_endpoint=s3_endpoint) as maps:
+            with opened(series, place) as maps:
                 _count_place(found, maps, near)
             read += 1
         except StoreError:

@@ -26,6 +26,19 @@ BARS = 40
 DRAWN = 5_000
 """Zones of an interactive map, at most: more are a download that no browser draws."""
 _INK, _MUTED, _NONE = "#1f2933", "#66717d", "#dfe3e7"
+_LAYERS = ("coastlines", "countries", "lakes", "land", "ocean", "rivers", "subunits")
+_NO_COASTS = "window.PlotlyGeoAssets = " + json.dumps(
+    {
+        "topojson": {
+            "world_110m": {
+                "type": "Topology",
+                "arcs": [],
+                "objects": {name: {"type": "GeometryCollection", "geometries": []} for name in _LAYERS},
+            }
+        }
+    }
+)
+"""Plotly would fetch the coast lines of the world before it draws anything, though none are shown: here are none."""
 _DETAIL = 1_500
 """Parts of the map's longer side that are told apart by the interactive map."""
 
@@ -85,6 +98,7 @@ def composition_png(zones: geopandas.GeoDataFrame, legend: MapLegend, years: tup
             axis.barh(at, share, 0.8, left=start, color=f"#{one.color}", label=one.title)
             start += share
         axis.set_xlim(0, 100)
+        axis.margins(y=0.01)
         axis.set_yticks(at, labels if axis is axes[0] else [""] * len(at), fontsize=7)
         axis.set_xlabel("% of the observed area")
         axis.set_title(f"{year}", loc="left", fontsize=11, color=_INK)
@@ -119,20 +133,27 @@ def interactive_map(
         f"{label}<br>{row.coverage}, {row.covered_share_both:.0%} observed in both years"
         for label, row in zip(_labels(drawn), drawn.itertuples(), strict=True)
     ]
+    common = {
+        "geojson": shapes,
+        "locations": list(range(len(drawn))),
+        "featureidkey": "id",
+        "locationmode": "geojson-id",
+        "text": labels,
+        "marker": {"line": {"width": 0.5, "color": "#8a949e"}},
+    }
+    # Below it all zones in grey: those without a value are not drawn, but must not seem to be missing.
+    grey = {"z": [0] * len(drawn), "colorscale": [[0, _NONE], [1, _NONE]], "showscale": False}
     figure = go.Figure(
-        go.Choropleth(
-            geojson=shapes,
-            locations=list(range(len(drawn))),
-            featureidkey="id",
-            locationmode="geojson-id",
-            text=labels,
-            hovertemplate="%{text}<br>%{z:.2f}<extra></extra>",
-            marker_line_width=0.5,
-            marker_line_color="#8a949e",
-            **layers[0][1],
-        )
+        [
+            go.Choropleth(**common, **grey, hovertemplate="%{text}<br>no value<extra></extra>"),
+            go.Choropleth(**common, **layers[0][1], hovertemplate="%{text}<br>%{z:.2f}<extra></extra>"),
+        ]
     )
-    buttons = [{"label": title, "method": "restyle", "args": [_restyled(layer)]} for title, layer in layers]
+    buttons = [
+        # Of a list, each element is for one trace: the second alone is changed.
+        {"label": title, "method": "restyle", "args": [{key: [value] for key, value in layer.items()}, [1]]}
+        for title, layer in layers
+    ]
     figure.update_geos(visible=False, fitbounds="locations", projection_type="mercator", bgcolor="white")
     figure.update_layout(
         template="plotly_white",
@@ -143,7 +164,8 @@ def interactive_map(
             | {"xanchor": "left", "font": {"size": 11, "color": _MUTED}}
         ],
     )
-    return figure.to_html(include_plotlyjs=True, config={"displaylogo": False, "plotlyServerURL": ""}, div_id="map")
+    page = figure.to_html(include_plotlyjs=True, config={"displaylogo": False, "plotlyServerURL": ""}, div_id="map")
+    return page.replace("<head>", f"<head><script>{_NO_COASTS}</script>", 1)
 
 
 def _layers(
@@ -170,11 +192,6 @@ def _layer(values: pd.Series, scale: str, middle: float | None) -> dict[str, Any
         "zmin": 0 if middle is None else -most,
         "zmax": most,
     }
-
-
-def _restyled(layer: dict[str, Any]) -> dict[str, Any]:
-    # Of a list, each element is for one trace.
-    return {key: [value] for key, value in layer.items()}
 
 
 def _simplified(shapes: geopandas.GeoSeries) -> dict[str, Any]:

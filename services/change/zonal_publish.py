@@ -45,7 +45,6 @@ class ZonalSettings:
     ratio: Ratio | None = None
     accuracy: str = "unknown"
     """Of the source maps: a figure and where it comes from."""
-    s3_endpoint: str | None = None
     overwrite: bool = False
 
 
@@ -94,7 +93,7 @@ def publish_zonal(
         item = json.loads(content)
         add_to_collection(store, {name.key: item})
         return _made(name.key, item, skipped=True)
-    found = count_zones(series, zones, s3_endpoint=settings.s3_endpoint, on_progress=on_progress)
+    found = count_zones(series, zones, on_progress=on_progress)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
         assets, told = _files(folder, found, settings)
@@ -243,8 +242,10 @@ def _fingerprint(series: Series, zones: Zones, settings: ZonalSettings) -> str:
     outlines = hashlib.sha256(b"".join(zones.frame.geometry.to_wkb())).hexdigest()
     columns = hashlib.sha256(zones.frame.drop(columns="geometry").to_csv().encode()).hexdigest()
     ratio = None if settings.ratio is None else vars(settings.ratio)
+    classes = [[one.value, one.name, one.title, one.color] for one in series.legend.classes]
     return digest(
         {"maps": maps, "zones": [outlines, columns], "excluded": series.excluded, "accuracy": settings.accuracy}
+        | {"classes": classes, "notes": [*series.notes, *zones.notes]}
         | {"years": list(series.years), "ratio": ratio, "class": settings.shown, "software": version("landloom")}
     )
 

@@ -75,7 +75,9 @@ def read_zones(file: Path | str, key: str = "", table: Path | str | None = None)
         frame, told = _joined(frame, key, table)
         notes += told
     zones = geopandas.GeoDataFrame(frame, geometry=lonlat.to_numpy(), crs="EPSG:4326")
-    areas = [abs(_GEOD.geometry_area_perimeter(one)[0]) for one in shapely.orient_polygons(zones.geometry.to_numpy())]
+    # Edges are straight in degrees, as GeoJSON has it, not the shortest way over the ground.
+    dense = shapely.orient_polygons(shapely.segmentize(zones.geometry.to_numpy(), _STEP))
+    areas = [abs(_GEOD.geometry_area_perimeter(one)[0]) for one in dense]
     return Zones(zones, np.array(areas) / 10_000, tuple(notes))
 
 

@@ -21,7 +21,7 @@ help: ## Show this list
 	@touch $@
 
 .venv/test: .venv/map
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[test,train,evaluate,bench,triton,serve]'
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -c constraints.txt -e '.[test,train,evaluate,change,bench,triton,serve]'
 	@touch $@
 
 .venv/lint: .venv/map

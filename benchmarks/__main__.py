@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable
 
-from benchmarks import far, job, network, planning, script, serving, temporal, through_triton, tiles
+from benchmarks import change, far, job, network, planning, script, serving, temporal, through_triton, tiles, zonal
 from benchmarks.report import Figure, print_table
 
 SIZE = 4000
@@ -30,6 +30,8 @@ MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
     "triton": through_triton.job,
     "transport": lambda size: through_triton.transport(),
     "load": lambda size: through_triton.load(),
+    "change": lambda size: [*change.change(), *change.coarsening()],
+    "zonal": lambda size: zonal.zonal(),
 }
 
 

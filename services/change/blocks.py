@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,7 @@ from services.change.series_items import MapItem
 
 BLOCK = 2048
 """Pixels along a block's sides, at most."""
-_CACHE_MB = 192
+_CACHE_MB = 96
 """GDAL's cache of decoded parts: those that two blocks share are decoded once."""
 _EDGE = 0.005
 """Degrees between points on an area's edges, which are straight in longitude and latitude."""
@@ -51,6 +52,11 @@ class Block:
     """Class numbers, uint8 `[years, rows + 2 margin, cols + 2 margin]`: 1 to K, 0 unobserved."""
     inside: np.ndarray | None
     """Pixels whose centres lie in the area of interest, bool `[rows, cols]`; None: all."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, without the margin."""
+        return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
 
 
 class OpenPlace:
@@ -89,13 +95,28 @@ class OpenPlace:
             MapUnreadable: a file breaks off.
             BadInput: a value that the legend does not name.
         """
-        for row in range(0, self.shape[0], BLOCK):
-            for col in range(0, self.shape[1], BLOCK):
-                rows, cols = slice(row, min(row + BLOCK, self.shape[0])), slice(col, min(col + BLOCK, self.shape[1]))
-                inside = self._inside(rows, cols)
-                if inside is None or inside.any():
-                    codes = np.stack([self._read(n, rows, cols, margin) for n in range(len(self._sources))])
-                    yield Block(rows, cols, codes, inside)
+        with ThreadPoolExecutor(1, thread_name_prefix="blocks") as reader:
+            # The next block is read while this one is worked on.
+            ready: Future[Block | None] | None = None
+            for row in range(0, self.shape[0], BLOCK):
+                for col in range(0, self.shape[1], BLOCK):
+                    rows, cols = (
+                        slice(row, min(row + BLOCK, self.shape[0])),
+                        slice(col, min(col + BLOCK, self.shape[1])),
+                    )
+                    before, ready = ready, reader.submit(self._block, rows, cols, margin)
+                    if before and (block := before.result()):
+                        yield block
+            if ready and (block := ready.result()):
+                yield block
+
+    def _block(self, rows: slice, cols: slice, margin: int) -> Block | None:
+        inside = self._inside(rows, cols)
+        if inside is not None and not inside.any():
+            return None
+        return Block(
+            rows, cols, np.stack([self._read(n, rows, cols, margin) for n in range(len(self._sources))]), inside
+        )
 
     @cached_property
     def _numbers(self) -> np.ndarray:

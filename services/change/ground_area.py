@@ -23,7 +23,7 @@ _NODES = 10_000.0
 _ALIKE = 1e-5
 """Relative difference in area along rows, and along columns, within a part that is counted as one."""
 _PART = 256
-"""Pixels along such a part's sides, at most: what is counted at once stays in the processor's cache."""
+"""Pixels along the sides of such a part, or its area's square root: what is counted at once stays in the cache."""
 _STEP = 250.0
 """Metres to both sides of such a point, for the derivatives."""
 
@@ -50,31 +50,48 @@ def pixel_areas(crs: object, transform: Affine, rows: slice, cols: slice) -> np.
         BadInput: a geographic grid that is rotated, or pixels where the projection has no inverse.
     """
     system = pyproj.CRS.from_user_input(crs)
-    return _geographic(system, transform, rows) if system.is_geographic else _projected(system, transform, rows, cols)
+    if system.is_geographic:
+        return _geographic(system, transform, rows)
+    row_weights, hectares, col_weights = _interpolated(system, transform, rows, cols)
+    return row_weights @ hectares @ col_weights.T
 
 
-def alike(areas: np.ndarray, shape: tuple[int, int]) -> Iterator[tuple[slice, slice, float]]:
+def alike(crs: object, transform: Affine, rows: slice, cols: slice) -> Iterator[tuple[slice, slice, float]]:
     """Parts of a window whose pixels differ in area by less than 0.002 %, so that they can be counted and multiplied.
 
     Args:
-        areas: of `pixel_areas`.
-        shape: rows and columns of the window.
+        crs: see `pixel_areas`.
+        transform: see `pixel_areas`.
+        rows: see `pixel_areas`.
+        cols: see `pixel_areas`.
 
     Yields:
-        Rows, columns, and the hectares of one pixel: the mean of the part, so that the sum over all parts is exact.
+        Rows and columns, counted from the window's corner, and the hectares of one pixel: the mean of the part, so
+        that the sum over all parts is exact.
+
+    Raises:
+        BadInput: see `pixel_areas`.
     """
-    whole = np.broadcast_to(areas, shape)
-    bands = _bands(whole.T), _bands(whole)
-    for rows in bands[0]:
-        for cols in bands[1]:
-            yield rows, cols, float(whole[rows, cols].mean())
+    system = pyproj.CRS.from_user_input(crs)
+    if system.is_geographic:
+        row_weights, hectares = np.eye(rows.stop - rows.start), _geographic(system, transform, rows)
+        col_weights = np.ones((cols.stop - cols.start, 1))
+    else:
+        row_weights, hectares, col_weights = _interpolated(system, transform, rows, cols)
+    row_parts = _bands(row_weights @ hectares, _PART)
+    col_parts = _bands(col_weights @ hectares.T, _PART**2 // (row_parts[0].stop - row_parts[0].start))
+    col_means = [(part, col_weights[part].mean(axis=0)) for part in col_parts]
+    for row_part in row_parts:
+        along = row_weights[row_part].mean(axis=0) @ hectares
+        for col_part, weights in col_means:
+            yield row_part, col_part, float(along @ weights)
 
 
-def _bands(areas: np.ndarray) -> list[slice]:
-    """Along the second axis. Areas change smoothly, so three lines tell how steeply."""
-    lines, length = areas[[0, areas.shape[0] // 2, -1]], areas.shape[1]
-    steep = float(np.abs(np.diff(lines)).max(initial=0) / lines.mean())
-    size = int(max(1, min(_PART, length if steep == 0 else _ALIKE / steep)))
+def _bands(areas: np.ndarray, longest: int) -> list[slice]:
+    """Along the first axis, so short that areas hardly differ within."""
+    length = areas.shape[0]
+    steep = float(np.abs(np.diff(areas, axis=0)).max(initial=0) / areas.mean())
+    size = int(max(1, min(longest, length if steep == 0 else _ALIKE / steep)))
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
@@ -101,7 +118,10 @@ def _from_equator(system: pyproj.CRS, lat: np.ndarray) -> np.ndarray:
     return b**2 / 2 * (sine / (1 - (e * sine) ** 2) + np.arctanh(e * sine) / e)
 
 
-def _projected(system: pyproj.CRS, transform: Affine, rows: slice, cols: slice) -> np.ndarray:
+def _interpolated(
+    system: pyproj.CRS, transform: Affine, rows: slice, cols: slice
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights `[rows, n]`, hectares at points `[n, m]`, weights `[cols, m]`: areas are the product of the three."""
     unit = system.axis_info[0].unit_conversion_factor
     row_nodes = _nodes(rows, math.hypot(transform.b, transform.e) * unit)
     col_nodes = _nodes(cols, math.hypot(transform.a, transform.d) * unit)
@@ -115,7 +135,7 @@ def _projected(system: pyproj.CRS, transform: Affine, rows: slice, cols: slice) 
             f"Pixels at {x.flat[0]:.0f}, {y.flat[0]:.0f} to {x.flat[-1]:.0f}, {y.flat[-1]:.0f} lie where {system.name} "
             "has no ground. Give an area of interest within the projection's bounds."
         )
-    return _weights(rows, row_nodes) @ (ground * abs(transform.determinant) / _HECTARE) @ _weights(cols, col_nodes).T
+    return _weights(rows, row_nodes), ground * abs(transform.determinant) / _HECTARE, _weights(cols, col_nodes)
 
 
 def _nodes(pixels: slice, metres: float) -> np.ndarray:

@@ -48,6 +48,21 @@ def persistence(codes: np.ndarray) -> Persistence:
     Args:
         codes: class numbers in order of years, uint8 `[years, H, W]`, 0 unobserved.
     """
+    shape = codes.shape[1:]
+    kind = np.where(codes[0] > 0, np.uint8(STABLE), np.uint8(UNDETERMINED)).reshape(-1)
+    since, flips = np.zeros_like(kind), np.zeros_like(kind)
+    differs = codes[1] != codes[0]
+    for year in range(2, len(codes)):
+        differs |= codes[year] != codes[0]
+    # Most pixels never change: only the others are looked at year by year.
+    varied = np.flatnonzero(differs)
+    if varied.size:
+        kind[varied], since[varied], flips[varied] = _of_varied(codes.reshape(len(codes), -1)[:, varied])
+    return Persistence(kind.reshape(shape), since.reshape(shape), flips.reshape(shape))
+
+
+def _of_varied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Kind, since and flips of pixels `[years, n]`."""
     last = codes[0].copy()
     flips, since = np.zeros_like(last), np.zeros_like(last)
     stood = (last > 0).astype(np.uint8)
@@ -67,7 +82,7 @@ def persistence(codes: np.ndarray) -> Persistence:
     kind[differ & (flips > 1)] = ENDPOINT_ONLY
     kind[differ & (stood == 1)] = UNCONFIRMED
     kind[(codes[0] == 0) | (codes[-1] == 0)] = UNDETERMINED
-    return Persistence(kind, since, flips)
+    return kind, since, flips
 
 
 def near_edge(codes: np.ndarray) -> np.ndarray:

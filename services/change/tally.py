@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from services.change.blocks import Block, OpenPlace
-from services.change.ground_area import alike, pixel_areas
+from services.change.ground_area import alike
 from services.change.map_legend import MapLegend
-from services.change.persistence import KINDS, Persistence, near_edge, persistence
+from services.change.persistence import KINDS, STABLE, Persistence, near_edge, persistence
 
 TRANSITIONS = ["from_year", "to_year", "from_class", "to_class", "persistence", "near_edge"]
 PERSISTENCE = ["persistence", "near_edge", "last_class_since", "changes"]
@@ -59,16 +59,19 @@ def tally_place(place: OpenPlace, sink: Sink | None = None) -> Tally:
     years, legend = place.series.years, place.series.legend
     counted = _Counts(len(years), len(legend.classes), year_pairs(years))
     for block in place.blocks(margin=1):
-        codes = block.codes[:, 1:-1, 1:-1]
-        found = persistence(codes)
-        edges = np.stack([near_edge(one) for one in block.codes])
-        areas = pixel_areas(place.crs, place.transform, block.rows, block.cols)
-        for rows, cols, hectares in alike(areas, codes.shape[1:]):
-            part = (slice(None), rows, cols)
+        whole = Persistence(*np.zeros((3, *block.shape), np.uint8))
+        # Part by part, so that what is made on the way stays in the processor's cache.
+        for rows, cols, hectares in alike(place.crs, place.transform, block.rows, block.cols):
+            around = block.codes[:, rows.start : rows.stop + 2, cols.start : cols.stop + 2]
+            codes = around[:, 1:-1, 1:-1]
+            found, edges = persistence(codes), np.stack([near_edge(one) for one in around])
             inside = None if block.inside is None else block.inside[rows, cols]
-            counted.add(codes[part], edges[part], found, (rows, cols), inside, hectares)
+            counted.add(codes, edges, found, inside, hectares)
+            if sink:
+                for one, part in ((whole.kind, found.kind), (whole.since, found.since), (whole.flips, found.flips)):
+                    one[rows, cols] = part
         if sink:
-            sink(block, found)
+            sink(block, whole)
     return counted.tables(years, legend)
 
 
@@ -83,35 +86,31 @@ class _Counts:
         self.persistence = np.zeros((2, *self._of_pixel))
 
     def add(
-        self,
-        codes: np.ndarray,
-        edges: np.ndarray,
-        found: Persistence,
-        part: tuple[slice, slice],
-        inside: np.ndarray | None,
-        hectares: float,
+        self, codes: np.ndarray, edges: np.ndarray, found: Persistence, inside: np.ndarray | None, hectares: float
     ) -> None:
-        """Count a part whose pixels are alike in area: `[years, h, w]`, of which the persistence is `found[part]`."""
+        """Count a part whose pixels are alike in area: codes and edges are `[years, h, w]`."""
         flat = (lambda one: one[..., inside]) if inside is not None else (lambda one: one.reshape(*one.shape[:-2], -1))
-        codes, edges = flat(codes), flat(edges)
-        kind, since, flips = (flat(one[part]) for one in (found.kind, found.since, found.flips))
+        codes, edges, kind, since, flips = map(flat, (codes, edges, found.kind, found.since, found.flips))
+        # Few pixels change: of the others it is enough how many have each class, and that follows from year to year.
+        classes = {0: np.array([np.count_nonzero(codes[0] == k) for k in range(self._of_pair[0])])}
         for number, (first, second) in enumerate(self.pairs):
             before, after = codes[first], codes[second]
-            size = self._of_pair[0]
-            both = np.bincount(np.multiply(before, size, dtype=np.intp) + after, minlength=size**2)
-            pixels = np.zeros(self._of_pair)
-            pixels[..., 0, 0] = both.reshape(size, size)
-            # Few pixels change: only of these more is counted.
-            moved = np.flatnonzero((before != after) & (before > 0) & (after > 0))
-            if moved.size:
-                near = edges[first][moved] | edges[second][moved]
-                index = np.ravel_multi_index((before[moved], after[moved], kind[moved], near), self._of_pair)
-                changed = np.bincount(index, minlength=pixels.size).reshape(self._of_pair)
-                pixels[..., 0, 0] -= changed.sum(axis=(-1, -2))
-                pixels += changed
+            moved = np.flatnonzero(before != after)
+            before, after = before[moved], after[moved]
+            near = edges[first][moved] | edges[second][moved]
+            told = (before > 0) & (after > 0)
+            index = np.ravel_multi_index((before, after, kind[moved] * told, near & told), self._of_pair)
+            pixels = np.bincount(index, minlength=self.transitions[number][0].size).reshape(self._of_pair)
+            stayed = classes[first] - pixels.sum(axis=(1, 2, 3))
+            classes[second] = stayed + pixels.sum(axis=(0, 2, 3))
+            pixels[..., 0, 0] += np.diag(stayed)
             self.transitions[number] += np.stack([pixels, pixels * hectares])
-        index = np.ravel_multi_index((kind, edges.any(axis=0), since, flips), self._of_pixel)
+        near = np.logical_or.reduce(edges)
+        moving = kind != STABLE
+        index = np.ravel_multi_index([one[moving] for one in (kind, near, since, flips)], self._of_pixel)
         kinds = np.bincount(index, minlength=self.persistence[0].size).reshape(self._of_pixel)
+        at_edge = np.count_nonzero(near & ~moving)
+        kinds[STABLE, :, 0, 0] += [np.count_nonzero(~moving) - at_edge, at_edge]
         self.persistence += np.stack([kinds, kinds * hectares])
 
     def tables(self, years: tuple[int, ...], legend: MapLegend) -> Tally:

@@ -8,7 +8,7 @@ import pytest
 from affine import Affine
 
 from catalog.errors import BadInput
-from services.change.ground_area import pixel_areas
+from services.change.ground_area import alike, pixel_areas
 
 GRIDS = ("utm", "utm at the zone's edge", "EPSG:4326", "EPSG:3857")
 
@@ -73,3 +73,19 @@ def test_a_rotated_geographic_grid_is_refused():
 def test_pixels_off_the_globe_are_refused():
     with pytest.raises(BadInput, match="no ground"):
         pixel_areas("ESRI:54009", Affine(1000, 0, -18e6, 0, -1000, 9e6), slice(0, 5), slice(0, 5))
+
+
+@pytest.mark.parametrize("lat", [0, 60, 80])
+@pytest.mark.parametrize("kind", GRIDS)
+def test_parts_that_are_alike_tile_a_window_and_keep_its_sum(kind, lat):
+    crs, transform = _grid(kind, lat)
+    rows, cols = slice(100, 1000), slice(500, 1300)
+    areas = np.broadcast_to(pixel_areas(crs, transform, rows, cols), (900, 800))
+    seen, total = np.zeros((900, 800), int), 0.0
+    for row_part, col_part, hectares in alike(crs, transform, rows, cols):
+        part = areas[row_part, col_part]
+        seen[row_part, col_part] += 1
+        total += part.size * hectares
+        assert abs(part / hectares - 1).max() < 2e-5
+    assert (seen == 1).all()
+    assert total == pytest.approx(areas.sum(), rel=1e-12)

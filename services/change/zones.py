@@ -103,7 +103,7 @@ def _to_lonlat(found: geopandas.GeoDataFrame, invalid: pd.Series) -> geopandas.G
     """Valid polygons in degrees, empty where there is none."""
     shapes = found.geometry.copy()
     shapes[invalid] = shapes[invalid].make_valid(method="structure", keep_collapsed=False)
-    shapes = geopandas.GeoSeries([_polygons(one) for one in shapes], crs=found.crs)
+    shapes = geopandas.GeoSeries([polygons(one) for one in shapes], crs=found.crs)
     if found.crs.is_projected:
         unit = found.crs.axis_info[0].unit_conversion_factor
         shapes = shapes.segmentize(_STEP * 111_000 / unit)
@@ -117,7 +117,7 @@ def _to_lonlat(found: geopandas.GeoDataFrame, invalid: pd.Series) -> geopandas.G
     return lonlat
 
 
-def _polygons(shape: shapely.Geometry | None) -> shapely.Geometry:
+def polygons(shape: shapely.Geometry | None) -> shapely.Geometry:
     """The polygons of a geometry, without the lines and points that mending may leave."""
     if shape is None:
         return shapely.MultiPolygon()

@@ -72,7 +72,7 @@ def temporal_command(
     settings = Settings(
         error_matrix=read_error_matrix(error_matrix) if error_matrix else None,
         prior=_read_prior(prior) if prior else None,
-        transition=_read_transitions(transitions, series) if transitions else None,
+        transition=read_transitions(transitions, series) if transitions else None,
         repeated=repeated,
         change_weight=change_weight,
     )
@@ -122,8 +122,12 @@ def _read_prior(path: Path) -> dict[str, float]:
         raise BadInput(f'--prior {str(path)!r} cannot be read: {error}. Give JSON, {{"trees": 0.4, …}}.') from error
 
 
-def _read_transitions(path: Path, series: Series) -> np.ndarray:
-    """`[classes, classes]` in the legend's order; what is not named does not happen."""
+def read_transitions(path: Path, series: Series) -> np.ndarray:
+    """Yearly transitions from JSON, `[classes, classes]` in the legend's order; what is not named does not happen.
+
+    Raises:
+        BadInput: the file cannot be read, names other classes, or a row does not sum to 1.
+    """
     names = series.legend.names
     try:
         told = {str(before): dict(after) for before, after in json.loads(path.read_text()).items()}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 import pytest
 import rasterio
+import shapely
 from rio_cogeo.cogeo import cog_validate
 
 from catalog.collections import TEMPORAL, rebuild
@@ -16,6 +17,7 @@ from catalog.legend import CLOUD, load_legend
 from catalog.model import MODEL_CLASSES
 from catalog.store import Store, open_store
 from catalog.validation import validate
+from pipelines.cli.temporal import read_transitions
 from services.change import blocks, by_scores
 from services.change.corrected_series import Account, correct_series
 from services.change.correction import Settings
@@ -140,8 +142,6 @@ def test_blocks_and_places_change_nothing(
 
 def test_an_area_of_interest_is_all_that_is_published(maps: str, store: Store, matrix: ErrorMatrix) -> None:
     west, south, east, north = open_series(maps).places[0].geometry.bounds
-    import shapely
-
     half = shapely.box(west - 1, south - 1, (west + east) / 2, north + 1)
     correct_series(open_series(maps, geometry=half), store, Settings(error_matrix=matrix))
     found = read(store, 2019)
@@ -262,13 +262,17 @@ def test_the_command_tells_what_was_removed_and_refuses_bad_input(
     common = ("temporal", "--maps", maps, "--out", tmp_path / "out", "--error-matrix", tmp_path / "matrix.csv")
     told = landloom(*common).stderr
     assert "removed" in told and PLACE in told and "2021 is provisional" in told and "1 published" in told
-    assert "1 skipped" in landloom(*common).stderr
     refused = landloom(*common, "--repeated", "2", check=2).stderr
     assert "2.0" in refused and "0 to 1" in refused
+
+
+def test_transitions_may_be_configured(maps: str, store: Store, matrix: ErrorMatrix, tmp_path: Path) -> None:
+    series, path = open_series(maps), tmp_path / "steady.json"
     steady = {one: {one: 1} for one in matrix.names}
-    (tmp_path / "steady.json").write_text(json.dumps(steady))
-    landloom(*common, "--transitions", tmp_path / "steady.json")
-    assert item_of(open_store(str(tmp_path / "out")), 2020)["properties"]["landloom:change_corrected_ha"] == 0
-    (tmp_path / "steady.json").write_text(json.dumps(steady | {"trees": {"trees": 0.5}}))
-    assert "'trees'" in landloom(*common, "--transitions", tmp_path / "steady.json", check=2).stderr
-    assert "2031" in landloom(*common, "--year", "2017,2031", check=2).stderr
+    path.write_text(json.dumps(steady))
+    settings = Settings(error_matrix=matrix, transition=read_transitions(path, series))
+    assert correct_series(series, store, settings).published[PLACE].changed[1] == 0
+    for wrong, told in (({"trees": {"trees": 0.5}}, "'trees'"), ({"meadow": {"meadow": 1}}, "'meadow'")):
+        path.write_text(json.dumps(steady | wrong))
+        with pytest.raises(BadInput, match=told):
+            read_transitions(path, series)

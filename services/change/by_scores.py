@@ -100,7 +100,10 @@ class ByScores:
                     grid = place.transform
                     col, row = (round(one) for one in ~source.transform @ (grid.c, grid.f))
                     window = Window(col + block.cols.start, row + block.rows.start + rows.start, *codes.shape[::-1])
-                    raw = source.read(window=window, boundless=True, fill_value=_MISSING)
+                    within = min(window.col_off, window.row_off) >= 0
+                    within &= window.col_off + window.width <= source.width
+                    within &= window.row_off + window.height <= source.height
+                    raw = source.read(window=window, boundless=not within, fill_value=_MISSING)
             except RasterioError as error:
                 raise MapUnreadable(f"the scores of {item.id} cannot be read: {error}") from error
             if len(raw) != self._joins.shape[1]:

@@ -80,6 +80,7 @@ class OpenPlace:
             max(left + one.width for left, one in zip(lefts, sources, strict=True)),
         )
         self._area = self._on_map(series.area) if series.area is not None else None
+        self._ground = self._on_map(place.geometry)
         row0, col0, row1, col1 = self._cropped(box, lattice)
         self.transform: Affine = lattice @ Affine.translation(col0, row0)
         self.shape = row1 - row0, col1 - col0
@@ -111,12 +112,17 @@ class OpenPlace:
                 yield block
 
     def _block(self, rows: slice, cols: slice, margin: int) -> Block | None:
-        inside = self._inside(rows, cols)
+        inside = self._within(self._area, rows, cols)
         if inside is not None and not inside.any():
             return None
-        return Block(
-            rows, cols, np.stack([self._read(n, rows, cols, margin) for n in range(len(self._sources))]), inside
-        )
+        codes = np.stack([self._read(number, rows, cols, margin) for number in range(len(self._sources))])
+        inner = codes[:, margin : codes.shape[1] - margin, margin : codes.shape[2] - margin]
+        empty = np.bitwise_or.reduce(inner, axis=0) == 0
+        mapped = self._within(self._ground, rows, cols) if empty.any() else None
+        if mapped is not None and (empty & ~mapped).any():
+            # Beside its items' ground a file is empty; were that counted as unobserved, so would be its neighbours.
+            inside = mapped | ~empty if inside is None else inside & (mapped | ~empty)
+        return Block(rows, cols, codes, inside)
 
     @cached_property
     def _numbers(self) -> np.ndarray:
@@ -185,26 +191,20 @@ class OpenPlace:
             raise MapUnreadable("its files do not reach the area of interest, though its items do")
         return row0, col0, row1, col1
 
-    def _inside(self, rows: slice, cols: slice) -> np.ndarray | None:
-        if self._area is None:
+    def _within(self, area: BaseGeometry | None, rows: slice, cols: slice) -> np.ndarray | None:
+        """Pixels whose centres lie in an area, bool `[rows, cols]`; None: all."""
+        if area is None:
             return None
-        corners = [(c, r) for c, r in ((cols.start, rows.start), (cols.stop, rows.start))]
-        corners += [(cols.stop, rows.stop), (cols.start, rows.stop)]
+        corners = ((cols.start, rows.start), (cols.stop, rows.start), (cols.stop, rows.stop), (cols.start, rows.stop))
         box = shapely.Polygon([self.transform @ corner for corner in corners])
-        if self._prepared.covers(box):
+        shapely.prepare(area)
+        if area.covers(box):
             return None
-        part = self._area.intersection(box)
-        shape = rows.stop - rows.start, cols.stop - cols.start
+        part, shape = area.intersection(box), (rows.stop - rows.start, cols.stop - cols.start)
         if part.area <= 0:
             return np.zeros(shape, bool)
         transform = self.transform @ Affine.translation(cols.start, rows.start)
         return geometry_mask([part], shape, transform, invert=True)
-
-    @cached_property
-    def _prepared(self) -> BaseGeometry:
-        shapely.prepare(self._area)
-        assert self._area is not None
-        return self._area
 
 
 @contextmanager

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.assets import AssetFile
-from catalog.items import FINGERPRINT, bbox_of, rounded
+from catalog.errors import StoreError
+from catalog.items import FINGERPRINT, bbox_of, fingerprint_of, rounded
 from catalog.links import JSON, dumped, linked, root_with
 from catalog.store import Store
 from catalog.validation import validate
@@ -153,6 +156,49 @@ def add_to_collection(store: Store, items: dict[str, dict[str, Any]]) -> None:
     """
     store.update(f"{COLLECTION}/collection.json", lambda content: _grown(content, items))
     store.update("catalog.json", lambda content: root_with(content, {COLLECTION: _TITLE}))
+
+
+def write_item(
+    store: Store,
+    name: ItemName,
+    fingerprint: str,
+    assets: Sequence[ItemAsset],
+    folder: Path,
+    item: bytes,
+    before: tuple[bytes | None, str | None],
+) -> None:
+    """Upload an item's files, then the item, which is the commit; then remove the files of the one before.
+
+    Args:
+        store: the output.
+        name: of the item.
+        fingerprint: of the item.
+        assets: its files.
+        folder: where they lie.
+        item: its JSON.
+        before: content and version that stood when the work began.
+
+    Raises:
+        StoreError: another run came between.
+    """
+    for one in assets:
+        store.upload(f"{name.folder}/{fingerprint}/{one.file.file}", folder / one.file.file)
+    if not store.write_if(name.key, item, before[1]):
+        raise StoreError(f"Another run published {name.id} at the same moment. Run again.")
+    if (old := fingerprint_of(before[0])) not in (None, fingerprint):
+        store.delete(store.list(f"{name.folder}/{old}/"))
+
+
+def part_in(geometry: BaseGeometry, area: BaseGeometry | None) -> BaseGeometry:
+    """The part that lies in the area of interest, polygons alone."""
+    parts = shapely.get_parts(geometry if area is None else geometry.intersection(area))
+    return shapely.orient_polygons(shapely.union_all(parts[shapely.area(parts) > 0]))
+
+
+def source_href(store: Store, source: str) -> str:
+    """Of a source item: relative where it lies in the same catalog, which may then be moved."""
+    root = store.href("x").removesuffix("x")
+    return f"../../../{source.removeprefix(root)}" if source.startswith(root) else source
 
 
 def _grown(content: bytes | None, items: dict[str, dict[str, Any]]) -> bytes:

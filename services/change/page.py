@@ -35,6 +35,7 @@ def area_files(
     series: Series,
     tally: Tally,
     excluded: Sequence[tuple[str, dict[str, Any]]],
+    not_mapped: float,
 ) -> list[ItemAsset]:
     """Write tables (Parquet and CSV), figures (PNG) and the page (HTML).
 
@@ -43,7 +44,8 @@ def area_files(
         settings: how the change is published.
         series: of maps.
         tally: what was counted of all places.
-        excluded: places that are not in it, with `reason` and, where known, `hectares`.
+        excluded: places that are not in it, with `reason` and `hectares`.
+        not_mapped: hectares of the area of interest where there is no map.
     """
     legend, years = series.legend, series.years
     tables = change_tables(tally, legend, years, settings.themes, settings.accuracy, settings.degradation)
@@ -80,6 +82,7 @@ def area_files(
         settings=settings,
         notes=[*series.notes, *settings.notes],
         excluded=excluded,
+        not_mapped=not_mapped,
         matrix=matrix,
         summary=summary(tally, matrix),
         kinds={name: (meaning, color) for name, meaning, color in KINDS.values()},

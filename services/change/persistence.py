@@ -97,8 +97,9 @@ def near_edge(codes: np.ndarray) -> np.ndarray:
     # 0 - 1 wraps round to 255, so that the unobserved are never the least.
     most, least = codes, codes - np.uint8(1)
     for axis in (0, 1):
-        parts = [(slice(None),) * axis + (slice(k, codes.shape[axis] - 2 + k),) for k in range(3)]
-        most = np.maximum(np.maximum(most[parts[0]], most[parts[1]]), most[parts[2]])
-        least = np.minimum(np.minimum(least[parts[0]], least[parts[1]]), least[parts[2]])
+        first, middle, last = ((slice(None),) * axis + (slice(k, codes.shape[axis] - 2 + k),) for k in range(3))
+        highest, lowest = np.maximum(most[first], most[middle]), np.minimum(least[first], least[middle])
+        most, least = np.maximum(highest, most[last], out=highest), np.minimum(lowest, least[last], out=lowest)
+    least += np.uint8(1)
     # Where all nine are unobserved, most is 0 and least is 255.
-    return (most > 0) & (most != least + np.uint8(1))
+    return (most != least) & (most > 0)

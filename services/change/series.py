@@ -106,7 +106,7 @@ def _notes(places: Sequence[Place]) -> Iterator[str]:
     told: dict[str, dict[int, str]] = {}
     for one in (one for place in places for one in place.maps):
         for key, value in one.properties.items():
-            if key in ("landloom:model", "landloom:recipe") or key.endswith((":product_version", ":version")):
+            if key == "landloom:model" or key.endswith((":product_version", ":version")):
                 told.setdefault(key, {}).setdefault(one.year, str(value))
     for key, versions in told.items():
         if len(set(versions.values())) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,8 @@ def _map_item(item: dict[str, Any], where: str, signed: bool, asset: str) -> Map
     return MapItem(
         id=name,
         year=int(str(start)[:4]),
-        place=place.removeprefix("MGRS-"),
+        # It becomes part of names in stores.
+        place=re.sub(r"[^A-Za-z0-9_.-]+", "_", place.removeprefix("MGRS-")),
         geometry=shapely.make_valid(shape(item["geometry"])),
         href=_joined(where, assets[key]["href"]),
         signed=signed,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from services.change.degradation import DegradationMatrix
+from services.change.series import Series
 from services.change.themes import Theme
 
 
@@ -32,3 +34,16 @@ class Settings:
         if self.accuracy == "unknown":
             return "none: the accuracy of the source maps is not known, so no interval can be given"
         return "none: the accuracy is given, but no error matrix or reference sample from which intervals follow"
+
+
+def told_of(series: Series, settings: Settings) -> dict[str, Any]:
+    """What every item says of how it was made and how far it can be trusted."""
+    return {
+        "landloom:parameters": {
+            "years": list(series.years),
+            "area": settings.name,
+            "minimum_mapping_unit_hectares": settings.minimum_mapping_unit,
+        },
+        "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": settings.interval},
+        "landloom:notes": [*series.notes, *settings.notes],
+    }

@@ -38,6 +38,7 @@ def test_change_of_an_area_of_interest(tmp_path: Path, maps: str) -> None:
     assert item["properties"]["landloom:parameters"]["minimum_mapping_unit_hectares"] == 0.5
     assert item["properties"]["landloom:changed_hectares"] == pytest.approx(2, rel=1e-3)
     assert item["properties"]["landloom:observed_hectares"] == pytest.approx(100, rel=0.02)
+    assert item["properties"]["landloom:not_mapped_hectares"] == 0
     place = json.loads((out / "lulc-change/33UVU/field-2017-2019/33UVU-field-2017-2019.json").read_text())
     with rasterio.open(out / "lulc-change/33UVU/field-2017-2019" / place["assets"]["transition"]["href"]) as source:
         assert source.shape[0] <= 103 and (source.read(1) > 1).sum() == 200

@@ -15,6 +15,7 @@ from catalog.collections import rebuild
 from catalog.errors import BadInput
 from catalog.store import Store, open_store
 from catalog.validation import validate
+from services.api.snapshot import Snapshot
 from services.change.items import COLLECTION
 from services.change.publish import Account, publish_change
 from services.change.series import open_series
@@ -125,19 +126,19 @@ def test_a_second_run_makes_only_what_has_changed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.change import publish
+    from services.change import place as places
 
-    maps, real = _maps(tmp_path / "maps"), publish.tally_place
+    maps, real = _maps(tmp_path / "maps"), places.tally_place
 
     def stopped(place, sink):
         if place.place.name == "33UWU":
             raise KeyboardInterrupt
         return real(place, sink)
 
-    monkeypatch.setattr(publish, "tally_place", stopped)
+    monkeypatch.setattr(places, "tally_place", stopped)
     with pytest.raises(KeyboardInterrupt):
         _published(tmp_path / "out", maps)
-    monkeypatch.setattr(publish, "tally_place", real)
+    monkeypatch.setattr(places, "tally_place", real)
     account, _ = _published(tmp_path / "out", maps)
     assert account.skipped == ["33UVU-here-2017-2018-2019"] and len(account.published) == 2
 
@@ -167,6 +168,17 @@ def test_an_area_between_the_pixels_centres_is_refused(tmp_path: Path) -> None:
         publish_change(open_store(str(tmp_path / "out")), series, Settings("here", load_themes()))
 
 
+def test_the_catalogs_server_finds_the_products(tmp_path: Path) -> None:
+    _, store = _published(tmp_path / "out", _maps(tmp_path / "maps"))
+    snapshot = Snapshot.of(store)
+    served = {one["id"]: one for one in snapshot.items(COLLECTION, "https://example.com")}
+    assert list(served) == list(_items(store))
+    told = served["here-2017-2018-2019"]["properties"]
+    assert told["landloom:persistence_hectares"]["sustained"] == pytest.approx(2, rel=1e-3)
+    page = served["here-2017-2018-2019"]["assets"]["page"]["href"]
+    assert page.startswith("https://example.com/lulc-change/here/2017-2018-2019/")
+
+
 def test_products_stand_beside_the_maps_in_one_catalog(tmp_path: Path) -> None:
     out = tmp_path / "out"
     publish_all(out, ("33UUU", 2020), ("33UUU", 2021), folder=tmp_path, size=300)
@@ -179,3 +191,15 @@ def test_products_stand_beside_the_maps_in_one_catalog(tmp_path: Path) -> None:
     assert item["properties"]["landloom:changed_hectares"] == 0
     rebuild(store)
     assert store.exists(account.item)
+
+
+def test_ground_of_the_area_without_any_map_is_told(tmp_path: Path) -> None:
+    maps = _maps(tmp_path / "maps")
+    west, south, east, north = open_series(maps).places[0].geometry.bounds
+    half = shapely.box(west - (east - west) / 2, south, (west + east) / 2, north)
+    account = publish_change(
+        store := open_store(str(tmp_path / "out")), open_series(maps, geometry=half), Settings("here", load_themes())
+    )
+    told = json.loads(store.read(account.item))["properties"]
+    assert told["landloom:observed_hectares"] == pytest.approx(450, rel=0.01)
+    assert told["landloom:not_mapped_hectares"] == pytest.approx(450, rel=0.01)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,20 @@ def test_an_area_of_interest_bounds_all_that_is_counted(tmp_path: Path) -> None:
     assert tally.persistence.mapped_hectares.sum() == pytest.approx(
         per_pixel * tally.persistence.pixels.sum(), rel=1e-3
     )
+
+
+def test_what_a_file_holds_beside_its_ground_is_not_unobserved(tmp_path: Path) -> None:
+    codes = np.zeros((40, 40), np.uint8)
+    codes[:, :20] = TREES
+    path = write_years(tmp_path, codes, codes)
+    for item in sorted(tmp_path.glob("*/*.json")):
+        told = json.loads(item.read_text())
+        west, south, east, north = told["bbox"]
+        # The western half but for a column, and none of the rest is said to be mapped.
+        told["geometry"] = shapely.geometry.mapping(shapely.box(west, south, west + 0.475 * (east - west), north))
+        item.write_text(json.dumps(told))
+    tally, names = _tally(path)
+    matrix = matrix_of(tally, names, 2017, 2018)
+    assert matrix.unobserved_pixels == 0
+    # What was observed counts, also where the item's geometry is a little too small.
+    assert matrix.pixels.sum() == 800

@@ -15,8 +15,10 @@ from catalog.collections import TEMPORAL
 from catalog.items import EXTENSIONS, FINGERPRINT, bbox_of, rounded, zone_of
 from catalog.legend import Legend, LegendClass
 from catalog.links import JSON
+from catalog.store import Store
 from services.change.blocks import OpenPlace
 from services.change.correction import Correction, Settings
+from services.change.items import source_href
 from services.change.map_legend import MapLegend
 
 if TYPE_CHECKING:
@@ -59,10 +61,11 @@ def catalog_legend(legend: MapLegend) -> Legend:
     return Legend(id="series", version="1", description="The classes of the maps of a series", classes=tuple(classes))
 
 
-def build_year_item(maps: OpenPlace, correction: Correction, settings: Settings, made: YearMade) -> bytes:
+def build_year_item(store: Store, maps: OpenPlace, correction: Correction, settings: Settings, made: YearMade) -> bytes:
     """The JSON of an item.
 
     Args:
+        store: the output.
         maps: the place, opened.
         correction: that corrected it.
         settings: of the correction.
@@ -134,7 +137,12 @@ def build_year_item(maps: OpenPlace, correction: Correction, settings: Settings,
             {"rel": "parent", "href": f"../../{zone_of(place.name)}/catalog.json", "type": JSON},
             {"rel": "root", "href": "../../../catalog.json", "type": JSON},
             *(
-                {"rel": "derived_from", "href": one.source, "type": "application/geo+json", "title": one.id}
+                {
+                    "rel": "derived_from",
+                    "href": source_href(store, one.source),
+                    "type": "application/geo+json",
+                    "title": one.id,
+                }
                 for one in place.maps
             ),
         ],

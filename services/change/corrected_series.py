@@ -197,7 +197,7 @@ def _publish(store: Store, maps: OpenPlace, correction: Correction, settings: Se
             for file in made:
                 store.upload(f"{key.rpartition('/')[0]}/{fingerprint}/{file.file}", folder / file.file)
             there, known = store.read_versioned(key)
-            item = build_year_item(maps, correction, settings, YearMade(number, tally, tuple(made), fingerprint))
+            item = build_year_item(store, maps, correction, settings, YearMade(number, tally, tuple(made), fingerprint))
             if not store.write_if(key, item, known):
                 raise StoreError(f"Another run published {place.name}-{year} at the same moment. Run it again.")
             _delete_former(store, key, there, fingerprint)

@@ -16,13 +16,13 @@ import pandas as pd
 import shapely
 
 from catalog.assets import AssetFile
-from catalog.errors import BadInput, StoreError
+from catalog.errors import BadInput
 from catalog.items import fingerprint_of
 from catalog.links import JSON, dumped, linked, root_with
 from catalog.manifest import digest
 from catalog.store import Store
 from catalog.validation import validate
-from services.change.items import ItemAsset, ItemName, build_change_item
+from services.change.items import ItemAsset, ItemName, build_change_item, source_href, write_item
 from services.change.series import Series
 from services.change.zonal import Zonal, count_zones
 from services.change.zonal_figures import DRAWN, choropleth_png, composition_png, interactive_map
@@ -97,27 +97,22 @@ def publish_zonal(
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
         assets, told = _files(folder, found, settings)
-        for one in assets:
-            store.upload(f"{name.folder}/{fingerprint}/{one.file.file}", folder / one.file.file)
-    written = json.loads(
-        build_change_item(
-            name,
-            fingerprint=fingerprint,
-            geometry=_ground(zones),
-            years=series.years,
-            title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
-            lineage="Pixels counted by the share that lies in a zone (exactextract), areas on the ellipsoid",
-            properties=told,
-            assets=assets,
-            sources=[(_href(store, one.source), one.id) for place in series.places for one in place.maps],
+        written = json.loads(
+            build_change_item(
+                name,
+                fingerprint=fingerprint,
+                geometry=_ground(zones),
+                years=series.years,
+                title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
+                lineage="Pixels counted by the share that lies in a zone (exactextract), areas on the ellipsoid",
+                properties=told,
+                assets=assets,
+                sources=[(source_href(store, one.source), one.id) for place in series.places for one in place.maps],
+            )
         )
-    )
-    written["collection"] = COLLECTION
-    validate(written)
-    if not store.write_if(name.key, dumped(written), there):
-        raise StoreError(f"Another run published {name.id} at the same moment. Run again.")
-    if (old := fingerprint_of(content)) not in (None, fingerprint):
-        store.delete(store.list(f"{name.folder}/{old}/"))
+        written["collection"] = COLLECTION
+        validate(written)
+        write_item(store, name, fingerprint, assets, folder, dumped(written), (content, there))
     add_to_collection(store, {name.key: written})
     return _made(name.key, written, skipped=False)
 
@@ -248,9 +243,3 @@ def _fingerprint(series: Series, zones: Zones, settings: ZonalSettings) -> str:
         | {"classes": classes, "notes": [*series.notes, *zones.notes]}
         | {"years": list(series.years), "ratio": ratio, "class": settings.shown, "software": version("landloom")}
     )
-
-
-def _href(store: Store, source: str) -> str:
-    """Of a source item: relative where it lies in the same catalog, which may then be moved."""
-    root = store.href("x").removesuffix("x")
-    return f"../../../{source.removeprefix(root)}" if source.startswith(root) else source

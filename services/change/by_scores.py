@@ -21,8 +21,8 @@ from services.change.temporal import most_likely, posterior
 
 _SAMPLE = 200_000
 """Pixels from whose scores the chain is learnt."""
-_SAMPLE_ROWS = 32
-"""Half of the rows of a block that are looked at for it."""
+_STRIPS, _STRIP_ROWS = 8, 8
+"""Strips of a block that are looked at for it, and their rows."""
 _PIXELS = 1 << 16
 """Pixels whose scores are in memory as numbers at a time."""
 _MISSING = 255
@@ -49,20 +49,21 @@ class ByScores:
         """Which band counts for which class, 0 or 1, `[classes, bands]`."""
 
     def look(self, place: OpenPlace) -> None:
-        """Take a sample: pixels of the middle rows of each block."""
+        """Take a sample: some rows of each block, spread over those with data."""
         room = _SAMPLE // len(self._series.places)
         blocks = -(-place.shape[0] // BLOCK) * -(-place.shape[1] // BLOCK)
         for block in place.blocks():
-            middle = (block.rows.stop - block.rows.start) // 2
-            rows = slice(max(0, middle - _SAMPLE_ROWS), middle + _SAMPLE_ROWS)
-            scores = self._read(place, block, rows).reshape(len(block.codes), len(self.classes), -1)
-            scores = scores[..., ~np.isnan(scores).all(axis=(0, 1))]
-            step = max(1, scores.shape[-1] * blocks // max(1, room))
-            self._sample.append(scores[..., ::step])
+            seen = np.flatnonzero((block.codes > 0).any(axis=(0, 2)))
+            for first in np.unique(seen[np.linspace(0, seen.size - 1, _STRIPS).astype(int)]) if seen.size else ():
+                rows = slice(int(first), min(int(first) + _STRIP_ROWS, block.codes.shape[1]))
+                scores = self._read(place, block, rows).reshape(len(block.codes), len(self.classes), -1)
+                scores = scores[..., ~np.isnan(scores).all(axis=(0, 1))]
+                step = max(1, scores.shape[-1] * blocks * _STRIPS // max(1, room))
+                self._sample.append(scores[..., ::step])
 
     def learn(self) -> None:
         """Find prior and chain, of the classes that have any score."""
-        sample = np.concatenate(self._sample, axis=-1)
+        sample = np.concatenate([np.zeros((len(self._series.years), len(self.classes), 0)), *self._sample], axis=-1)
         mean = np.nanmean(sample, axis=(0, 2)) if sample.size else np.zeros(len(self.classes))
         self.classes, self._joins = self.classes[mean > 0], self._joins[mean > 0]
         check_classes(self.classes)

@@ -43,7 +43,7 @@ def _by_classes(years: Years) -> np.ndarray:
 
 
 def _by_scores(scores: np.ndarray) -> np.ndarray:
-    log_emission = scores_log_emission(scores, scores.mean(axis=(0, 2)))
+    log_emission = scores_log_emission(scores, np.ones(scores.shape[1]))
     return most_likely(log_emission, fit(log_emission))
 
 

@@ -48,7 +48,7 @@ def temporal_command(
         typer.Option(help="CSV of counts, rows mapped, columns reference; without it the published scores are used."),
     ] = None,
     prior: Annotated[
-        Path | None, typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default the mean score.')
+        Path | None, typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default all alike.')
     ] = None,
     transitions: Annotated[
         Path | None, typer.Option(help='JSON of yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}.')

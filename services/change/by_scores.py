@@ -68,7 +68,7 @@ class ByScores:
         self.classes, self._joins = self.classes[mean > 0], self._joins[mean > 0]
         check_classes(self.classes)
         sample, mean = sample[:, mean > 0], mean[mean > 0]
-        self._prior = mean if self._settings.prior is None else self._given_prior(self._settings.prior)
+        self._prior = np.ones(len(mean)) if self._settings.prior is None else self._given_prior(self._settings.prior)
         looks = scores_log_emission(sample, self._prior)
         self.chain = chain_of(looks, None, self._settings, self.classes)
         self._sample = []

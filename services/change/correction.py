@@ -25,7 +25,8 @@ class Settings:
     error_matrix: ErrorMatrix | None = None
     """None: from the scores that are published with the maps."""
     prior: Mapping[str, float] | None = None
-    """Share of each class where the network learnt; None: its mean score in the series."""
+    """Share of each class where the network learnt; None: all alike. Not the mean score of the series: soft scores of
+    rare classes, divided by next to nothing and multiplied over the years, found snow in the tropics."""
     transition: np.ndarray | None = None
     """Probabilities of going from a class (row) to another (column) in a year, in the legend's order; None: learnt."""
     repeated: float = REPEATED

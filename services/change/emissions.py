@@ -4,7 +4,7 @@ Two things differ from Abercrombie and Friedl 2016, both because errors repeat f
 
 - an error that comes back every year cannot make a class come and go. So where emissions come from an error matrix,
   the share `repeated` of its errors is taken out of them; with it in, expectation maximisation blames true change on
-  errors and finds a quarter less than there is (`benchmarks/temporal.py`);
+  errors and finds a quarter less than there is (measured on simulated years, see the tests);
 - no number of years makes an error that repeats unlikely. So the confidence counts years that err alike as fewer looks:
   score emissions are tempered for it. For the path they are not: tempered, they explain any history without change.
 """

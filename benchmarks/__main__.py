@@ -10,7 +10,20 @@ import os
 import platform
 from collections.abc import Callable
 
-from benchmarks import change, coverage, far, job, network, planning, script, serving, through_triton, tiles
+from benchmarks import (
+    change,
+    coverage,
+    far,
+    job,
+    network,
+    planning,
+    script,
+    serving,
+    temporal,
+    through_triton,
+    tiles,
+    zonal,
+)
 from benchmarks.report import Figure, print_table
 
 SIZE = 4000
@@ -26,11 +39,13 @@ MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
     "serving": lambda size: serving.serving(),
     "globe": lambda size: serving.globe(),
     "tiles": lambda size: tiles.tiles(),
+    "temporal": lambda size: temporal.temporal(),
     "triton": through_triton.job,
     "transport": lambda size: through_triton.transport(),
     "load": lambda size: through_triton.load(),
     "change": lambda size: [*change.change(), *change.coarsening()],
     "coverage": lambda size: coverage.coverage(),
+    "zonal": lambda size: zonal.zonal(),
 }
 
 

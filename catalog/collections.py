@@ -19,6 +19,8 @@ from catalog.store import Store
 
 ZONES = "lulc-annual-zones"
 """One item per grid zone and year, made of the tile-years of `lulc-annual`."""
+TEMPORAL = "lulc-temporal"
+"""Annual maps whose years were corrected together."""
 COLLECTIONS = {
     "lulc-annual": (
         "Annual land cover, 10 m",
@@ -33,6 +35,11 @@ COLLECTIONS = {
         "Annual land cover by grid zone, 10 m",
         "The annual land cover at 10 m, one file per grid zone (6 x 8 degrees, such as 21L) and year, as "
         "io-lulc-9-class and io-lulc-annual-v02 are cut: code written for items of theirs reads these.",
+    ),
+    TEMPORAL: (
+        "Annual land cover, years corrected together",
+        "Annual land cover after a hidden Markov model over the years: the most likely class of each year given all "
+        "maps, and its posterior probability as confidence. The last year of a series is provisional.",
     ),
 }
 _REBUILD_TRIES = 10
@@ -192,7 +199,7 @@ def _empty(collection: str) -> dict[str, Any]:
         "item_assets": {
             name: {"type": COG, "roles": ["data"], "title": text, "description": description}
             for name, (text, description) in TITLES.items()
-            if name == "data" or (name != "thumbnail" and collection != ZONES)
+            if name == "data" or (name != "thumbnail" and collection not in (ZONES, TEMPORAL))
         },
         "assets": {
             "items": {

@@ -7,10 +7,22 @@ import sys
 from rich.markup import escape
 
 from catalog.errors import BadInput, LandloomError
-from pipelines.cli import accuracy, change, maps, networks, serve, training, triton
+from pipelines.cli import accuracy, change, maps, networks, serve, temporal, training, triton, zonal
 from pipelines.cli.options import app, console
 
-__all__ = ["accuracy", "app", "change", "maps", "networks", "run", "serve", "training", "triton"]
+__all__ = [
+    "accuracy",
+    "app",
+    "change",
+    "maps",
+    "networks",
+    "run",
+    "serve",
+    "temporal",
+    "training",
+    "triton",
+    "zonal",
+]
 
 
 def run() -> None:

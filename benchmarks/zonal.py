@@ -1,0 +1,99 @@
+"""Zonal statistics of two whole tile-years over 150 polygons, against rasterstats and plain numpy; 100,000 zones.
+
+`python -m benchmarks.zonal WAY MAPS ZONES` is one of the programs that are measured, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import rasterio
+import shapely
+from rasterio.features import rasterize
+
+from benchmarks import change
+from benchmarks.measure import python, run
+from benchmarks.report import Figure
+from services.change.series import open_series
+from services.change.zonal import count_zones
+from services.change.zones import read_zones
+from tests.services.change.maps import UTM
+
+_FOLDER = Path("out") / "bench" / "zonal"
+
+
+def zonal() -> list[Figure]:
+    """Seconds and memory, and the other ways on the same maps and zones."""
+    maps = change._years(2)
+    zones, many = _polygons(150), _polygons(100_000)
+    ours, stats, plain = (_measured(way, maps, zones) for way in ("count", "rasterstats", "numpy"))
+    hundred_thousand = _measured("count", maps, many)
+    return [
+        Figure("zonal, two tile-years, 150 polygons, seconds", ours[0], "", f"{ours[1]:.2f} GB at most"),
+        Figure("zonal, peak memory, GB", ours[1], "< 1"),
+        Figure("rasterstats, times as long", stats[0] / ours[0], ">= 20", f"{stats[0]:.1f} s, {stats[1]:.2f} GB"),
+        Figure(
+            "plain numpy (rasterized, so no fractions), times as long",
+            plain[0] / ours[0],
+            ">= 1",
+            f"{plain[0]:.1f} s, {plain[1]:.2f} GB",
+        ),
+        Figure("zonal, memory, share of plain numpy's", ours[1] / plain[1], "< 0.1"),
+        Figure("zonal, 100,000 zones, seconds", hundred_thousand[0], "", f"{hundred_thousand[1]:.2f} GB at most"),
+    ]
+
+
+def _measured(way: str, maps: Path, zones: Path) -> tuple[float, float]:
+    """Seconds of the work alone, and gigabytes of the process."""
+    measured = run(python("benchmarks.zonal", way, str(maps), str(zones)))
+    return json.loads(measured.output.splitlines()[-1]), measured.peak_rss / 1e9
+
+
+def _polygons(count: int) -> Path:
+    """Voronoi cells of so many points, which cover a tile as municipalities cover a country."""
+    path = _FOLDER / f"{count}.parquet"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        side = change.SIDE * 10
+        box = shapely.box(UTM.c, UTM.f - side, UTM.c + side, UTM.f)
+        points = shapely.MultiPoint(np.random.default_rng(5).random((count, 2)) * side + [UTM.c, UTM.f - side])
+        cells = shapely.intersection(shapely.get_parts(shapely.voronoi_polygons(points)), box)
+        geopandas.GeoDataFrame({"id": range(count)}, geometry=cells, crs="EPSG:32633").to_parquet(path)
+    return path
+
+
+def _count(maps: Path, zones: Path) -> object:
+    return count_zones(open_series(str(maps / "collection.json")), read_zones(zones))
+
+
+def _rasterstats(maps: Path, zones: Path) -> object:
+    from rasterstats import zonal_stats
+
+    frame = geopandas.read_parquet(zones)
+    return [zonal_stats(frame, str(path), categorical=True, nodata=0) for path in sorted(maps.glob("*/map.tif"))]
+
+
+def _numpy(maps: Path, zones: Path) -> object:
+    """Each pixel to the zone of its centre, in memory; pixel counts and the zones' transition matrices."""
+    codes = []
+    for path in sorted(maps.glob("*/map.tif")):
+        with rasterio.open(path) as source:
+            codes.append(source.read(1))
+            grid = source.transform
+    frame = geopandas.read_parquet(zones)
+    shapes = ((shape, number + 1) for number, shape in enumerate(frame.geometry))
+    zone = rasterize(shapes, codes[0].shape, transform=grid, dtype="int32").astype(np.int64)
+    return np.bincount(((zone * 12 + codes[0]) * 12 + codes[1]).ravel(), minlength=(len(frame) + 1) * 144)
+
+
+if __name__ == "__main__":
+    ways: dict[str, Callable[[Path, Path], object]] = {"count": _count, "rasterstats": _rasterstats, "numpy": _numpy}
+    started = time.perf_counter()
+    ways[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    print(time.perf_counter() - started)

@@ -1,0 +1,147 @@
+"""The command that corrects the years of a series together: temporal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from catalog.errors import BadInput
+from catalog.store import open_store
+from pipelines.cli.maps import DEAD_LETTERS
+from pipelines.cli.options import (
+    Aoi,
+    Bbox,
+    Centre,
+    S3Endpoint,
+    SizeKm,
+    Year,
+    app,
+    area_of,
+    console,
+    number,
+    progress_bar,
+)
+from services.change.corrected_series import correct_series
+from services.change.correction import Settings
+from services.change.emissions import REPEATED
+from services.change.error_matrix import read_error_matrix
+from services.change.series import Series, open_series
+from services.change.temporal import CHANGE_WEIGHT
+
+
+@app.command("temporal")
+def temporal_command(
+    maps: Annotated[
+        str, typer.Option(help="planetary-computer, a STAC API's URL, or a static catalog with annual maps.")
+    ],
+    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the corrected series.")],
+    year: Year = "",
+    collection: Annotated[str, typer.Option(help="Collection of the maps, where there are several.")] = "",
+    asset: Annotated[str, typer.Option(help="Asset of the maps, where several have classes.")] = "",
+    error_matrix: Annotated[
+        Path | None,
+        typer.Option(help="CSV of counts, rows mapped, columns reference; without it the published scores are used."),
+    ] = None,
+    prior: Annotated[
+        Path | None, typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default all alike.')
+    ] = None,
+    transitions: Annotated[
+        Path | None, typer.Option(help='JSON of yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}.')
+    ] = None,
+    repeated: Annotated[
+        float, typer.Option(parser=number, metavar="SHARE", help="Share of the errors that come back every year.")
+    ] = REPEATED,
+    change_weight: Annotated[
+        float, typer.Option(parser=number, metavar="N", help="How many false changes a missed one weighs.")
+    ] = CHANGE_WEIGHT,
+    bbox: Bbox = "",
+    centre: Centre = "",
+    size_km: SizeKm = "",
+    aoi: Aoi = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
+    s3_endpoint: S3Endpoint = "",
+) -> None:
+    """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`."""
+    area = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
+    series = open_series(maps, _years(year), area, collection=collection, asset=asset)
+    settings = Settings(
+        error_matrix=read_error_matrix(error_matrix) if error_matrix else None,
+        prior=_read_prior(prior) if prior else None,
+        transition=read_transitions(transitions, series) if transitions else None,
+        repeated=repeated,
+        change_weight=change_weight,
+    )
+    with progress_bar() as progress:
+        bar = progress.add_task("Passes over places", total=None)
+        account = correct_series(
+            series,
+            open_store(out, s3_endpoint=s3_endpoint or None),
+            settings,
+            overwrite=overwrite,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+        progress.update(bar, visible=False)
+    table = Table(title="Change, hectares, all pairs of years", title_justify="left")
+    for column in ("place", "in the maps", "corrected", "removed"):
+        table.add_column(column, justify="left" if column == "place" else "right")
+    for name, tally in account.published.items():
+        mapped, corrected = tally.changed
+        removed = f"{mapped - corrected:,.1f}" + (f" ({1 - corrected / mapped:.0%})" if mapped else "")
+        table.add_row(name, f"{mapped:,.1f}", f"{corrected:,.1f}", removed)
+    if account.published:
+        console.print(table)
+    for note in (*series.notes, f"{series.years[-1]} is provisional: no later year confirms its changes."):
+        console.print(note, highlight=False, markup=False)
+    console.print(
+        f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
+        f"date), {len(account.failed):,} failed",
+        highlight=False,
+    )
+    for name, reason in account.failed.items():
+        console.print(f"Failed {name}: {reason}", highlight=False, markup=False)
+    if account.failed:
+        raise typer.Exit(DEAD_LETTERS)
+
+
+def _years(text: str) -> list[int]:
+    try:
+        return sorted({int(part) for part in text.split(",")}) if text else []
+    except ValueError as error:
+        raise BadInput(f"--year {text!r} is not a list of years. Give 2020,2021,2022.") from error
+
+
+def _read_prior(path: Path) -> dict[str, float]:
+    try:
+        return {str(name): float(share) for name, share in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f'--prior {str(path)!r} cannot be read: {error}. Give JSON, {{"trees": 0.4, …}}.') from error
+
+
+def read_transitions(path: Path, series: Series) -> np.ndarray:
+    """Yearly transitions from JSON, `[classes, classes]` in the legend's order; what is not named does not happen.
+
+    Raises:
+        BadInput: the file cannot be read, names other classes, or a row does not sum to 1.
+    """
+    names = series.legend.names
+    try:
+        told = {str(before): dict(after) for before, after in json.loads(path.read_text()).items()}
+        if strange := ({*told} | {one for after in told.values() for one in after}) - set(names):
+            raise BadInput(
+                f"--transitions {str(path)!r} names {sorted(strange)[0]!r}, which the maps do not have. Their classes "
+                f"are {', '.join(names)}."
+            )
+        found = np.array([[float(told.get(one, {}).get(other, one == other)) for other in names] for one in names])
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f'--transitions {str(path)!r} cannot be read: {error}. Give JSON, {{"trees": {{"trees": 0.99, …}}, …}}.'
+        ) from error
+    if (found < 0).any() or not np.allclose(found.sum(axis=1), 1, atol=0.01):
+        wrong = names[int(np.argmax(np.abs(found.sum(axis=1) - 1)))]
+        raise BadInput(f"--transitions {str(path)!r}: the row of {wrong!r} does not sum to 1. Give probabilities.")
+    return found

@@ -1,0 +1,138 @@
+"""Years corrected together from the scores that are published with the maps, pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from catalog.errors import BadInput
+from catalog.legend import load_legend
+from catalog.sources import read_json
+from services.change.blocks import BLOCK, Block, MapUnreadable, OpenPlace
+from services.change.correction import Settings, chain_of, check_classes, per_cent
+from services.change.emissions import scores_log_emission, tempering
+from services.change.series import Series
+from services.change.temporal import most_likely, posterior
+
+_SAMPLE = 200_000
+"""Pixels from whose scores the chain is learnt."""
+_STRIPS, _STRIP_ROWS = 8, 8
+"""Strips of a block that are looked at for it, and their rows."""
+_PIXELS = 1 << 16
+"""Pixels whose scores are in memory as numbers at a time."""
+_MISSING = 255
+"""Value of a score where there is no clear look."""
+
+
+class ByScores:
+    """From the scores that are published with the maps, pixel by pixel."""
+
+    def __init__(self, series: Series, settings: Settings):
+        """Args:
+        series: to be corrected, of maps made by `landloom map --scores`.
+        settings: without an error matrix.
+        """
+        self._settings, self._series = settings, series
+        self._sample: list[np.ndarray] = []
+        item = series.places[0].maps[0]
+        bands = [one["name"] for one in _scores_asset(item.source, item.id)["bands"]]
+        legend = load_legend(str(item.properties.get("landloom:legend", "")).split(" ")[0])
+        code_of = {part: one.code for one in legend.classes for part in one.model_classes}
+        number_of = [int(series.legend.numbers()[code_of[band]]) for band in bands]
+        self.classes = np.unique(number_of)
+        self._joins = (self.classes[:, None] == number_of).astype(np.float32)
+        """Which band counts for which class, 0 or 1, `[classes, bands]`."""
+
+    def look(self, place: OpenPlace) -> None:
+        """Take a sample: some rows of each block, spread over those with data."""
+        room = _SAMPLE // len(self._series.places)
+        blocks = -(-place.shape[0] // BLOCK) * -(-place.shape[1] // BLOCK)
+        for block in place.blocks():
+            seen = np.flatnonzero((block.codes > 0).any(axis=(0, 2)))
+            for first in np.unique(seen[np.linspace(0, seen.size - 1, _STRIPS).astype(int)]) if seen.size else ():
+                rows = slice(int(first), min(int(first) + _STRIP_ROWS, block.codes.shape[1]))
+                scores = self._read(place, block, rows).reshape(len(block.codes), len(self.classes), -1)
+                scores = scores[..., ~np.isnan(scores).all(axis=(0, 1))]
+                step = max(1, scores.shape[-1] * blocks * _STRIPS // max(1, room))
+                self._sample.append(scores[..., ::step])
+
+    def learn(self) -> None:
+        """Find prior and chain, of the classes that have any score."""
+        sample = np.concatenate([np.zeros((len(self._series.years), len(self.classes), 0)), *self._sample], axis=-1)
+        mean = np.nanmean(sample, axis=(0, 2)) if sample.size else np.zeros(len(self.classes))
+        self.classes, self._joins = self.classes[mean > 0], self._joins[mean > 0]
+        check_classes(self.classes)
+        sample, mean = sample[:, mean > 0], mean[mean > 0]
+        self._prior = np.ones(len(mean)) if self._settings.prior is None else self._given_prior(self._settings.prior)
+        looks = scores_log_emission(sample, self._prior)
+        self.chain = chain_of(looks, None, self._settings, self.classes)
+        self._sample = []
+
+    def correct(self, place: OpenPlace, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Strip by strip."""
+        numbers, confidence = np.zeros(block.codes.shape, np.uint8), np.zeros(block.codes.shape, np.uint8)
+        height, width = block.codes.shape[1:]
+        step = max(1, _PIXELS // width)
+        for top in range(0, height, step):
+            rows = slice(top, min(top + step, height))
+            scores = self._read(place, block, rows)
+            pixels = scores.reshape(len(scores), len(self.classes), -1)
+            seen = (~np.isnan(pixels[:, 0])).sum(axis=0)
+            plain = scores_log_emission(pixels, self._prior)
+            path = most_likely(plain, self.chain, self._settings.change_weight)
+            probability = posterior(plain * tempering(seen, self._settings.repeated), self.chain)
+            shape = len(scores), rows.stop - rows.start, width
+            numbers[:, rows] = np.where(seen, self.classes[path], 0).reshape(shape)
+            confidence[:, rows] = np.where(seen, per_cent(probability, path), 0).reshape(shape)
+        return numbers, confidence
+
+    def _read(self, place: OpenPlace, block: Block, rows: slice) -> np.ndarray:
+        """Shares 0 to 1 of the published classes, NaN where unobserved, `[years, classes, H, W]`."""
+        found = []
+        for codes, item in zip(block.codes[:, rows], place.place.maps, strict=True):
+            href = _scores_href(item.source, item.id)
+            try:
+                with rasterio.open(href) as source:
+                    grid = place.transform
+                    col, row = (round(one) for one in ~source.transform @ (grid.c, grid.f))
+                    window = Window(col + block.cols.start, row + block.rows.start + rows.start, *codes.shape[::-1])
+                    within = min(window.col_off, window.row_off) >= 0
+                    within &= window.col_off + window.width <= source.width
+                    within &= window.row_off + window.height <= source.height
+                    raw = source.read(window=window, boundless=not within, fill_value=_MISSING)
+            except RasterioError as error:
+                raise MapUnreadable(f"the scores of {item.id} cannot be read: {error}") from error
+            if len(raw) != self._joins.shape[1]:
+                raise BadInput(f"The scores of {item.id} have {len(raw)} classes, those of other years differ.")
+            shares = np.tensordot(self._joins, np.where(raw == _MISSING, 0, raw), axes=1)
+            total = shares.sum(axis=0)
+            seen = (codes > 0) & (raw[0] != _MISSING) & (total > 0)
+            found.append(np.where(seen, shares / np.maximum(total, 1), np.nan))
+        return np.stack(found)
+
+    def _given_prior(self, prior: Mapping[str, float]) -> np.ndarray:
+        names = [self._series.legend.names[number - 1] for number in self.classes]
+        if set(names) - set(prior):
+            raise BadInput(
+                f"The training prior lacks {', '.join(sorted(set(names) - set(prior)))}. Give a share of every class."
+            )
+        return np.array([prior[name] for name in names])
+
+
+def _scores_asset(source: str, name: str) -> dict[str, Any]:
+    asset = read_json(source)["assets"].get("scores")
+    if asset is None:
+        raise BadInput(
+            f"{name} has no scores. Give --error-matrix FILE (rows mapped, columns reference), or map with --scores."
+        )
+    return asset
+
+
+def _scores_href(source: str, name: str) -> str:
+    href = _scores_asset(source, name)["href"]
+    return href if "://" in href or href.startswith("/") else f"{source.rpartition('/')[0]}/{href.removeprefix('./')}"

@@ -1,0 +1,245 @@
+"""Publishing zonal statistics: one item of the collection `lulc-zonal` for a file of zones and a series of maps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import shapely
+
+from catalog.assets import AssetFile
+from catalog.errors import BadInput
+from catalog.items import fingerprint_of
+from catalog.links import JSON, dumped, linked, root_with
+from catalog.manifest import digest
+from catalog.store import Store
+from catalog.validation import validate
+from services.change.items import ItemAsset, ItemName, build_change_item, source_href, write_item
+from services.change.series import Series
+from services.change.zonal import Zonal, count_zones
+from services.change.zonal_figures import DRAWN, choropleth_png, composition_png, interactive_map
+from services.change.zonal_tables import COVERED, OUTSIDE, PARTLY, TITLES, Ratio, zonal_tables
+from services.change.zones import Zones
+
+COLLECTION = "lulc-zonal"
+_TITLE = "Land cover by zone"
+_PARQUET, _CSV, _PNG = "application/vnd.apache.parquet", "text/csv", "image/png"
+
+
+@dataclass(frozen=True)
+class ZonalSettings:
+    """How zonal statistics are published."""
+
+    name: str
+    """Of the zones, in IDs."""
+    shown: str = ""
+    """Class of the choropleths; empty: the one that changes most."""
+    ratio: Ratio | None = None
+    accuracy: str = "unknown"
+    """Of the source maps: a figure and where it comes from."""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of it."""
+
+    key: str
+    """Of the item in the store."""
+    skipped: bool
+    """Made before from the same zones, maps and settings."""
+    coverage: dict[str, int]
+    """Zones that are covered, partly covered, and outside."""
+    notes: tuple[str, ...]
+    failed: dict[str, str]
+    """Places whose maps are missing, with the reason."""
+
+
+def publish_zonal(
+    store: Store,
+    series: Series,
+    zones: Zones,
+    settings: ZonalSettings,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Made:
+    """Count zones and publish tables (GeoParquet, Parquet, CSV), figures (PNG) and an interactive map (HTML).
+
+    Args:
+        store: the output.
+        series: the maps.
+        zones: to be counted.
+        settings: how.
+        on_progress: called with the places done and planned.
+
+    Raises:
+        BadInput: no zone lies on a map, or the class to show is none of the legend's.
+        StoreError: the output cannot be written.
+    """
+    names = series.legend.names
+    if settings.shown and settings.shown not in names:
+        raise BadInput(f"--class {settings.shown!r} is none of the maps' classes. Give one of {', '.join(names)}.")
+    name = _ItemName(settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
+    fingerprint = _fingerprint(series, zones, settings)
+    content, there = store.read_versioned(name.key)
+    if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
+        item = json.loads(content)
+        add_to_collection(store, {name.key: item})
+        return _made(name.key, item, skipped=True)
+    found = count_zones(series, zones, on_progress=on_progress)
+    with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
+        folder = Path(temporary)
+        assets, told = _files(folder, found, settings)
+        written = json.loads(
+            build_change_item(
+                name,
+                fingerprint=fingerprint,
+                geometry=_ground(zones),
+                years=series.years,
+                title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
+                lineage="Pixels counted by the share that lies in a zone (exactextract), areas on the ellipsoid",
+                properties=told,
+                assets=assets,
+                sources=[(source_href(store, one.source), one.id) for place in series.places for one in place.maps],
+            )
+        )
+        written["collection"] = COLLECTION
+        validate(written)
+        write_item(store, name, fingerprint, assets, folder, dumped(written), (content, there))
+    add_to_collection(store, {name.key: written})
+    return _made(name.key, written, skipped=False)
+
+
+@dataclass(frozen=True)
+class _ItemName(ItemName):
+    @property
+    def folder(self) -> str:
+        return f"{COLLECTION}/{self.subject}/{self.label}"
+
+
+def add_to_collection(store: Store, items: dict[str, dict[str, Any]]) -> None:
+    """Let the collection grow by items; doing so twice changes nothing, and of two runs at once both count.
+
+    Args:
+        store: the output.
+        items: key in the store to JSON.
+    """
+    store.update(f"{COLLECTION}/collection.json", lambda content: _grown(content, items))
+    store.update("catalog.json", lambda content: root_with(content, {COLLECTION: _TITLE}))
+
+
+def _grown(content: bytes | None, items: dict[str, dict[str, Any]]) -> bytes:
+    empty: dict[str, Any] = {
+        "type": "Collection",
+        "id": COLLECTION,
+        "stac_version": "1.1.0",
+        "stac_extensions": [],
+        "title": _TITLE,
+        "description": "Area, share and change of land-cover classes in zones such as municipalities. Mapped areas are "
+        "counted on the ellipsoid, border pixels by the share that lies in a zone; each item tells what is known of "
+        "the accuracy of its source maps.",
+        "keywords": ["land cover", "change", "zonal statistics"],
+        "license": "other",
+        "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
+        "links": [
+            {"rel": "root", "href": "../catalog.json", "type": JSON},
+            {"rel": "parent", "href": "../catalog.json", "type": JSON},
+        ],
+    }
+    known = json.loads(content) if content else empty
+    spatial, temporal = known["extent"]["spatial"], known["extent"]["temporal"]
+    boxes = np.array([*spatial["bbox"], *(one["bbox"] for one in items.values())])
+    spatial["bbox"] = [[*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]]
+    spans = [(one["properties"]["start_datetime"], one["properties"]["end_datetime"]) for one in items.values()]
+    moments = [moment for span in (*temporal["interval"], *spans) for moment in span]
+    temporal["interval"] = [[min(moments), max(moments)]]
+    links = {f"./{key.removeprefix(f'{COLLECTION}/')}": one["id"] for key, one in items.items()}
+    known["links"] = linked(known["links"], "item", "application/geo+json", links)
+    return dumped(known)
+
+
+def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[ItemAsset], dict[str, Any]]:
+    """The files, and what the item tells of them."""
+    series, legend = found.series, found.series.legend
+    tables = zonal_tables(found, settings.ratio, settings.accuracy)
+    zones, changes = tables["zones"], tables["changes"]
+    assets = list(_tables(folder, tables))
+    note = f"Mapped areas, no interval. Source accuracy: {settings.accuracy}."
+    shown = settings.shown or _most_changed(changes)
+    pictures = {
+        "choropleth": choropleth_png(zones, changes, legend, shown, series.years[-1], note),
+        "composition": composition_png(zones, legend, series.years, note),
+    }
+    titles = {
+        "choropleth": f"Share of {shown} in {series.years[-1]}, and its relative change",
+        "composition": "Composition of the largest zones in the first and the last year",
+    }
+    for key, content in pictures.items():
+        (folder / f"{key}.png").write_bytes(content)
+        roles = ("overview",) if key == "choropleth" else ("data",)
+        assets.append(ItemAsset(AssetFile.of(key, folder / f"{key}.png"), _PNG, titles[key], roles))
+    counted = zones["coverage"].value_counts()
+    coverage = {name: int(counted.get(name, 0)) for name in (COVERED, PARTLY, OUTSIDE)}
+    notes = [*series.notes, *found.zones.notes]
+    if len(zones) <= DRAWN:
+        (folder / "map.html").write_text(interactive_map(zones, changes, legend, series.years, note))
+        told = AssetFile.of("map", folder / "map.html")
+        assets.append(ItemAsset(told, "text/html", "Interactive map of the zones", ("overview",)))
+    else:
+        notes.append(f"No interactive map: browsers do not draw {len(zones):,} zones ({DRAWN:,} at most).")
+    return assets, {
+        "landloom:parameters": {"class": shown, "ratio": None if settings.ratio is None else vars(settings.ratio)},
+        "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": "none: mapped areas alone"},
+        "landloom:zones": len(zones),
+        "landloom:coverage": coverage,
+        "landloom:excluded": found.failed,
+        "landloom:notes": notes,
+    }
+
+
+def _tables(folder: Path, tables: dict[str, pd.DataFrame]) -> Iterator[ItemAsset]:
+    for key, table in tables.items():
+        table.to_parquet(folder / f"{key}.parquet")
+        plain = table.drop(columns="geometry") if key == "zones" else table
+        plain.to_csv(folder / f"{key}.csv", index=False, float_format="%.6f")
+        yield ItemAsset(AssetFile.of(key, folder / f"{key}.parquet"), _PARQUET, TITLES[key])
+        yield ItemAsset(AssetFile.of(f"{key}_csv", folder / f"{key}.csv"), _CSV, TITLES[key])
+
+
+def _most_changed(changes: pd.DataFrame) -> str:
+    return str(changes["change_hectares"].abs().groupby(changes["class"]).sum().idxmax())
+
+
+def _made(key: str, item: dict[str, Any], *, skipped: bool) -> Made:
+    told = item["properties"]
+    return Made(key, skipped, told["landloom:coverage"], tuple(told["landloom:notes"]), told["landloom:excluded"])
+
+
+def _ground(zones: Zones) -> shapely.Geometry:
+    """The box round all zones: their outlines lie in the table."""
+    return shapely.box(*zones.frame.total_bounds)
+
+
+def _fingerprint(series: Series, zones: Zones, settings: ZonalSettings) -> str:
+    told = ("file:checksum", "updated", "created")
+    maps = [
+        [one.id, one.source, one.href, *(str(one.asset.get(key) or one.properties.get(key)) for key in told)]
+        for place in series.places
+        for one in place.maps
+    ]
+    outlines = hashlib.sha256(b"".join(zones.frame.geometry.to_wkb())).hexdigest()
+    columns = hashlib.sha256(zones.frame.drop(columns="geometry").to_csv().encode()).hexdigest()
+    ratio = None if settings.ratio is None else vars(settings.ratio)
+    classes = [[one.value, one.name, one.title, one.color] for one in series.legend.classes]
+    return digest(
+        {"maps": maps, "zones": [outlines, columns], "excluded": series.excluded, "accuracy": settings.accuracy}
+        | {"classes": classes, "notes": [*series.notes, *zones.notes]}
+        | {"years": list(series.years), "ratio": ratio, "class": settings.shown, "software": version("landloom")}
+    )

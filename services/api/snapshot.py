@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 import weakref
@@ -39,7 +38,6 @@ _KINDS: dict[str, Kind] = {
     "GEOMETRY": "geometry",
 }
 _column = DUCKDB.column
-_NULL_BEHIND, _NULL_FIRST = re.compile(rb',"(?:[^"\\]|\\.)*":null(?=[,}])'), re.compile(rb'\{"(?:[^"\\]|\\.)*":null,?')
 _PIECE = 1 << 24
 _MEMORY = "1GB"
 """Of DuckDB; what does not fit lies in the snapshot's folder."""
@@ -211,7 +209,8 @@ class _Content:
         start = int(self._ends[row - 1]) + 1 if row else 0
         # Not by seeking: many threads read.
         line = os.pread(self._file.fileno(), int(self._ends[row]) - start, start)
-        item = orjson.loads(without_nulls(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")))
+        item = orjson.loads(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/"))
+        drop_nulls(item)
         item["properties"].setdefault("datetime", None)  # The one that must be there even as null.
         return item
 
@@ -306,13 +305,20 @@ def _quoted_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def without_nulls(line: bytes) -> bytes:
-    """JSON without the members that are null: in columns, what an item lacks and another has is null.
-
-    In the text, since walking through objects takes several times as long. A quote within a string has a backslash
-    before it, so what is found are members.
-    """
-    return _NULL_FIRST.sub(b"{", _NULL_BEHIND.sub(b"", line))
+def drop_nulls(value: dict[str, Any]) -> None:
+    """Take out of JSON the members that are null: in columns, what an item lacks and another has is null."""
+    objects = [value]
+    for one in objects:
+        gone = []
+        for name, inner in one.items():
+            if inner is None:
+                gone.append(name)
+            elif type(inner) is dict:
+                objects.append(inner)
+            elif type(inner) is list and inner and type(inner[0]) is dict:
+                objects.extend(inner)
+        for name in gone:
+            del one[name]
 
 
 def _json_text(text: str) -> bytes:

@@ -31,6 +31,7 @@ from services.change.correction import Settings
 from services.change.emissions import REPEATED
 from services.change.error_matrix import read_error_matrix
 from services.change.series import Series, open_series
+from services.change.source_accuracy import known_accuracies, told_together
 from services.change.temporal import CHANGE_WEIGHT
 
 
@@ -63,6 +64,13 @@ def temporal_command(
     centre: Centre = "",
     size_km: SizeKm = "",
     aoi: Aoi = "",
+    accuracy: Annotated[
+        str,
+        typer.Option(
+            help="What is known of the maps' accuracy, and from where; by default what is published of their "
+            "collection. Stands in every product."
+        ),
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -70,11 +78,12 @@ def temporal_command(
     area = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
     series = open_series(maps, _years(year), area, collection=collection, asset=asset)
     settings = Settings(
-        error_matrix=read_error_matrix(error_matrix) if error_matrix else None,
+        error_matrix=read_error_matrix(error_matrix, any_order=True) if error_matrix else None,
         prior=_read_prior(prior) if prior else None,
         transition=read_transitions(transitions, series) if transitions else None,
         repeated=repeated,
         change_weight=change_weight,
+        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
     )
     with progress_bar() as progress:
         bar = progress.add_task("Passes over places", total=None)

@@ -43,8 +43,12 @@ def zonal_command(
     asset: Annotated[str, typer.Option(help="Key of the map among an item's assets.")] = "",
     name: Annotated[str, typer.Option(help="Of the zones, for IDs and titles; by default the file's.")] = "",
     accuracy: Annotated[
-        str, typer.Option(help="What is known of the maps' accuracy, and from where; stands in every product.")
-    ] = "unknown",
+        str,
+        typer.Option(
+            help="What is known of the maps' accuracy, and from where; by default what is published of their "
+            "collection. Stands in every product."
+        ),
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make it anew if it is up to date, too.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -55,6 +59,7 @@ def zonal_command(
         import plotly  # noqa: F401
     from services.change.crosswalks import crosswalked, load_crosswalk
     from services.change.series import open_series
+    from services.change.source_accuracy import known_accuracies, told_together
     from services.change.zonal_publish import ZonalSettings, publish_zonal
     from services.change.zonal_tables import Ratio
     from services.change.zones import read_zones
@@ -63,13 +68,14 @@ def zonal_command(
     ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, _years(years), ground, collection=collection, asset=asset)
+    known = accuracy or told_together(series.years, known_accuracies(series))
     if crosswalk:
         series = crosswalked(series, load_crosswalk(crosswalk))
     settings = ZonalSettings(
         name=_name(name, zones, crosswalk),
         shown=shown,
         ratio=Ratio.parse(ratio, series.legend.names) if ratio else None,
-        accuracy=accuracy,
+        accuracy=known,
         overwrite=overwrite,
     )
     store = open_store(out, s3_endpoint=s3_endpoint or None)

@@ -118,12 +118,16 @@ def given_accuracy(
         BadInput: both, or half of one, or an accuracy that is not possible.
     """
     if matrix is not None and overall is not None:
-        raise BadInput("--matrix and --overall-accuracy do not go together: the matrix tells the overall accuracy.")
+        raise BadInput(
+            "--error-matrix and --overall-accuracy do not go together: the matrix tells the overall accuracy."
+        )
     if matrix is not None:
         return read_matrix(matrix, tiles, origin, names)
     if overall is None:
         if tiles is not None or origin:
-            raise BadInput("--tiles and --origin belong to --matrix, --origin also to --overall-accuracy. Give one.")
+            raise BadInput(
+                "--tiles and --origin belong to --error-matrix, --origin also to --overall-accuracy. Give one."
+            )
         return None
     if not 0 < overall <= 1:
         raise BadInput(f"--overall-accuracy {overall:g} is not possible. Give a share up to 1, as 0.85.")

@@ -16,15 +16,20 @@ from pipelines.cli.options import (
     Aoi,
     Bbox,
     Centre,
+    MapAsset,
+    MapCollection,
+    Maps,
+    Products,
     S3Endpoint,
     SizeKm,
     app,
-    area_of,
     console,
     extra,
+    ground_of,
     number,
     progress_bar,
     whole,
+    years_of,
 )
 
 if TYPE_CHECKING:
@@ -37,29 +42,22 @@ accuracy = typer.Typer(
 )
 app.add_typer(accuracy, name="accuracy")
 
-Maps = Annotated[
-    str,
-    typer.Option(
-        help="Categorical maps: a folder or s3:// that `landloom map` wrote, a static STAC catalog, a GeoJSON of "
-        "items, planetary-computer, or a STAC API's URL."
-    ),
+OneOrTwoYears = Annotated[
+    str, typer.Option("--years", help="One year, or two to assess change, comma-separated: 2020 or 2020,2021.")
 ]
-Years = Annotated[str, typer.Option("--year", help="One year, or two to assess change: 2020 or 2020,2021.")]
-Collection = Annotated[str, typer.Option(help="Collection of the maps, where there are several.")]
-Asset = Annotated[str, typer.Option(help="Key of the map among an item's assets.")]
 
 
 @accuracy.command("design")
 def design_command(
     maps: Maps,
-    year: Years,
+    years: OneOrTwoYears,
     out: Annotated[Path, typer.Option(help="Folder for design.json and the sample as GeoPackage, GeoJSON and CSV.")],
     bbox: Bbox = "",
     centre: Centre = "",
     size_km: SizeKm = "",
     aoi: Aoi = "",
-    collection: Collection = "",
-    asset: Asset = "",
+    collection: MapCollection = "",
+    asset: MapAsset = "",
     standard_error: Annotated[
         float, typer.Option(parser=number, metavar="S", help="Wanted of overall accuracy: sets the sample's size.")
     ] = 0.01,
@@ -77,7 +75,7 @@ def design_command(
         float, typer.Option(parser=number, metavar="PCT", help="Of two years, what has less area forms one stratum.")
     ] = 0.1,
     zones: Annotated[Path | None, typer.Option(help="Polygons for which areas are to be reported, too.")] = None,
-    zone_key: Annotated[str, typer.Option(help="Column of --zones that names them.")] = "name",
+    key: Annotated[str, typer.Option(help="Column that tells zones apart.")] = "name",
     seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Of the random numbers.")] = 0,
 ) -> None:
     """Draw a stratified random sample of pixels for interpreters: classes are strata, of two years transitions."""
@@ -100,10 +98,10 @@ def design_command(
         merge_below=merge_below / 100,
         seed=seed,
     )
-    geometry = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
-    polygons = read_zones(zones, zone_key) if zones else None
+    geometry = ground_of(bbox, centre, size_km, aoi)
+    polygons = read_zones(zones, key) if zones else None
     with console.status(f"Looking for maps in {maps}"):
-        series = open_maps(maps, _years(year), geometry, collection=collection, asset=asset)
+        series = open_maps(maps, years_of(years), geometry, collection=collection, asset=asset)
     with progress_bar() as progress:
         bar = progress.add_task("Counting and drawing", total=None)
         design, drawn = make_design(
@@ -130,13 +128,13 @@ def design_command(
 def report_command(
     design: Annotated[Path, typer.Option(help="design.json that `landloom accuracy design` wrote.")],
     sample: Annotated[Path, typer.Option(help="The sample, filled in: GeoPackage, GeoJSON or CSV.")],
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the report and its STAC catalog.")],
+    out: Products,
     name: Annotated[str, typer.Option(help="What is assessed, for the item's ID; by default the place.")] = "",
     maps: Annotated[
         str, typer.Option(help="Assess other maps of these years than the sample was drawn from, as a new version.")
     ] = "",
-    collection: Collection = "",
-    asset: Asset = "",
+    collection: MapCollection = "",
+    asset: MapAsset = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another report of that name.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -181,18 +179,19 @@ def report_command(
 @accuracy.command("range")
 def range_command(
     maps: Maps,
-    year: Years,
+    years: OneOrTwoYears,
     bbox: Bbox = "",
     centre: Centre = "",
     size_km: SizeKm = "",
     aoi: Aoi = "",
-    collection: Collection = "",
-    asset: Asset = "",
-    matrix: Annotated[
-        Path | None, typer.Option(help="Published error matrix (CSV: map by reference), with --tiles and --origin.")
+    collection: MapCollection = "",
+    asset: MapAsset = "",
+    error_matrix: Annotated[
+        Path | None,
+        typer.Option(help="Error matrix (CSV of counts, rows mapped, columns reference), with --tiles and --origin."),
     ] = None,
     tiles: Annotated[
-        int | None, typer.Option(parser=whole, metavar="N", help="Independent validation tiles behind --matrix.")
+        int | None, typer.Option(parser=whole, metavar="N", help="Independent validation tiles behind --error-matrix.")
     ] = None,
     overall_accuracy: Annotated[
         float | None, typer.Option(parser=number, metavar="A", help="Published overall accuracy, 0 to 1; --origin.")
@@ -208,10 +207,10 @@ def range_command(
     from services.change.source_accuracy import given_accuracy
     from services.change.strata import open_maps
 
-    geometry = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
+    geometry = ground_of(bbox, centre, size_km, aoi)
     with console.status(f"Looking for maps in {maps}"):
-        series = open_maps(maps, _years(year), geometry, collection=collection, asset=asset)
-    given = given_accuracy(matrix, tiles, overall_accuracy, origin, series.legend.names)
+        series = open_maps(maps, years_of(years), geometry, collection=collection, asset=asset)
+    given = given_accuracy(error_matrix, tiles, overall_accuracy, origin, series.legend.names)
     with progress_bar() as progress:
         bar = progress.add_task("Counting", total=None)
         rows, notes = range_table(
@@ -246,13 +245,6 @@ def _other(maps: str, design: Design, collection: str, asset: str) -> OtherMaps:
         found = look_up(series, design, lambda done, total: progress.update(bar, completed=done, total=total))
         progress.update(bar, visible=False)
     return found
-
-
-def _years(text: str) -> list[int]:
-    try:
-        return sorted({int(one) for one in text.split(",")})
-    except ValueError as error:
-        raise BadInput(f"--year {text!r} is not a list of years. Give one or two, as 2020,2021.") from error
 
 
 def _correlations(text: str) -> list[float]:

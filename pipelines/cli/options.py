@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from catalog.errors import BadInput
 from catalog.manifest import Period
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 # What one command alone needs is imported in it, above all Beam, which takes three seconds.
 app = typer.Typer(
@@ -68,6 +73,31 @@ MinObservations = Annotated[
 ]
 S3Endpoint = Annotated[str, typer.Option(help="Endpoint of an S3 server other than Amazon's.")]
 Mapping = Annotated[str, typer.Option(help="JSON file that names the bands of an unknown STAC API.")]
+Maps = Annotated[
+    str,
+    typer.Option(
+        help="Categorical maps: a folder or s3:// that `landloom map` wrote, a static STAC catalog, a GeoJSON of "
+        "items, planetary-computer, or a STAC API's URL."
+    ),
+]
+Years = Annotated[str, typer.Option(help="Years, comma-separated: 2019,2021; by default all there are.")]
+MapCollection = Annotated[str, typer.Option("--collection", help="Collection of the maps, where there are several.")]
+MapAsset = Annotated[str, typer.Option("--asset", help="Key of the map among an item's assets.")]
+MapAccuracy = Annotated[
+    str,
+    typer.Option(
+        "--accuracy",
+        help="What is known of the maps' accuracy, and from where; by default what is published of their collection. "
+        "Stands in every product.",
+    ),
+]
+Crosswalk = Annotated[
+    str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")
+]
+Products = Annotated[
+    str, typer.Option("--out", help="Folder or s3://bucket/prefix for the products and their STAC catalog.")
+]
+Anew = Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
 
 
@@ -102,6 +132,44 @@ def area_of(bbox: str, centre: str, size_km: str, tiles: str, aoi: str) -> Area:
     if centre:
         return area_of_centre(centre, size_km)
     return area_of_tiles(tiles) if tiles else area_of_file(aoi)
+
+
+def ground_of(bbox: str, centre: str, size_km: str, aoi: str) -> BaseGeometry | None:
+    """The area of interest among maps, longitude and latitude; None: all that is mapped.
+
+    Raises:
+        BadInput: several, or half of one.
+    """
+    return area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
+
+
+def years_of(years: str) -> list[int]:
+    """The years of maps that are asked for, in order; empty: all there are.
+
+    Raises:
+        BadInput: they are no years.
+    """
+    try:
+        return sorted({int(one) for one in years.split(",")}) if years else []
+    except ValueError as error:
+        raise BadInput(f"--years {years!r} is not a list of years. Give them as 2019,2021.") from error
+
+
+def product_name(given: str, default: str, crosswalk: str) -> str:
+    """Of what is told and of the legend, for IDs: two products never share one by accident.
+
+    Args:
+        given: by `--name`; empty: the default.
+        default: any text.
+        crosswalk: by `--crosswalk`.
+
+    Raises:
+        BadInput: what is given is no name.
+    """
+    if given and not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", given):
+        raise BadInput(f"--name {given!r} is no name. Give small letters, digits and hyphens, as alta-floresta.")
+    texts = (given or default, Path(crosswalk).stem)
+    return "-".join(part for one in texts if (part := re.sub(r"[^a-z0-9]+", "-", one.lower()).strip("-")))
 
 
 def periods_of(year: str, period: str) -> list[Period]:

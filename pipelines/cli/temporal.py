@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -14,38 +14,52 @@ from catalog.errors import BadInput
 from catalog.store import open_store
 from pipelines.cli.maps import DEAD_LETTERS
 from pipelines.cli.options import (
+    Anew,
     Aoi,
     Bbox,
     Centre,
+    MapAccuracy,
+    MapAsset,
+    MapCollection,
+    Maps,
+    Products,
     S3Endpoint,
     SizeKm,
-    Year,
+    Years,
     app,
-    area_of,
     console,
+    ground_of,
     number,
     progress_bar,
+    years_of,
 )
-from services.change.corrected_series import correct_series
-from services.change.correction import Settings
 from services.change.emissions import REPEATED
-from services.change.error_matrix import read_error_matrix
-from services.change.series import Series, open_series
 from services.change.temporal import CHANGE_WEIGHT
 
+if TYPE_CHECKING:
+    from services.change.series import Series
 
-@app.command("temporal")
+
+@app.command(
+    "temporal",
+    epilog="Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some places left out.",
+)
 def temporal_command(
-    maps: Annotated[
-        str, typer.Option(help="planetary-computer, a STAC API's URL, or a static catalog with annual maps.")
-    ],
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the corrected series.")],
-    year: Year = "",
-    collection: Annotated[str, typer.Option(help="Collection of the maps, where there are several.")] = "",
-    asset: Annotated[str, typer.Option(help="Asset of the maps, where several have classes.")] = "",
+    maps: Maps,
+    out: Products,
+    years: Years = "",
+    bbox: Bbox = "",
+    centre: Centre = "",
+    size_km: SizeKm = "",
+    aoi: Aoi = "",
+    collection: MapCollection = "",
+    asset: MapAsset = "",
     error_matrix: Annotated[
         Path | None,
-        typer.Option(help="CSV of counts, rows mapped, columns reference; without it the published scores are used."),
+        typer.Option(
+            help="Error matrix (CSV of counts, rows mapped, columns reference); without it the published scores are "
+            "used."
+        ),
     ] = None,
     prior: Annotated[
         Path | None, typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default all alike.')
@@ -59,22 +73,27 @@ def temporal_command(
     change_weight: Annotated[
         float, typer.Option(parser=number, metavar="N", help="How many false changes a missed one weighs.")
     ] = CHANGE_WEIGHT,
-    bbox: Bbox = "",
-    centre: Centre = "",
-    size_km: SizeKm = "",
-    aoi: Aoi = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
+    accuracy: MapAccuracy = "",
+    overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`."""
-    area = area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
-    series = open_series(maps, _years(year), area, collection=collection, asset=asset)
+    from services.change.corrected_series import correct_series
+    from services.change.correction import Settings
+    from services.change.error_matrix import read_error_matrix
+    from services.change.series import open_series
+    from services.change.source_accuracy import known_accuracies, told_together
+
+    geometry = ground_of(bbox, centre, size_km, aoi)
+    with console.status(f"Looking for maps in {maps}"):
+        series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
     settings = Settings(
-        error_matrix=read_error_matrix(error_matrix) if error_matrix else None,
+        error_matrix=read_error_matrix(error_matrix, any_order=True) if error_matrix else None,
         prior=_read_prior(prior) if prior else None,
         transition=read_transitions(transitions, series) if transitions else None,
         repeated=repeated,
         change_weight=change_weight,
+        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
     )
     with progress_bar() as progress:
         bar = progress.add_task("Passes over places", total=None)
@@ -106,13 +125,6 @@ def temporal_command(
         console.print(f"Failed {name}: {reason}", highlight=False, markup=False)
     if account.failed:
         raise typer.Exit(DEAD_LETTERS)
-
-
-def _years(text: str) -> list[int]:
-    try:
-        return sorted({int(part) for part in text.split(",")}) if text else []
-    except ValueError as error:
-        raise BadInput(f"--year {text!r} is not a list of years. Give 2020,2021,2022.") from error
 
 
 def _read_prior(path: Path) -> dict[str, float]:

@@ -9,10 +9,25 @@ from typing import Annotated
 import typer
 from shapely.geometry import box
 
-from catalog.errors import BadInput
 from catalog.store import open_store
 from pipelines.cli.maps import DEAD_LETTERS
-from pipelines.cli.options import S3Endpoint, app, console, extra, progress_bar
+from pipelines.cli.options import (
+    Anew,
+    Crosswalk,
+    MapAccuracy,
+    MapAsset,
+    MapCollection,
+    Maps,
+    Products,
+    S3Endpoint,
+    Years,
+    app,
+    console,
+    extra,
+    product_name,
+    progress_bar,
+    years_of,
+)
 
 
 @app.command(
@@ -20,32 +35,22 @@ from pipelines.cli.options import S3Endpoint, app, console, extra, progress_bar
     epilog="Exit codes: 0 published or skipped, 1 stopped by an error, 2 bad arguments, 3 some maps could not be read.",
 )
 def zonal_command(
-    maps: Annotated[
-        str,
-        typer.Option(
-            help="Categorical maps: a folder or s3:// that `landloom map` wrote, a static STAC catalog, a GeoJSON of "
-            "items, planetary-computer, or a STAC API's URL."
-        ),
-    ],
+    maps: Maps,
     zones: Annotated[
         Path, typer.Option(help="Polygons with their attributes: GeoPackage, GeoJSON, GeoParquet; any CRS.")
     ],
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the products and their STAC catalog.")],
-    years: Annotated[str, typer.Option(help="Years, comma-separated: 2019,2021; by default all there are.")] = "",
+    out: Products,
+    years: Years = "",
     key: Annotated[str, typer.Option(help="Column that tells zones apart; by default `id`, or the number.")] = "",
     join: Annotated[Path | None, typer.Option(help="CSV or Parquet with more columns, joined by --key.")] = None,
     shown: Annotated[str, typer.Option("--class", help="Class of the choropleths; by default what changes most.")] = "",
     ratio: Annotated[str, typer.Option(help="Two classes, told one over the other: crops/rangeland.")] = "",
-    crosswalk: Annotated[
-        str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")
-    ] = "",
-    collection: Annotated[str, typer.Option(help="Collection of the maps, where there are several.")] = "",
-    asset: Annotated[str, typer.Option(help="Key of the map among an item's assets.")] = "",
+    crosswalk: Crosswalk = "",
+    collection: MapCollection = "",
+    asset: MapAsset = "",
     name: Annotated[str, typer.Option(help="Of the zones, for IDs and titles; by default the file's.")] = "",
-    accuracy: Annotated[
-        str, typer.Option(help="What is known of the maps' accuracy, and from where; stands in every product.")
-    ] = "unknown",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make it anew if it is up to date, too.")] = False,
+    accuracy: MapAccuracy = "",
+    overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Tell area, share and change of each class in each zone, as tables, figures and a map, published as STAC."""
@@ -55,6 +60,7 @@ def zonal_command(
         import plotly  # noqa: F401
     from services.change.crosswalks import crosswalked, load_crosswalk
     from services.change.series import open_series
+    from services.change.source_accuracy import known_accuracies, told_together
     from services.change.zonal_publish import ZonalSettings, publish_zonal
     from services.change.zonal_tables import Ratio
     from services.change.zones import read_zones
@@ -62,14 +68,16 @@ def zonal_command(
     read = read_zones(zones, key, join)
     ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
     with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, _years(years), ground, collection=collection, asset=asset)
+        series = open_series(maps, years_of(years), ground, collection=collection, asset=asset)
+    known = accuracy or told_together(series.years, known_accuracies(series))
     if crosswalk:
         series = crosswalked(series, load_crosswalk(crosswalk))
     settings = ZonalSettings(
-        name=_name(name, zones, crosswalk),
+        # Of a file whose name has no letter that may stand in an ID.
+        name=product_name(name, zones.stem if re.search("[a-z0-9]", zones.stem.lower()) else "zones", crosswalk),
         shown=shown,
         ratio=Ratio.parse(ratio, series.legend.names) if ratio else None,
-        accuracy=accuracy,
+        accuracy=known,
         overwrite=overwrite,
     )
     store = open_store(out, s3_endpoint=s3_endpoint or None)
@@ -90,22 +98,3 @@ def zonal_command(
     typer.echo(store.href(made.key))
     if made.failed:
         raise typer.Exit(DEAD_LETTERS)
-
-
-def _years(text: str) -> list[int]:
-    try:
-        return sorted({int(one) for one in text.split(",")}) if text else []
-    except ValueError as error:
-        raise BadInput(f"--years {text!r} is not a list of years. Give two or more, as 2019,2021.") from error
-
-
-def _name(given: str, file: Path, crosswalk: str) -> str:
-    """Of the zones and the legend: two products never share one by accident."""
-    if given and not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", given):
-        raise BadInput(f"--name {given!r} is no name. Give small letters, digits and hyphens, as alta-floresta.")
-    parts = [given or _small(file.stem) or "zones", _small(Path(crosswalk).stem)]
-    return "-".join(part for part in parts if part)
-
-
-def _small(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -152,7 +152,8 @@ def _fingerprint(series: Series, settings: Settings) -> str:
         for one in place.maps
     ]
     area = None if series.area is None else series.area.wkt
-    return digest({"maps": maps, "area": area, "settings": settings.told(), "software": version("landloom")})
+    told = {"settings": settings.told(), "accuracy": settings.accuracy}
+    return digest({"maps": maps, "area": area, **told, "software": version("landloom")})
 
 
 def _published(store: Store, series: Series, place: Place, fingerprint: str) -> bool:
@@ -191,7 +192,8 @@ def _publish(store: Store, maps: OpenPlace, correction: Correction, settings: Se
             write_thumbnail(folder / "data.tif", folder / "thumbnail.png", legend)
             made.append(AssetFile.of("thumbnail", folder / "thumbnail.png"))
             if number:
-                _change_table(series, tally, number).to_csv(folder / "change.csv", index=False, float_format="%.6f")
+                table = _change_table(series, tally, number).assign(source_accuracy=settings.accuracy)
+                table.to_csv(folder / "change.csv", index=False, float_format="%.6f")
                 made.append(AssetFile.of("change", folder / "change.csv"))
             key = item_key(place.name, year)
             for file in made:

@@ -31,6 +31,8 @@ class Settings:
     """Probabilities of going from a class (row) to another (column) in a year, in the legend's order; None: learnt."""
     repeated: float = REPEATED
     change_weight: float = CHANGE_WEIGHT
+    accuracy: str = "unknown"
+    """Of the source maps: a figure and where it comes from."""
 
     def check(self) -> None:
         """Whether they are possible.
@@ -44,7 +46,7 @@ class Settings:
             raise BadInput(f"--change-weight {self.change_weight} is not possible. Give a number from 1 to 1000.")
 
     def told(self) -> dict[str, Any]:
-        """For fingerprints and items."""
+        """What decides the correction, for fingerprints and items."""
         matrix = self.error_matrix
         return {
             "emission": "scores" if matrix is None else "error matrix",

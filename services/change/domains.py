@@ -67,7 +67,7 @@ def read_zones(file: Path, key: str) -> geopandas.GeoDataFrame:
         raise BadInput(f"The zones {str(file)!r} cannot be read: {error}. Give polygons.") from error
     columns = [str(one) for one in found.columns if one != found.geometry.name]
     if key not in columns:
-        raise BadInput(f"{str(file)!r} has no column {key!r}. It has {', '.join(columns) or 'none'}. Give --zone-key.")
+        raise BadInput(f"{str(file)!r} has no column {key!r}. It has {', '.join(columns) or 'none'}. Give --key.")
     if found.crs is None:
         raise BadInput(f"{str(file)!r} does not say its coordinate system. Write it with its CRS.")
     found = found[found.geom_type.isin(["Polygon", "MultiPolygon"])]

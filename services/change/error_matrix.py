@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas
 
 from catalog.errors import BadInput
+from services.change.accuracy import square
 
 
 @dataclass(frozen=True)
@@ -45,27 +47,39 @@ class ErrorMatrix:
         return self.counts[np.ix_(chosen, chosen)]
 
 
-def read_error_matrix(path: Path | str) -> ErrorMatrix:
-    """An error matrix from a CSV file: class names in the first row and the first column, counts between them.
+def read_error_matrix(file: Path, *, any_order: bool) -> ErrorMatrix:
+    """An error matrix from a CSV file: a header of the reference's classes, then a row for each class of the map.
+
+    Args:
+        file: CSV; the first column names the class of the map.
+        any_order: rows may stand in another order than columns; they are sorted by their names.
 
     Raises:
-        BadInput: no such file, not a square of numbers, or rows and columns of different names.
+        BadInput: the file cannot be read, is not square, holds what is no count, or rows and columns differ.
     """
     try:
-        table = pandas.read_csv(path, index_col=0)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"The error matrix {str(path)!r} cannot be read: {error}. Give a CSV file.") from error
-    rows, columns = ([str(one).strip() for one in names] for names in (table.index, table.columns))
-    if table.shape[0] != table.shape[1] or sorted(rows) != sorted(columns) or len(set(rows)) != len(rows):
-        raise BadInput(
-            f"The error matrix {str(path)!r} has {len(rows)} rows ({', '.join(rows)}) and {len(columns)} columns "
-            f"({', '.join(columns)}). Give it square, with each class once as a row (mapped) and a column (reference)."
-        )
-    table.index, table.columns = pandas.Index(rows), pandas.Index(columns)
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            rows = [row for row in csv.reader(opened) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"The error matrix {str(file)!r} cannot be read: {error}. Give a CSV file.") from error
+    if not rows:
+        raise BadInput(f"The error matrix {str(file)!r} cannot be read: it is empty. Give a CSV file.")
+    if len(rows) < 2:
+        raise BadInput(f"The error matrix {str(file)!r} has no rows. Give a header of classes, and a row for each.")
+    columns = [cell.strip() for cell in rows[0][1:]]
+    classes = [row[0].strip() for row in rows[1:]]
+    cells: list[list[Any]] = [row[1:] for row in rows[1:]]
     try:
-        counts = table.loc[rows, rows].to_numpy(np.float64)
-    except ValueError as error:
-        raise BadInput(f"The error matrix {str(path)!r} holds {error}. Give counts of sample units.") from error
-    if not np.isfinite(counts).all() or (counts < 0).any():
-        raise BadInput(f"The error matrix {str(path)!r} has an empty or negative cell. Give counts of sample units.")
-    return ErrorMatrix(tuple(rows), counts)
+        counts = square(classes, cells)
+    except BadInput as error:
+        raise BadInput(f"{str(file)!r}: {error}") from error
+    if sorted(columns) != sorted(classes) or (columns != classes and not any_order):
+        raise BadInput(
+            f"The error matrix {str(file)!r} has the classes {', '.join(classes)} in its rows and "
+            f"{', '.join(columns)} in its columns. Give the same classes in the same order."
+        )
+    if twice := [name for name in classes if classes.count(name) > 1]:
+        raise BadInput(f"The error matrix {str(file)!r} has the class {twice[0]!r} twice. Give each class once.")
+    if not counts.any():
+        raise BadInput(f"The error matrix {str(file)!r} holds zeros alone. Give counts of sample units.")
+    return ErrorMatrix(tuple(classes), counts[:, [columns.index(name) for name in classes]])

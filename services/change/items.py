@@ -1,7 +1,7 @@
-"""The items and the collection of change products, `lulc-change`.
+"""What the items of `lulc-change`, `lulc-zonal` and `lulc-accuracy` have in common, and how their collections grow.
 
-Two kinds of items: of a place (`33UUU-area-2019-2021`: the maps of change, and what was counted), and of the area of
-interest (`area-2019-2021`: tables and figures, from the counts of its places).
+An item is `{collection}/{subject}/{label}/{subject}-{label}.json`; its files lie beside it under its fingerprint. The
+item's JSON is written last: it is the only commit.
 """
 
 from __future__ import annotations
@@ -19,25 +19,34 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.assets import AssetFile
 from catalog.errors import StoreError
+from catalog.index import INDEX, build_index
 from catalog.items import FINGERPRINT, bbox_of, fingerprint_of, rounded
 from catalog.links import JSON, dumped, linked, root_with
 from catalog.store import Store
 from catalog.validation import validate
 
-COLLECTION = "lulc-change"
-_TITLE = "Land-cover change"
-_EXTENSIONS = [
-    f"https://stac-extensions.github.io/{name}/schema.json"
-    for name in ("classification/v1.1.0", "file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0")
-]
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection of products, as people read of it."""
+
+    id: str
+    title: str
+    description: str
+    keywords: tuple[str, ...]
+    extensions: tuple[str, ...] = ("classification/v1.1.0", "file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0")
+    """Of STAC, that its items use."""
+    indexed: bool = False
+    """Whether its items are written as STAC GeoParquet, too."""
 
 
 @dataclass(frozen=True)
 class ItemName:
-    """Of an item: what it is of, and the rest."""
+    """Of an item: its collection, what it is of, and the rest."""
 
+    collection: Collection
     subject: str
-    """Name of the place or of the area."""
+    """Name of the place, of the area or of the zones."""
     label: str
 
     @property
@@ -48,7 +57,7 @@ class ItemName:
     @property
     def folder(self) -> str:
         """In the store."""
-        return f"{COLLECTION}/{self.subject}/{self.label}"
+        return f"{self.collection.id}/{self.subject}/{self.label}"
 
     @property
     def key(self) -> str:
@@ -65,9 +74,11 @@ class ItemAsset:
     title: str
     roles: tuple[str, ...] = ("data",)
     fields: tuple[tuple[str, Any], ...] = ()
+    path: Path | None = None
+    """Where it lies; None: beside the others, under its name."""
 
 
-def build_change_item(
+def build_item(
     name: ItemName,
     *,
     fingerprint: str,
@@ -88,7 +99,7 @@ def build_change_item(
         years: first to last.
         title: for people.
         lineage: what was done.
-        properties: more of them.
+        properties: more of them, and those to tell otherwise.
         assets: files that lie in the folder called by the fingerprint.
         sources: href and title of each item that it is derived from.
 
@@ -100,9 +111,11 @@ def build_change_item(
     item = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": _EXTENSIONS,
+        "stac_extensions": [
+            f"https://stac-extensions.github.io/{one}/schema.json" for one in name.collection.extensions
+        ],
         "id": name.id,
-        "collection": COLLECTION,
+        "collection": name.collection.id,
         "geometry": rounded(geometry),
         "bbox": bbox_of(geometry),
         "properties": {
@@ -147,15 +160,18 @@ def build_change_item(
     return dumped(item)
 
 
-def add_to_collection(store: Store, items: dict[str, dict[str, Any]]) -> None:
-    """Let the collection grow by items; doing so twice changes nothing, and of two runs at once both count.
+def add_to_collection(store: Store, collection: Collection, items: dict[str, dict[str, Any]]) -> None:
+    """Let a collection grow by items; doing so twice changes nothing, and of two runs at once both count.
 
     Args:
         store: the output.
+        collection: of the items.
         items: key in the store to JSON.
     """
-    store.update(f"{COLLECTION}/collection.json", lambda content: _grown(content, items))
-    store.update("catalog.json", lambda content: root_with(content, {COLLECTION: _TITLE}))
+    store.update(f"{collection.id}/collection.json", lambda content: _grown(content, collection, items))
+    store.update("catalog.json", lambda content: root_with(content, {collection.id: collection.title}))
+    if collection.indexed:
+        build_index(store, collection.id)
 
 
 def write_item(
@@ -182,7 +198,7 @@ def write_item(
         StoreError: another run came between.
     """
     for one in assets:
-        store.upload(f"{name.folder}/{fingerprint}/{one.file.file}", folder / one.file.file)
+        store.upload(f"{name.folder}/{fingerprint}/{one.file.file}", one.path or folder / one.file.file)
     if not store.write_if(name.key, item, before[1]):
         raise StoreError(f"Another run published {name.id} at the same moment. Run again.")
     if (old := fingerprint_of(before[0])) not in (None, fingerprint):
@@ -201,19 +217,24 @@ def source_href(store: Store, source: str) -> str:
     return f"../../../{source.removeprefix(root)}" if source.startswith(root) else source
 
 
-def _grown(content: bytes | None, items: dict[str, dict[str, Any]]) -> bytes:
+def _grown(content: bytes | None, collection: Collection, items: dict[str, dict[str, Any]]) -> bytes:
+    mirror = {
+        "href": f"./{INDEX}",
+        "type": "application/vnd.apache.parquet",
+        "roles": ["collection-mirror"],
+        "title": "All items, as STAC GeoParquet",
+    }
     empty: dict[str, Any] = {
         "type": "Collection",
-        "id": COLLECTION,
+        "id": collection.id,
         "stac_version": "1.1.0",
         "stac_extensions": [],
-        "title": _TITLE,
-        "description": "What changed between years of categorical land-cover maps: areas, transitions, and whether the "
-        "change lasts. Mapped areas are counted pixel by pixel on the ellipsoid; each item tells what is known of the "
-        "accuracy of its source maps.",
-        "keywords": ["land cover", "change", "transition matrix"],
+        "title": collection.title,
+        "description": collection.description,
+        "keywords": list(collection.keywords),
         "license": "other",
         "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
+        **({"assets": {"items": mirror}} if collection.indexed else {}),
         "links": [
             {"rel": "root", "href": "../catalog.json", "type": JSON},
             {"rel": "parent", "href": "../catalog.json", "type": JSON},
@@ -229,6 +250,6 @@ def _grown(content: bytes | None, items: dict[str, dict[str, Any]]) -> bytes:
     spans = [(one["properties"]["start_datetime"], one["properties"]["end_datetime"]) for one in items.values()]
     moments = [moment for span in (*temporal["interval"], *spans) for moment in span]
     temporal["interval"] = [[min(moments), max(moments)]]
-    links = {f"./{key.removeprefix(f'{COLLECTION}/')}": one["id"] for key, one in items.items()}
+    links = {f"./{key.removeprefix(f'{collection.id}/')}": one["id"] for key, one in items.items()}
     known["links"] = linked(known["links"], "item", "application/geo+json", links)
     return dumped(known)

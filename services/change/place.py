@@ -17,7 +17,7 @@ from catalog.items import fingerprint_of
 from catalog.manifest import digest
 from catalog.store import Store
 from services.change.blocks import MapUnreadable, opened
-from services.change.items import ItemAsset, ItemName, build_change_item, part_in, source_href, write_item
+from services.change.items import ItemAsset, ItemName, build_item, part_in, source_href, write_item
 from services.change.rasters import ChangeMaps
 from services.change.series import Place, Series
 from services.change.settings import Settings, told_of
@@ -79,7 +79,7 @@ def publish_place(
             table.to_parquet(folder / f"{key}.parquet")
             assets.append(ItemAsset(AssetFile.of(key, folder / f"{key}.parquet"), PARQUET, _COUNTS[key]))
         matrix = end_matrix(tally, series.legend, series.years)
-        item = build_change_item(
+        item = build_item(
             name,
             fingerprint=fingerprint,
             geometry=part_in(place.geometry, series.area),

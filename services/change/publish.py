@@ -1,5 +1,8 @@
 """Publishing change: every place on its own, then the area of interest from the counts of its places.
 
+So the collection `lulc-change` has two kinds of items: of a place (`33UUU-area-2019-2021`: the maps of change, and what
+was counted), and of the area of interest (`area-2019-2021`: tables and figures).
+
 A place whose item stands with the same fingerprint (maps, years, area, options, software) is skipped, so that a run
 that was stopped goes on where it was. The item's JSON is written last: it is the only commit.
 """
@@ -23,9 +26,10 @@ from catalog.items import FINGERPRINT, fingerprint_of
 from catalog.manifest import digest
 from catalog.store import Store
 from services.change.items import (
+    Collection,
     ItemName,
     add_to_collection,
-    build_change_item,
+    build_item,
     part_in,
     source_href,
     write_item,
@@ -36,6 +40,15 @@ from services.change.series import Series
 from services.change.settings import Settings, told_of
 from services.change.tables import end_matrix, summary
 from services.change.tally import Tally
+
+COLLECTION = Collection(
+    id="lulc-change",
+    title="Land-cover change",
+    description="What changed between years of categorical land-cover maps: areas, transitions, and whether the change "
+    "lasts. Mapped areas are counted pixel by pixel on the ellipsoid; each item tells what is known of the accuracy of "
+    "its source maps.",
+    keywords=("land cover", "change", "transition matrix"),
+)
 
 
 @dataclass
@@ -72,7 +85,7 @@ def publish_change(
     items: dict[str, dict[str, Any]] = {}
     for done, place in enumerate(series.places):
         on_progress(done, len(series.places))
-        name = ItemName(place.name, f"{settings.name}-{_label(series)}")
+        name = ItemName(COLLECTION, place.name, f"{settings.name}-{_label(series)}")
         try:
             made, item = publish_place(store, series, place, settings, name)
         except StoreError:
@@ -88,11 +101,11 @@ def publish_change(
     if not tallies:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(account.failed.items())[:5])
         raise BadInput(f"No place could be counted. {reasons}")
-    name = ItemName(settings.name, _label(series))
+    name = ItemName(COLLECTION, settings.name, _label(series))
     made, items[name.key] = _publish_area(store, series, settings, tallies[0], items, account.failed)
     (account.published if made else account.skipped).append(name.id)
     account.item = name.key
-    add_to_collection(store, items)
+    add_to_collection(store, COLLECTION, items)
     return account
 
 
@@ -109,7 +122,7 @@ def _publish_area(
     items: dict[str, dict[str, Any]],
     failed: dict[str, str],
 ) -> tuple[bool, dict[str, Any]]:
-    name = ItemName(settings.name, _label(series))
+    name = ItemName(COLLECTION, settings.name, _label(series))
     content, there = store.read_versioned(name.key)
     ground = {one.name: one.geometry for one in series.places} | series.excluded_ground
     excluded = {
@@ -130,7 +143,7 @@ def _publish_area(
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder, matrix = Path(temporary), end_matrix(tally, series.legend, series.years)
         assets = area_files(folder, settings, series, tally, list(excluded.items()), not_mapped)
-        item = build_change_item(
+        item = build_item(
             name,
             fingerprint=fingerprint,
             geometry=part_in(geometry, series.area),

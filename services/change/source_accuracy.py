@@ -6,18 +6,17 @@ Every table names the accuracy it relies on.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.errors import BadInput
 from services.change.accuracy import square
+from services.change.error_matrix import read_error_matrix
 from services.change.series import Series
 
 
@@ -119,12 +118,16 @@ def given_accuracy(
         BadInput: both, or half of one, or an accuracy that is not possible.
     """
     if matrix is not None and overall is not None:
-        raise BadInput("--matrix and --overall-accuracy do not go together: the matrix tells the overall accuracy.")
+        raise BadInput(
+            "--error-matrix and --overall-accuracy do not go together: the matrix tells the overall accuracy."
+        )
     if matrix is not None:
         return read_matrix(matrix, tiles, origin, names)
     if overall is None:
         if tiles is not None or origin:
-            raise BadInput("--tiles and --origin belong to --matrix, --origin also to --overall-accuracy. Give one.")
+            raise BadInput(
+                "--tiles and --origin belong to --error-matrix, --origin also to --overall-accuracy. Give one."
+            )
         return None
     if not 0 < overall <= 1:
         raise BadInput(f"--overall-accuracy {overall:g} is not possible. Give a share up to 1, as 0.85.")
@@ -134,16 +137,16 @@ def given_accuracy(
 
 
 def read_matrix(file: Path, tiles: int | None, origin: str, names: Sequence[str]) -> SourceAccuracy:
-    """An error matrix from a CSV: a header of the reference's classes, then a row for each class of the map.
+    """What an error matrix in a file tells of a map's accuracy.
 
     Args:
-        file: CSV; the first column names the class of the map.
+        file: CSV, see `read_error_matrix`.
         tiles: independent validation tiles behind it.
         origin: who published it, of what.
         names: of the map's classes, one of which each class of the matrix has to be.
 
     Raises:
-        BadInput: the file cannot be read, is not square, names other classes, or a number or origin is missing.
+        BadInput: the file holds no error matrix, names other classes, or a number or origin is missing.
     """
     if tiles is None or tiles < 2:
         raise BadInput(
@@ -152,26 +155,12 @@ def read_matrix(file: Path, tiles: int | None, origin: str, names: Sequence[str]
         )
     if not origin:
         raise BadInput("An error matrix needs --origin TEXT: who published it, and of which map.")
-    try:
-        with file.open(newline="") as opened:
-            rows = [row for row in csv.reader(opened) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"The error matrix {str(file)!r} cannot be read: {error}. Give a CSV file.") from error
-    if len(rows) < 2:
-        raise BadInput(f"The error matrix {str(file)!r} has no rows. Give a header of classes, and a row for each.")
-    columns = [cell.strip() for cell in rows[0][1:]]
-    classes = [row[0].strip() for row in rows[1:]]
-    cells: list[list[Any]] = [row[1:] for row in rows[1:]]
-    matrix = square(classes, cells)
-    if columns != classes:
-        raise BadInput(
-            f"The error matrix {str(file)!r} has the classes {', '.join(classes)} in its rows and "
-            f"{', '.join(columns)} in its columns. Give the same classes in the same order."
-        )
-    if strange := [name for name in classes if name not in names]:
+    found = read_error_matrix(file, any_order=False)
+    if strange := [name for name in found.names if name not in names]:
         raise BadInput(
             f"Class {strange[0]!r} of the error matrix {str(file)!r} is none of the map's: {', '.join(names)}. "
             "Name its classes as the map does."
         )
-    content: dict[str, Any] = {"classes": classes, "matrix": matrix.tolist(), "tiles": tiles, "origin": origin}
-    return SourceAccuracy(overall=float(np.trace(matrix) / matrix.sum()), **content)
+    overall = float(np.trace(found.counts) / found.counts.sum())
+    matrix = tuple(map(tuple, found.counts.tolist()))
+    return SourceAccuracy(overall=overall, classes=found.names, matrix=matrix, tiles=tiles, origin=origin)

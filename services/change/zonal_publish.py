@@ -11,26 +11,37 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import shapely
 
 from catalog.assets import AssetFile
 from catalog.errors import BadInput
 from catalog.items import fingerprint_of
-from catalog.links import JSON, dumped, linked, root_with
 from catalog.manifest import digest
 from catalog.store import Store
-from catalog.validation import validate
-from services.change.items import ItemAsset, ItemName, build_change_item, source_href, write_item
+from services.change.items import (
+    Collection,
+    ItemAsset,
+    ItemName,
+    add_to_collection,
+    build_item,
+    source_href,
+    write_item,
+)
 from services.change.series import Series
 from services.change.zonal import Zonal, count_zones
 from services.change.zonal_figures import DRAWN, choropleth_png, composition_png, interactive_map
 from services.change.zonal_tables import COVERED, OUTSIDE, PARTLY, TITLES, Ratio, zonal_tables
 from services.change.zones import Zones
 
-COLLECTION = "lulc-zonal"
-_TITLE = "Land cover by zone"
+COLLECTION = Collection(
+    id="lulc-zonal",
+    title="Land cover by zone",
+    description="Area, share and change of land-cover classes in zones such as municipalities. Mapped areas are "
+    "counted on the ellipsoid, border pixels by the share that lies in a zone; each item tells what is known of the "
+    "accuracy of its source maps.",
+    keywords=("land cover", "change", "zonal statistics"),
+)
 _PARQUET, _CSV, _PNG = "application/vnd.apache.parquet", "text/csv", "image/png"
 
 
@@ -86,83 +97,32 @@ def publish_zonal(
     names = series.legend.names
     if settings.shown and settings.shown not in names:
         raise BadInput(f"--class {settings.shown!r} is none of the maps' classes. Give one of {', '.join(names)}.")
-    name = _ItemName(settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
+    name = ItemName(COLLECTION, settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
     fingerprint = _fingerprint(series, zones, settings)
     content, there = store.read_versioned(name.key)
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
-        item = json.loads(content)
-        add_to_collection(store, {name.key: item})
-        return _made(name.key, item, skipped=True)
+        known = json.loads(content)
+        add_to_collection(store, COLLECTION, {name.key: known})
+        return _made(name.key, known, skipped=True)
     found = count_zones(series, zones, on_progress=on_progress)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
         assets, told = _files(folder, found, settings)
-        written = json.loads(
-            build_change_item(
-                name,
-                fingerprint=fingerprint,
-                geometry=_ground(zones),
-                years=series.years,
-                title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
-                lineage="Pixels counted by the share that lies in a zone (exactextract), areas on the ellipsoid",
-                properties=told,
-                assets=assets,
-                sources=[(source_href(store, one.source), one.id) for place in series.places for one in place.maps],
-            )
+        item = build_item(
+            name,
+            fingerprint=fingerprint,
+            geometry=_ground(zones),
+            years=series.years,
+            title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
+            lineage="Pixels counted by the share that lies in a zone (exactextract), areas on the ellipsoid",
+            properties=told,
+            assets=assets,
+            sources=[(source_href(store, one.source), one.id) for place in series.places for one in place.maps],
         )
-        written["collection"] = COLLECTION
-        validate(written)
-        write_item(store, name, fingerprint, assets, folder, dumped(written), (content, there))
-    add_to_collection(store, {name.key: written})
+        write_item(store, name, fingerprint, assets, folder, item, (content, there))
+    written = json.loads(item)
+    add_to_collection(store, COLLECTION, {name.key: written})
     return _made(name.key, written, skipped=False)
-
-
-@dataclass(frozen=True)
-class _ItemName(ItemName):
-    @property
-    def folder(self) -> str:
-        return f"{COLLECTION}/{self.subject}/{self.label}"
-
-
-def add_to_collection(store: Store, items: dict[str, dict[str, Any]]) -> None:
-    """Let the collection grow by items; doing so twice changes nothing, and of two runs at once both count.
-
-    Args:
-        store: the output.
-        items: key in the store to JSON.
-    """
-    store.update(f"{COLLECTION}/collection.json", lambda content: _grown(content, items))
-    store.update("catalog.json", lambda content: root_with(content, {COLLECTION: _TITLE}))
-
-
-def _grown(content: bytes | None, items: dict[str, dict[str, Any]]) -> bytes:
-    empty: dict[str, Any] = {
-        "type": "Collection",
-        "id": COLLECTION,
-        "stac_version": "1.1.0",
-        "stac_extensions": [],
-        "title": _TITLE,
-        "description": "Area, share and change of land-cover classes in zones such as municipalities. Mapped areas are "
-        "counted on the ellipsoid, border pixels by the share that lies in a zone; each item tells what is known of "
-        "the accuracy of its source maps.",
-        "keywords": ["land cover", "change", "zonal statistics"],
-        "license": "other",
-        "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
-        "links": [
-            {"rel": "root", "href": "../catalog.json", "type": JSON},
-            {"rel": "parent", "href": "../catalog.json", "type": JSON},
-        ],
-    }
-    known = json.loads(content) if content else empty
-    spatial, temporal = known["extent"]["spatial"], known["extent"]["temporal"]
-    boxes = np.array([*spatial["bbox"], *(one["bbox"] for one in items.values())])
-    spatial["bbox"] = [[*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]]
-    spans = [(one["properties"]["start_datetime"], one["properties"]["end_datetime"]) for one in items.values()]
-    moments = [moment for span in (*temporal["interval"], *spans) for moment in span]
-    temporal["interval"] = [[min(moments), max(moments)]]
-    links = {f"./{key.removeprefix(f'{COLLECTION}/')}": one["id"] for key, one in items.items()}
-    known["links"] = linked(known["links"], "item", "application/geo+json", links)
-    return dumped(known)
 
 
 def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[ItemAsset], dict[str, Any]]:

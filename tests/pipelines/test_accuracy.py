@@ -50,7 +50,7 @@ def fill(design: Path, sample: Path, truths: list[np.ndarray]) -> None:
 
 def test_from_maps_to_a_published_report(command, maps, tmp_path):
     files, told = command(
-        "design", "--maps", maps, "--year", "2017,2018", "--expected-accuracy", "0.9", "--size", "500",
+        "design", "--maps", maps, "--years", "2017,2018", "--expected-accuracy", "0.9", "--size", "500",
         "--merge-below", "2", "--interest", "trees>crops", "--out", tmp_path / "sample",
     )  # fmt: skip
     design, sample = tmp_path / "sample" / "design.json", tmp_path / "sample" / "sample.csv"
@@ -73,7 +73,7 @@ def test_from_maps_to_a_published_report(command, maps, tmp_path):
 def test_ranges_without_a_sample(command, maps, tmp_path):
     (tmp_path / "matrix.csv").write_text("map,water,trees,crops\nwater,90,5,5\ntrees,4,90,6\ncrops,1,9,90\n")
     _, told = command(
-        "range", "--maps", maps, "--year", "2017,2018", "--matrix", tmp_path / "matrix.csv",
+        "range", "--maps", maps, "--years", "2017,2018", "--error-matrix", tmp_path / "matrix.csv",
         "--tiles", "30", "--origin", "a survey", "--csv", tmp_path / "ranges.csv",
     )  # fmt: skip
     assert "no 95 % interval" in told and "30 validation tiles, a survey" in told
@@ -88,7 +88,7 @@ def test_ranges_without_a_sample(command, maps, tmp_path):
 
 def test_statements_scaled_by_overall_accuracy(command, maps, tmp_path):
     _, told = command(
-        "range", "--maps", maps, "--year", "2017", "--overall-accuracy", "0.85", "--origin", "its makers",
+        "range", "--maps", maps, "--years", "2017", "--overall-accuracy", "0.85", "--origin", "its makers",
         "--csv", tmp_path / "ranges.csv",
     )  # fmt: skip
     assert "(scaled by overall accuracy)" in told and "no interval of any kind" in told
@@ -98,7 +98,7 @@ def test_statements_scaled_by_overall_accuracy(command, maps, tmp_path):
 
 
 def test_where_nothing_is_known_the_reason_is_told(command, maps):
-    _, told = command("range", "--maps", maps, "--year", "2017")
+    _, told = command("range", "--maps", maps, "--years", "2017")
     assert "no interval: no accuracy of the source map is known" in told
     assert "Accuracy of the source map: unknown." in told
 
@@ -106,17 +106,17 @@ def test_where_nothing_is_known_the_reason_is_told(command, maps):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["design", "--year", "2017", "--out", "x"], "Give --expected-accuracy"),
-        (["design", "--year", "2031", "--out", "x"], "no map of 2031"),
-        (["design", "--year", "2017,2018,2019", "--out", "x"], "3 years are given"),
-        (["design", "--year", "twenty", "--out", "x"], "--year 'twenty' is not a list of years"),
-        (["design", "--year", "2017", "--out", "x", "--size", "0"], "--size 0 is no number of units"),
-        (["design", "--year", "2017", "--out", "x", "--merge-below", "200"], "--merge-below 200 is no share"),
-        (["range", "--year", "2017", "--correlation", "2"], "--correlation '2' is not a list of numbers from 0 to 1"),
-        (["range", "--year", "2017", "--matrix", "gone.csv"], "needs --tiles N"),
-        (["range", "--year", "2017", "--overall-accuracy", "85", "--origin", "x"], "85 is not possible"),
-        (["range", "--year", "2017", "--overall-accuracy", "0.85"], "needs --origin TEXT"),
-        (["range", "--year", "2017", "--tiles", "9"], "--tiles and --origin belong to --matrix"),
+        (["design", "--years", "2017", "--out", "x"], "Give --expected-accuracy"),
+        (["design", "--years", "2031", "--out", "x"], "no map of 2031"),
+        (["design", "--years", "2017,2018,2019", "--out", "x"], "3 years are given"),
+        (["design", "--years", "twenty", "--out", "x"], "--years 'twenty' is not a list of years"),
+        (["design", "--years", "2017", "--out", "x", "--size", "0"], "--size 0 is no number of units"),
+        (["design", "--years", "2017", "--out", "x", "--merge-below", "200"], "--merge-below 200 is no share"),
+        (["range", "--years", "2017", "--correlation", "2"], "--correlation '2' is not a list of numbers from 0 to 1"),
+        (["range", "--years", "2017", "--error-matrix", "gone.csv"], "needs --tiles N"),
+        (["range", "--years", "2017", "--overall-accuracy", "85", "--origin", "x"], "85 is not possible"),
+        (["range", "--years", "2017", "--overall-accuracy", "0.85"], "needs --origin TEXT"),
+        (["range", "--years", "2017", "--tiles", "9"], "--tiles and --origin belong to --error-matrix"),
     ],
 )
 def test_what_is_wrong_is_named(command, maps, tmp_path, arguments, told):

@@ -31,6 +31,7 @@ def write_map(
     crs: str = "EPSG:32633",
     transform: Affine = UTM,
     classes: list[dict[str, Any]] | None = None,
+    collection: str = "maps",
     **properties: str,
 ) -> Path:
     """One item with its map, uint8 `[H, W]`; its path."""
@@ -48,7 +49,7 @@ def write_map(
         "type": "Feature",
         "stac_version": "1.1.0",
         "id": name,
-        "collection": "maps",
+        "collection": collection,
         "geometry": shapely.geometry.mapping(ground),
         "bbox": list(ground.bounds),
         "properties": {

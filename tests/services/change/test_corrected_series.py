@@ -248,13 +248,15 @@ def test_error_matrices_that_do_not_fit_the_map_are_refused(
         ("x,trees,crops\ntrees,1,2\nbuilt,1,2\n", "built"),
         ("x,trees,crops\ntrees,1,two\ncrops,1,2\n", "two"),
         ("x,trees,crops\ntrees,1,-2\ncrops,1,2\n", "negative"),
+        ("x,trees,trees\ntrees,1,2\ntrees,1,2\n", "'trees' twice"),
+        ("x,trees,crops\ntrees,0,0\ncrops,0,0\n", "zeros alone"),
         ("", "cannot be read"),
     ],
 )
 def test_broken_error_matrix_files_are_refused(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "matrix.csv").write_text(text)
     with pytest.raises(BadInput, match=told):
-        read_error_matrix(tmp_path / "matrix.csv")
+        read_error_matrix(tmp_path / "matrix.csv", any_order=True)
 
 
 def test_the_command_tells_what_was_removed_and_refuses_bad_input(
@@ -265,8 +267,27 @@ def test_the_command_tells_what_was_removed_and_refuses_bad_input(
     common = ("temporal", "--maps", maps, "--out", tmp_path / "out", "--error-matrix", tmp_path / "matrix.csv")
     told = landloom(*common).stderr
     assert "removed" in told and PLACE in told and "2021 is provisional" in told and "1 published" in told
+    item = item_of(open_store(str(tmp_path / "out")), 2021)
+    assert item["properties"]["landloom:source_accuracy"]["accuracy"] == "unknown"
     refused = landloom(*common, "--repeated", "2", check=2).stderr
     assert "2.0" in refused and "0 to 1" in refused
+
+
+def test_items_and_tables_name_what_is_published_of_the_maps_accuracy(matrix: ErrorMatrix, tmp_path: Path) -> None:
+    flat = np.full((10, 10), TREES)
+    flat[5:] = RANGELAND
+    maps = write_years(tmp_path / "maps", flat, flat, flat, collection="io-lulc-annual-v02")
+    pandas.DataFrame(matrix.counts, index=matrix.names, columns=matrix.names).to_csv(tmp_path / "matrix.csv")
+    common = ("temporal", "--maps", maps, "--out", tmp_path / "out", "--error-matrix", tmp_path / "matrix.csv")
+    landloom(*common)
+    store = open_store(str(tmp_path / "out"))
+    told = item_of(store, 2018)["properties"]["landloom:source_accuracy"]["accuracy"]
+    assert "overall accuracy 86.0 %" in told and "Karra et al. 2021" in told
+    assert (pandas.read_csv(file_of(store, 2018, "change"))["source_accuracy"] == told).all()
+    assert "1 published" in landloom(*common, "--accuracy", "85 % (made up)").stderr, (
+        "made anew: it says something else"
+    )
+    assert item_of(store, 2018)["properties"]["landloom:source_accuracy"]["accuracy"] == "85 % (made up)"
 
 
 def test_transitions_may_be_configured(maps: str, store: Store, matrix: ErrorMatrix, tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ from catalog.errors import BadInput
 from catalog.store import Store, open_store
 from catalog.validation import validate
 from services.api.snapshot import Snapshot
-from services.change.items import COLLECTION
-from services.change.publish import Account, publish_change
+from services.change.publish import COLLECTION, Account, publish_change
 from services.change.series import open_series
 from services.change.settings import Settings
 from services.change.tables import TITLES
@@ -45,7 +44,7 @@ def _published(out: Path, maps: str, **options: object) -> tuple[Account, Store]
 
 
 def _items(store: Store) -> dict[str, dict]:
-    keys = [key for key in store.list(f"{COLLECTION}/") if re.search(r"/([^/]+)/([^/]+)/\1-\2\.json$", key)]
+    keys = [key for key in store.list(f"{COLLECTION.id}/") if re.search(r"/([^/]+)/([^/]+)/\1-\2\.json$", key)]
     return {key.rpartition("/")[2].removesuffix(".json"): json.loads(store.read(key)) for key in keys}
 
 
@@ -59,13 +58,13 @@ def test_places_and_their_area_are_valid_items_of_one_collection(tmp_path: Path)
     assert account.planned == len(account.published) == 3
     items = _items(store)
     assert list(items) == ["33UVU-here-2017-2018-2019", "33UWU-here-2017-2018-2019", "here-2017-2018-2019"]
-    collection = json.loads(store.read(f"{COLLECTION}/collection.json"))
+    collection = json.loads(store.read(f"{COLLECTION.id}/collection.json"))
     for one in (*items.values(), collection, json.loads(store.read("catalog.json"))):
         validate(one)
     assert {link["title"] for link in collection["links"] if link["rel"] == "item"} == set(items)
     for key, item in items.items():
         subject, _, label = key.partition("-")
-        folder = tmp_path / "out" / COLLECTION / subject / label
+        folder = tmp_path / "out" / COLLECTION.id / subject / label
         assert all((folder / asset["href"]).is_file() for asset in item["assets"].values())
         sources = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
         assert sources and all((folder / href).is_file() for href in sources)
@@ -171,7 +170,7 @@ def test_an_area_between_the_pixels_centres_is_refused(tmp_path: Path) -> None:
 def test_the_catalogs_server_finds_the_products(tmp_path: Path) -> None:
     _, store = _published(tmp_path / "out", _maps(tmp_path / "maps"))
     snapshot = Snapshot.of(store)
-    served = {one["id"]: one for one in snapshot.items(COLLECTION, "https://example.com")}
+    served = {one["id"]: one for one in snapshot.items(COLLECTION.id, "https://example.com")}
     assert list(served) == list(_items(store))
     told = served["here-2017-2018-2019"]["properties"]
     assert told["landloom:persistence_hectares"]["sustained"] == pytest.approx(2, rel=1e-3)

@@ -180,5 +180,16 @@ def test_the_command(maps: str, zones_file: Path, tmp_path: Path) -> None:
     assert item["id"] == "my-zones-2017-2019" and item["properties"]["landloom:years"] == [2017, 2019]
     table = pd.read_parquet(Path(done.stdout.strip()).parent / item["assets"]["zones"]["href"])
     assert table["people"].tolist() == [k * 100 for k in range(10)]
+    assert item["properties"]["landloom:source_accuracy"]["accuracy"] == "unknown"
     refused = landloom(*common, "--ratio", "crops/meadow", check=2).stderr
     assert "crops/meadow" in refused and "Traceback" not in refused
+
+
+def test_the_command_names_what_is_published_of_the_maps_accuracy(zones_file: Path, tmp_path: Path) -> None:
+    cover, options = np.full((60, 50), TREES), {"collection": "io-lulc-annual-v02", "crs": "EPSG:4326"}
+    cover[:, ::5] = RANGELAND
+    maps = write_years(tmp_path / "maps", cover, cover, transform=GRID, **options)
+    common = ("zonal", "--maps", maps, "--zones", zones_file, "--out", tmp_path / "out")
+    for arguments, expected in (((), "overall accuracy 86.0 %"), (("--accuracy", "85 % (made up)"), "85 % (made up)")):
+        item = json.loads(Path(landloom(*common, *arguments).stdout.strip()).read_text())
+        assert expected in item["properties"]["landloom:source_accuracy"]["accuracy"]

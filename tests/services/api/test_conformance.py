@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pystac.validation
 import pytest
+import requests
 import responses
 from stac_api_validator.validations import QueryConfig, validate_api
+from stac_validator.stac_validator import StacValidate
 
 import catalog
-from catalog.collections import rebuild
+from catalog.collections import ZONES, rebuild
+from catalog.items import read_items
 from catalog.manifest import Period
 from catalog.store import Store, open_store
+from pipelines.supercells import make_supercells
 from services.api.load import load
 from tests.catalog.tile_years import manifest_of, publish_all, register
 from tests.servers.catalog import serve_catalog
@@ -93,6 +97,21 @@ def test_the_stac_api_validator_finds_nothing_wrong(tmp_path, serving, without_n
             open_assets_urls=False,
         )
     assert not errors.errors
+
+
+def test_stac_validator_finds_nothing_wrong_in_what_is_published_and_served(tmp_path, serving, without_network):
+    store = publish_all(tmp_path / "out", ("33UUU", 2019), ("33UUU", 2020), folder=tmp_path)
+    make_supercells(store)
+    published = [json.loads(store.read(key)) for key in store.list("") if key.endswith(".json") and "/20" not in key]
+    published += list(read_items(store, "lulc-annual")) + list(read_items(store, ZONES))
+    with serving(store) as url:
+        without_network.add_passthru(url)
+        served = [requests.get(f"{url}/{path}", timeout=30).json() for path in ("", "collections", "search")]
+    found = [*published, served[0], *served[1]["collections"], *served[2]["features"]]
+    assert len(found) >= 15
+    for one in found:
+        checked = StacValidate()
+        assert checked.validate_dict(one), (one["id"], checked.message)
 
 
 def test_nothing_that_its_document_allows_makes_it_fail(tmp_path, serving):

@@ -11,7 +11,7 @@ import pandas
 import pytest
 
 from catalog.validation import validate
-from pipelines.cli import run
+from pipelines.cli import console, run
 from tests.services.change.maps import write_years
 from tests.services.change.truths import truth_and_maps
 
@@ -28,7 +28,7 @@ def command(monkeypatch, capsys):
     """Runs `landloom accuracy` in this process, which spares its start; what it prints on stdout and stderr."""
 
     def run_it(*arguments: str | Path, check: int = 0) -> tuple[str, str]:
-        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(console, "width", 200)
         monkeypatch.setattr("sys.argv", ["landloom", "accuracy", *map(str, arguments)])
         with pytest.raises(SystemExit) as done:
             run()

@@ -87,8 +87,17 @@ MapAccuracy = Annotated[
     str,
     typer.Option(
         "--accuracy",
-        help="What is known of the maps' accuracy, and from where; by default what is published of their collection. "
-        "Stands in every product.",
+        help="What is known of the maps' accuracy, as '85 % (who says so)' or a JSON file; by default what is "
+        "published of their collection. Stands in every product.",
+    ),
+]
+ReferenceReport = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        metavar="ITEM",
+        help="Item of a reference sample that `landloom accuracy report` wrote, for 95 % intervals; by default one in "
+        "the output that fits; none: no sample.",
     ),
 ]
 Crosswalk = Annotated[

@@ -28,6 +28,11 @@ class Told:
         numbers = (np.full(shaped, np.nan) for _ in range(3))
         return cls(*numbers, *(np.full(shaped, text, object) for text in ("no interval", "", reason)))
 
+    def clear(self, at: Any, reason: str) -> None:
+        """Tell none, and why."""
+        self.estimate[at] = self.low[at] = self.high[at] = np.nan
+        self.kind[at], self.source[at], self.reason[at] = "no interval", "", reason
+
     def explain(self, at: Any, reason: str) -> None:
         """Why there is nothing better than what is told there already; an empty reason changes nothing."""
         if reason:

@@ -70,6 +70,10 @@ def zonal_tables(found: Zonal, ratio: Ratio | None, uncertainty: Uncertainty) ->
     shares = np.divide(1, found.observed, out=np.full(found.observed.shape, np.nan), where=found.observed > 0)
     relative = known.relative.columns({"relative_change": 1.0}).filter(like="_relative_change")
     changes = known.net.columns({"change_hectares": 1.0, "change_points": points[:, None]})
+    changes["interval_reason"] = [
+        one if one == other else joined(one, other)
+        for one, other in zip(known.net.reason.ravel(), known.relative.reason.ravel(), strict=True)
+    ]
     columns = {
         "zones": known.changed.columns({"changed_hectares": 1.0, "changed_share": points / 100}),
         "areas": known.areas.columns({"hectares": 1.0, "share": shares[..., None]}),

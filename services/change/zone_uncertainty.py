@@ -14,6 +14,7 @@ from services.change.uncertainty import Uncertainty
 from services.change.zonal import Zonal
 from services.change.zone_sample import put_estimates
 
+_UNSEEN = "no land cover was observed here, in that year or in both"
 MOST_ZONES = 1_000
 """Zones whose scenario ranges are told, at most: each takes 0.1 s."""
 
@@ -28,6 +29,11 @@ def zone_intervals(found: Zonal, known: Uncertainty) -> ZoneIntervals:
     told = _published(found, known)
     if known.reference is not None:
         put_estimates(found, known, known.reference, told)
+    side, both = found.areas.shape[-1], found.both()[0].sum(axis=1)
+    told.areas.clear(found.observed <= 0, _UNSEEN)
+    for one in (told.net, told.relative, told.changed):
+        one.clear(both <= 0, _UNSEEN)
+    told.transitions.clear((found.pairs // side % side == 0) | (found.pairs % side == 0), _UNSEEN)
     return told
 
 

@@ -45,6 +45,12 @@ class Interval:
         limits = f"{self.low:,.1f} to {self.high:,.1f} {unit}, {self.kind}"
         return f"{start} mapped, {self.estimate:,.1f} {unit} estimated ({limits})"
 
+    def properties(self) -> dict[str, float | str | None]:
+        """As items tell it, to four decimals; null where not known."""
+        numbers = {"estimated": self.estimate, "low": self.low, "high": self.high}
+        told = {name: None if np.isnan(one) else round(one, 4) for name, one in numbers.items()}
+        return {**told, "kind": self.kind, "source": self.source, "reason": self.reason}
+
     def scaled(self, factor: float) -> Interval:
         """In another unit."""
         return replace(self, estimate=self.estimate * factor, low=self.low * factor, high=self.high * factor)

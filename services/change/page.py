@@ -15,7 +15,7 @@ from services.change.items import ItemAsset
 from services.change.persistence import KINDS
 from services.change.series import Series
 from services.change.settings import Settings
-from services.change.tables import TITLES, change_tables, changed_area, end_matrix, summary
+from services.change.tables import TITLES, change_tables, end_matrix, intervals_of_ends, summary
 from services.change.tally import Tally
 
 ROWS = 25
@@ -89,7 +89,7 @@ def area_files(
         titles={one.name: one.title for one in legend.classes},
         statements=[one for one in tables["areas"].statement if one],
         net=dict(zip(net["class"], figures.net_told(net), strict=True)),
-        changed=changed_area(matrix, settings.uncertainty)["landloom:changed_hectares_interval"],
+        changed=intervals_of_ends(matrix, settings.uncertainty, None)["landloom:changed_hectares_interval"],
         transitions=_records(transitions.head(ROWS)),
         more=max(0, len(transitions) - ROWS),
         themes=_records(_between(tables["themes"], years)),

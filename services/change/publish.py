@@ -38,7 +38,7 @@ from services.change.page import area_files
 from services.change.place import counted, publish_place
 from services.change.series import Series
 from services.change.settings import Settings, told_of
-from services.change.tables import changed_area, end_matrix, summary
+from services.change.tables import end_matrix, intervals_of_ends, summary
 from services.change.tally import Tally
 
 COLLECTION = Collection(
@@ -154,7 +154,7 @@ def _publish_area(
             properties={
                 **told,
                 **summary(tally, matrix),
-                **changed_area(matrix, settings.uncertainty),
+                **intervals_of_ends(matrix, settings.uncertainty, settings.degradation),
                 "landloom:excluded": excluded,
                 "landloom:not_mapped_hectares": not_mapped,
             },

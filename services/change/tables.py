@@ -12,7 +12,7 @@ import pandas as pd
 from services.change.areas import areas_by_year, net_and_gross
 from services.change.degradation import DegradationMatrix, degradation_table, meaning_cells
 from services.change.intensity import intensity
-from services.change.interval_columns import Interval, interval_columns, joined
+from services.change.interval_columns import Interval, interval_columns, interval_of, joined
 from services.change.map_legend import MapLegend
 from services.change.pair_uncertainty import Pair
 from services.change.tally import UNOBSERVED, Tally, year_pairs
@@ -220,15 +220,21 @@ def summary(tally: Tally, matrix: TransitionMatrix) -> dict[str, object]:
     return told
 
 
-def changed_area(matrix: TransitionMatrix, uncertainty: Uncertainty) -> dict[str, object]:
-    """What is known of the whole area that changed, for the item: hectares to four decimals, null where not known."""
-    told = uncertainty.counted([matrix]).pair(matrix).area(~np.eye(len(matrix.names), dtype=bool))
-    numbers = {"estimated": told.estimate, "low": told.low, "high": told.high}
-    return {
-        "landloom:changed_hectares_interval": {
-            **{name: None if np.isnan(one) else round(one, 4) for name, one in numbers.items()},
-            "kind": told.kind,
-            "source": told.source,
-            "reason": told.reason,
-        }
-    }
+def intervals_of_ends(
+    matrix: TransitionMatrix, uncertainty: Uncertainty, degradation: DegradationMatrix | None
+) -> dict[str, dict[str, float | str | None]]:
+    """What is known of the whole area that changed, and of the share of land that degraded, for the item.
+
+    Args:
+        matrix: of the first year to the last.
+        uncertainty: of the maps.
+        degradation: meaning of the transitions; None: nothing is told of it.
+    """
+    pair = uncertainty.counted([matrix]).pair(matrix)
+    told = {"landloom:changed_hectares_interval": pair.area(~np.eye(len(matrix.names), dtype=bool)).properties()}
+    if degradation:
+        (row,) = (one for _, one in _degradation(matrix, pair, degradation).iterrows() if one.meaning == "degradation")
+        mapped = float(row["percent_of_land"])
+        share = interval_of(row, "percent_of_land").properties()
+        told["landloom:degraded_percent_of_land"] = {"mapped": None if np.isnan(mapped) else round(mapped, 4), **share}
+    return told

@@ -122,25 +122,28 @@ class Uncertainty:
 
     def pair(self, matrix: TransitionMatrix) -> Pair:
         """Of change between two years."""
-        reason = self._not_sampled((matrix.from_year, matrix.to_year))
-        if not reason:
-            found = self._domain(matrix.observed_hectares)
-            if not isinstance(found, str):
-                assert self.reference is not None
-                return SamplePair(self.reference, found, matrix.observed_hectares)
-            reason = found
+        found = self._of_pair(matrix)
+        if isinstance(found, DomainSample):
+            assert self.reference is not None
+            return SamplePair(self.reference, found, matrix.observed_hectares)
         first, second = self._published(matrix.from_year), self._published(matrix.to_year)
         if first.matrix is not None and first == second:
-            return MatrixPair(matrix, first, reason)
-        return UnknownPair(joined(reason, no_change(first, second)))
+            return MatrixPair(matrix, first, found)
+        return UnknownPair(joined(found, no_change(first, second)))
+
+    def not_told(self, matrix: TransitionMatrix) -> str:
+        """Why the sample does not tell of change between two years; empty: there is none, or it does."""
+        found = self._of_pair(matrix)
+        return found if isinstance(found, str) else ""
+
+    def _of_pair(self, matrix: TransitionMatrix) -> DomainSample | str:
+        if self.reference is None:
+            return ""
+        reason = not_sampled(self.reference, (matrix.from_year, matrix.to_year))
+        return reason or self._domain(matrix.observed_hectares)
 
     def _published(self, year: int) -> SourceAccuracy:
         return self.accuracies[self.years.index(year)] if year in self.years and self.accuracies else SourceAccuracy()
-
-    def _not_sampled(self, years: Sequence[int]) -> str:
-        if self.reference is None:
-            return ""
-        return not_sampled(self.reference, years)
 
     def _sampled(self, year: int, hectares: float) -> tuple[Reference, DomainSample, int] | str:
         if self.reference is None:

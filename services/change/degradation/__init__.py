@@ -28,6 +28,8 @@ class DegradationMatrix(BaseModel):
 
     title: str
     source: str
+    checked: str = ""
+    """Against what, and how, the matrix was checked."""
     legend: str
     """Crosswalk into whose classes maps are translated first."""
     not_land: tuple[str, ...] = ()

@@ -212,7 +212,7 @@ def _error_bars(axes: Axes, at: np.ndarray, low: np.ndarray, high: np.ndarray, e
 
 def _ylabel(limits: pd.DataFrame | pd.Series) -> str:
     known = bool(limits.notna().to_numpy().any())
-    return "mapped area, ha" + (" (lines: interval or range)" if known else "")
+    return "mapped area, ha" + ("\n(lines: interval or range)" if known else "")
 
 
 def _flows(matrix: TransitionMatrix) -> np.ndarray:

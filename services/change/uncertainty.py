@@ -225,8 +225,10 @@ def uncertainty_of(
     same_maps = False
     if reference is not None:
         reference = reference.in_legend(names, translation or {})
-        drawn = {one.id for one in reference.design.maps}
-        own = {one.id for place in series.places for one in place.maps if one.year in reference.design.years}
+        # Corrected maps bear the names of those that they were made from.
+        drawn = {(one.collection, one.id) for one in reference.design.maps}
+        maps = [one for place in series.places for one in place.maps if one.year in reference.design.years]
+        own = {(one.collection, one.id) for one in maps}
         same_maps = set(reference.design.years) <= set(series.years) and own <= drawn
     return Uncertainty(series.years, tuple(accuracies), reference, _ground(series), same_maps, (note,) if note else ())
 

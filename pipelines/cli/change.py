@@ -27,6 +27,7 @@ from pipelines.cli.options import (
     SizeKm,
     Years,
     app,
+    catalogs_of,
     console,
     extra,
     ground_of,
@@ -97,6 +98,7 @@ def change_command(
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
+    catalogs = catalogs_of(maps, out, store)
     walk = load_crosswalk(other_legend) if other_legend else None
     translated = crosswalked(series, walk) if walk else series
     settings = Settings(
@@ -104,7 +106,7 @@ def change_command(
         themes=groups,
         degradation=meanings,
         minimum_mapping_unit=minimum_mapping_unit,
-        uncertainty=find_uncertainty(store, series, translated, accuracy, reference, walk.targets if walk else {}),
+        uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
         notes=(note,) if note else (),
         overwrite=overwrite,
     )

@@ -28,6 +28,7 @@ from pipelines.cli.options import (
     SizeKm,
     Years,
     app,
+    catalogs_of,
     console,
     ground_of,
     number,
@@ -90,7 +91,8 @@ def temporal_command(
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
-    known = find_uncertainty(store, series, series, accuracy, reference, {})
+    catalogs = catalogs_of(maps, out, store)
+    known = find_uncertainty(catalogs, series, series, accuracy, reference, {})
     settings = Settings(
         error_matrix=read_error_matrix(error_matrix, any_order=True) if error_matrix else None,
         prior=_read_prior(prior) if prior else None,

@@ -23,6 +23,7 @@ from pipelines.cli.options import (
     S3Endpoint,
     Years,
     app,
+    catalogs_of,
     console,
     extra,
     product_name,
@@ -72,6 +73,7 @@ def zonal_command(
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), ground, collection=collection, asset=asset)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
+    catalogs = catalogs_of(maps, out, store)
     walk = load_crosswalk(crosswalk) if crosswalk else None
     translated = crosswalked(series, walk) if walk else series
     settings = ZonalSettings(
@@ -79,7 +81,7 @@ def zonal_command(
         name=product_name(name, zones.stem if re.search("[a-z0-9]", zones.stem.lower()) else "zones", crosswalk),
         shown=shown,
         ratio=Ratio.parse(ratio, translated.legend.names) if ratio else None,
-        uncertainty=find_uncertainty(store, series, translated, accuracy, reference, walk.targets if walk else {}),
+        uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
         overwrite=overwrite,
     )
     with progress_bar() as progress:

@@ -159,14 +159,14 @@ def read_reference(store: Store, key: str) -> Reference:
 
 
 def find_reference(
-    store: Store, given: str, years: Sequence[int], ground: BaseGeometry
+    catalogs: Sequence[Store], given: str, years: Sequence[int], ground: BaseGeometry
 ) -> tuple[Reference | None, str]:
     """The sample for products of some years and ground.
 
     Args:
-        store: their output, which is searched where none is given.
-        given: path or `s3://` address of a report's item; `none`: no sample; empty: the one in the output whose years
-            and ground fit, of several that with the most interpreted units.
+        catalogs: which are searched where none is given, the maps' and the products'.
+        given: path or `s3://` address of a report's item; `none`: no sample; empty: the one in the catalogs whose
+            years and ground fit, of several that with the most interpreted units.
         years: of the products.
         ground: longitude and latitude.
 
@@ -188,11 +188,12 @@ def find_reference(
             )
         return found, ""
     fitting = []
-    for key in store.list(f"{_REPORTS}/"):
-        if _ITEM.match(key):
-            one = read_reference(store, key)
-            if set(one.design.years) <= set(years) and shape(one.design.geometry).intersects(ground):
-                fitting.append(one)
+    for store in catalogs:
+        for key in store.list(f"{_REPORTS}/"):
+            if _ITEM.match(key):
+                one = read_reference(store, key)
+                if set(one.design.years) <= set(years) and shape(one.design.geometry).intersects(ground):
+                    fitting.append(one)
     if not fitting:
         return None, ""
     # Change between the first and the last year is what a product is about; then the larger sample.

@@ -60,7 +60,8 @@ class Uncertainty:
     def kinds(self) -> str:
         """What can be told at best, in one sentence for items and figures."""
         if self.reference is not None:
-            return f"95 % intervals from {self.reference.told}"
+            years = self.reference.design.label
+            return f"95 % intervals from {self.reference.told}, for {years} and the ground that it was drawn from"
         if any(one.matrix is not None for one in self.accuracies):
             return "none: scenario ranges from a published error matrix instead, of places elsewhere"
         if any(one.overall is not None for one in self.accuracies):
@@ -170,12 +171,17 @@ class Uncertainty:
 
 
 def find_uncertainty(
-    store: Store, maps: Series, product: Series, accuracy: str, reference: str, translation: Mapping[str, str]
+    catalogs: Sequence[Store],
+    maps: Series,
+    product: Series,
+    accuracy: str,
+    reference: str,
+    translation: Mapping[str, str],
 ) -> Uncertainty:
-    """What is known of a product's maps: as the user says, as it is published, and from a sample in the output.
+    """What is known of a product's maps: as the user says, as it is published, and from a published sample.
 
     Args:
-        store: the output.
+        catalogs: in which a published sample may lie.
         maps: in their own legend.
         product: the same in the product's.
         accuracy: see `read_accuracy`; empty: what is published of the maps' collection.
@@ -186,7 +192,7 @@ def find_uncertainty(
         BadInput: one of them cannot be read, or does not fit.
     """
     accuracies = (read_accuracy(accuracy),) * len(maps.years) if accuracy else known_accuracies(maps)
-    found, note = find_reference(store, reference, maps.years, _ground(maps))
+    found, note = find_reference(catalogs, reference, maps.years, _ground(maps))
     return uncertainty_of(product, accuracies, found, translation, note)
 
 

@@ -117,7 +117,7 @@ def test_products_of_change_find_the_report_and_tell_its_intervals(change, tmp_p
     report, store = make_report(design, sample), open_store(str(tmp_path / "out"))
     files = [*write_report(report, design, tmp_path), tmp_path / "design.json"]
     publish_report(store, report, design, files, tmp_path / "filled.geojson", "north", overwrite=False)
-    known = find_uncertainty(store, series, series, "", "", {})
+    known = find_uncertainty([store], series, series, "", "", {})
     assert known.same_maps and known.reference is not None
     account = publish_change(store, series, Settings("north", load_themes(), uncertainty=known))
     item = json.loads(store.read(account.item))

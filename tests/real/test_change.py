@@ -53,7 +53,7 @@ def test_worldcover_areas_are_told_with_its_published_accuracies(tmp_path: Path)
     """74.4 % of 2020 and 76.7 % of 2021: give or take 25.6 and 23.3 % of each area, and nothing of change."""
     series = open_series(str(REFERENCE / "catalog.json"), geometry=area_of_bbox(",".join(map(str, BOX))).geometry)
     store = open_store(str(tmp_path))
-    known = find_uncertainty(store, series, series, "", "", {})
+    known = find_uncertainty([store], series, series, "", "", {})
     account = publish_change(store, series, Settings("sao-tome", load_themes(), uncertainty=known))
     item = json.loads(store.read(account.item))
     folder = tmp_path / "lulc-change" / "sao-tome" / "2020-2021"

@@ -44,23 +44,23 @@ def out(tmp_path_factory) -> Path:
 def test_it_is_read_from_the_published_report(out) -> None:
     series = open_series(str(out / "maps" / "collection.json"))
     ground = series.places[0].geometry
-    found, note = find_reference(open_store(str(out / "out")), "", series.years, ground)
+    found, note = find_reference([open_store(str(out / "out"))], "", series.years, ground)
     assert found.origin == "lulc-accuracy/delta-2017-2018" and not note
     assert len(found.sample.unit) >= 900 and found.covers(ground.buffer(-0.0001))
-    again, _ = find_reference(open_store("elsewhere"), str(out / "out" / KEY), series.years, ground)
+    again, _ = find_reference([open_store("elsewhere")], str(out / "out" / KEY), series.years, ground)
     assert again.design == found.design
-    assert find_reference(open_store(str(out / "out")), "none", series.years, ground) == (None, "")
-    assert find_reference(open_store(str(out / "out")), "", (2017, 2019), ground) == (None, "")
+    assert find_reference([open_store(str(out / "out"))], "none", series.years, ground) == (None, "")
+    assert find_reference([open_store(str(out / "out"))], "", (2017, 2019), ground) == (None, "")
 
 
 def test_what_is_no_report_is_refused(out) -> None:
     store, ground = open_store(str(out / "out")), open_series(str(out / "maps" / "collection.json")).places[0].geometry
     with pytest.raises(BadInput, match=r"There is no report .*nothing.json. Give the item that `landloom accuracy"):
-        find_reference(store, str(out / "nothing.json"), (2017, 2018), ground)
+        find_reference([store], str(out / "nothing.json"), (2017, 2018), ground)
     with pytest.raises(BadInput, match="is no report of a reference sample"):
-        find_reference(store, str(out / "maps" / "collection.json"), (2017, 2018), ground)
+        find_reference([store], str(out / "maps" / "collection.json"), (2017, 2018), ground)
     with pytest.raises(BadInput, match=r"is of 2017-2018, the maps are of 2020, 2021"):
-        find_reference(store, str(out / "out" / KEY), (2020, 2021), ground)
+        find_reference([store], str(out / "out" / KEY), (2020, 2021), ground)
 
 
 def test_of_several_samples_the_larger_is_taken_and_it_is_told(out, tmp_path) -> None:
@@ -72,7 +72,7 @@ def test_of_several_samples_the_larger_is_taken_and_it_is_told(out, tmp_path) ->
     files = [*write_report(report, design, tmp_path), tmp_path / "design.json"]
     publish_report(open_store(str(tmp_path / "out")), report, design, files, sample, "few", overwrite=False)
     ground = open_series(str(out / "maps" / "collection.json")).places[0].geometry
-    found, note = find_reference(open_store(str(tmp_path / "out")), "", (2017, 2018), ground)
+    found, note = find_reference([open_store(str(tmp_path / "out"))], "", (2017, 2018), ground)
     assert found.origin == "lulc-accuracy/delta-2017-2018"
     assert note == (
         "Of several reference samples lulc-accuracy/delta-2017-2018 is taken, not lulc-accuracy/few-2017-2018."
@@ -106,6 +106,21 @@ def test_the_command_change_tells_intervals_that_hold_the_truth(out) -> None:
         "no interval: no accuracy of the source maps is known"
         in (Path(without.stdout.strip()).parent / item["assets"]["page"]["href"]).read_text()
     )
+
+
+@pytest.mark.slow
+def test_the_catalog_of_the_maps_is_searched_too(out, tmp_path) -> None:
+    """Maps and report in one catalog, the products in another."""
+    shutil.copytree(out / "out" / "lulc-accuracy", tmp_path / "maps" / "lulc-accuracy")
+    for path in (out / "maps").iterdir():
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / "maps" / path.name)
+    child = {"rel": "child", "href": "./collection.json", "type": "application/json"}
+    catalog = {"type": "Catalog", "id": "all", "stac_version": "1.1.0", "description": "All", "links": [child]}
+    (tmp_path / "maps" / "catalog.json").write_text(json.dumps(catalog))
+    done = landloom("change", "--maps", tmp_path / "maps", "--out", tmp_path / "out", "--name", "delta")
+    assert "95 % intervals from" in done.stderr and "lulc-accuracy/delta-2017-2018" in done.stderr
+    item = json.loads(Path(done.stdout.strip()).read_text())
+    assert item["properties"]["landloom:changed_hectares_interval"]["kind"] == "95 % interval"
 
 
 @pytest.mark.slow

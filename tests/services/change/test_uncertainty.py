@@ -108,6 +108,16 @@ def test_transitions_are_those_of_table_8():
     )
 
 
+def test_a_sample_that_other_maps_stratified_tells_the_same():
+    """Stehman 2014: the strata stay what they were, whatever is counted; here a map that shows no change at all."""
+    counted = replace(mapped(), hectares=np.diag([306_000.0, 594_000.0]))
+    told = known(same_maps=False, accuracies=(SourceAccuracy(overall=0.8, origin="x"),) * 2)
+    lost = told.pair(counted).area(cell(FOREST, OTHER))
+    assert round(lost.estimate) == 21_158 and lost.kind == "95 % interval"
+    assert told.accuracy == "overall accuracy 80.0 %, x" and known().accuracy.startswith("accuracy from this sample")
+    assert told.pair(counted).seen() == {(FOREST, OTHER), (OTHER, FOREST)}
+
+
 def test_areas_of_a_year_and_net_change_add_up():
     uncertainty = known()
     forest = [

@@ -168,3 +168,21 @@ def test_tables_of_zones_have_the_same_columns_whatever_is_known(found, known) -
     one, other = zonal_tables(found, None, known), zonal_tables(found, None, Uncertainty())
     assert {name: list(table) for name, table in one.items()} == {name: list(table) for name, table in other.items()}
     assert (one["areas"]["source_accuracy"] == "85 % by the sample 85 % by the sample").all()
+
+
+def test_a_sample_of_one_year_tells_that_year_alone(found, series, tmp_path) -> None:
+    truth, maps = truth_and_maps()
+    design, _ = designed(tmp_path, maps[:1], Wishes(size=600, expected=0.9))
+    sample = seen_by_all(design, truth[:1])
+    reference = Reference(design, sample, sample.reference, "lulc-accuracy/one", ("85 % by the sample",))
+    known = uncertainty_of(series, (SourceAccuracy(overall=0.85, origin="made up"),) * 2, reference)
+    tables = zonal_tables(found, None, known)
+    areas = tables["areas"].set_index(["zone", "year", "class"])
+    # Of the truth of 2017: 60 rows of water over 400 columns.
+    water = areas.loc[("whole", 2017, "water")]
+    assert water["interval"] == "95 % interval" and water["low_hectares"] < 240 < water["high_hectares"]
+    assert areas.loc[("small", 2017, "water"), "interval"] == "synthetic"
+    later = areas.loc[("whole", 2018, "water")]
+    assert later["interval"] == "scaled by overall accuracy"
+    assert later["interval_reason"] == "the reference sample is of 2017, not of 2018"
+    assert "not of 2017-2018" in rows(tables, "changes", "whole").loc["crops"]["interval_reason"]

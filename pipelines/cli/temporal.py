@@ -62,7 +62,10 @@ def temporal_command(
         ),
     ] = None,
     prior: Annotated[
-        Path | None, typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default all alike.')
+        Path | None,
+        typer.Option(
+            help='JSON of the training prior: {"trees": 0.4, …}; by default half their mean score, half all alike.'
+        ),
     ] = None,
     transitions: Annotated[
         Path | None, typer.Option(help='JSON of yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}.')

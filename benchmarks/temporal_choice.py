@@ -53,24 +53,27 @@ def landscape(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def temporal_choice() -> list[Figure]:
     """F1 and recall of change, as means over landscapes, of each choice with the others as they are."""
     seen = [landscape(seed) for seed in LANDSCAPES]
+    likeliest = {id(scores): fit_sharpness(scores) for _, scores in seen}
+
+    def likely(scores: np.ndarray) -> float:
+        return likeliest[id(scores)]
+
     raw = [changes_found(truth, scores.argmax(axis=1)) for truth, scores in seen]
     ways: dict[str, Model] = {
         "maps": lambda scores: scores.argmax(axis=1),
         "persistence filter": lambda scores: filtered(scores.argmax(axis=1)),
-        "model": _model(),
-        "prior: mean score": _model(prior=lambda shares: np.maximum(shares.mean(axis=(0, 2)), 1e-6)),
-        "prior: even": _model(prior=lambda shares: np.full(shares.shape[1], 1 / shares.shape[1])),
+        "model": _model(sharpness=likely),
+        "prior: mean score": _model(sharpness=likely, prior=lambda shares: np.maximum(shares.mean(axis=(0, 2)), 1e-6)),
+        "prior: even": _model(sharpness=likely, prior=_even),
         "sharpness: 1": _model(sharpness=lambda scores: 1.0),
         "sharpness: 2": _model(sharpness=lambda scores: 2.0),
-        "expected change weighs 0": _model(weight=0.0),
-        "expected change weighs 0.5": _model(weight=0.5),
-        "change weight: 1": _model(change_weight=1.0),
-        "change weight: 3": _model(change_weight=3.0),
-        "change weight: 12": _model(change_weight=12.0),
+        "expected change weighs 0": _model(sharpness=likely, weight=0.0),
+        "expected change weighs 0.5": _model(sharpness=likely, weight=0.5),
+        "change weight: 1": _model(sharpness=likely, change_weight=1.0),
+        "change weight: 3": _model(sharpness=likely, change_weight=3.0),
+        "change weight: 12": _model(sharpness=likely, change_weight=12.0),
         "before: prior even, sharpness 1, nothing expected": _model(
-            prior=lambda shares: np.full(shares.shape[1], 1 / shares.shape[1]),
-            sharpness=lambda scores: 1.0,
-            weight=0.0,
+            prior=_even, sharpness=lambda scores: 1.0, weight=0.0
         ),
     }
     figures = []
@@ -90,8 +93,8 @@ def temporal_choice() -> list[Figure]:
 
 def _model(
     *,
+    sharpness: Callable[[np.ndarray], float],
     prior: Model = usual_prior,
-    sharpness: Callable[[np.ndarray], float] = fit_sharpness,
     weight: float = temporal.USUAL_WEIGHT,
     change_weight: float = temporal.CHANGE_WEIGHT,
 ) -> Model:
@@ -101,3 +104,7 @@ def _model(
         return most_likely(looks, fit(looks, expected=weight), change_weight)
 
     return corrected
+
+
+def _even(shares: np.ndarray) -> np.ndarray:
+    return np.full(shares.shape[1], 1 / shares.shape[1])

@@ -66,8 +66,8 @@ def test_it_runs_from_a_clean_kernel_and_reads_a_remote_catalog_as_well(
     pictures = [Image.open(io.BytesIO(base64.b64decode(one))) for one in outputs(notebook, "image/png")]
     assert len(pictures) == 7
     assert all(len(one.convert("RGB").getcolors(1 << 24)) > 5 for one in pictures), "none is empty"
-    slider = next(one for one in outputs(notebook, "text/html") if "HoloViews" in one and "2021" in one)
-    assert slider.count("data:image/png") + slider.count("iVBOR") >= 5
+    # The slider holds a picture of each year.
+    assert max(one.count("iVBOR") for one in outputs(notebook, "text/html")) >= 5
 
 
 def test_the_one_in_the_repository_has_been_run_and_is_small() -> None:

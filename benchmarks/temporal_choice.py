@@ -64,6 +64,9 @@ def temporal_choice() -> list[Figure]:
         "persistence filter": lambda scores: filtered(scores.argmax(axis=1)),
         "model": _model(sharpness=likely),
         "prior: mean score": _model(sharpness=likely, prior=lambda shares: np.maximum(shares.mean(axis=(0, 2)), 1e-6)),
+        "prior: half mean, half even": _model(
+            sharpness=likely, prior=lambda shares: shares.mean(axis=(0, 2)) / 2 + _even(shares) / 2
+        ),
         "prior: even": _model(sharpness=likely, prior=_even),
         "sharpness: 1": _model(sharpness=lambda scores: 1.0),
         "sharpness: 2": _model(sharpness=lambda scores: 2.0),

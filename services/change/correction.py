@@ -13,7 +13,7 @@ import numpy as np
 
 from catalog.errors import BadInput
 from services.change.blocks import Block, OpenPlace
-from services.change.emissions import REPEATED
+from services.change.emissions import LEAST_SHARE, REPEATED
 from services.change.error_matrix import ErrorMatrix
 from services.change.temporal import CHANGE_WEIGHT, USUAL_CHANGE, USUAL_WEIGHT, Chain, fit, posterior
 
@@ -50,7 +50,7 @@ class Settings:
         return {
             "emission": "scores" if matrix is None else "error matrix",
             "error_matrix": None if matrix is None else [list(matrix.names), matrix.counts.tolist()],
-            "prior": "half mean, half even" if self.prior is None else dict(self.prior),
+            "prior": f"mean, at least {LEAST_SHARE}" if self.prior is None else dict(self.prior),
             "transition": f"learnt, {USUAL_CHANGE} a year expected, weighing {USUAL_WEIGHT}"
             if self.transition is None
             else self.transition.tolist(),
@@ -65,8 +65,10 @@ class Correction(Protocol):
     classes: np.ndarray
     """Numbers of the classes of the chain, in the legend's order, `[classes]`."""
     chain: Chain
-    sharpness: float | None
-    """Exponent of the scores; None: from an error matrix."""
+
+    @property
+    def sharpness(self) -> float | None:
+        """Exponent of the scores; None: from an error matrix."""
 
     def look(self, place: OpenPlace) -> None:
         """Take in a place, before `learn`."""

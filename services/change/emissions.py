@@ -23,6 +23,8 @@ SCORE_FLOOR = 0.01
 in whole per cent. Of the ratio, not of the score: of a class rarer than any floor of scores, 0 would speak for it."""
 LEAST_SCORE = 0.005
 """What a score of 0 stands for: scores are published in whole per cent. A rarer class is not ruled out by it."""
+LEAST_SHARE = 0.05
+"""Of a class by which scores are divided: chosen by `benchmarks/temporal_choice.py`."""
 _MATRIX_FLOOR = 1e-3
 
 
@@ -115,7 +117,7 @@ def sharpened(scores: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def usual_prior(scores: np.ndarray) -> np.ndarray:
-    """Share of each class where scores are calibrated, if unknown: half their mean, half all alike, `[classes]`.
+    """Share of each class where scores are calibrated, if unknown: their mean, at least `LEAST_SHARE`, `[classes]`.
 
     Scores that are calibrated where they are used have the classes' shares as their mean. But of a class that is
     next to nowhere, a weak score that comes back every year, divided by next to nothing, would outweigh a strong
@@ -124,7 +126,8 @@ def usual_prior(scores: np.ndarray) -> np.ndarray:
     Args:
         scores: shares 0 to 1, NaN for a missing year, `[years, classes, pixels]`.
     """
-    return 0.5 * np.nanmean(scores, axis=(0, 2)) + 0.5 / scores.shape[1]
+    shares = np.maximum(np.nanmean(scores, axis=(0, 2)), LEAST_SHARE)
+    return shares / shares.sum()
 
 
 def scores_log_emission(scores: np.ndarray, prior: np.ndarray, floor: float = SCORE_FLOOR) -> np.ndarray:

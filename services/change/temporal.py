@@ -17,7 +17,7 @@ import numpy as np
 from catalog.errors import BadInput
 
 CHANGE_WEIGHT = 6.0
-"""How many changes that are none one missed change weighs: chosen on simulated years, `benchmarks/temporal_choice.py`."""
+"""How many changes that are none one missed change weighs: chosen by `benchmarks/temporal_choice.py`."""
 _BLOCK = 1 << 16
 """Pixels whose probabilities are in memory at a time: some 40 MB a hundred year-classes."""
 _ITERATIONS, _SETTLED = 100, 1e-5

@@ -142,7 +142,8 @@ def test_scores_that_hedge_are_taken_surer_and_those_too_sure_less(years: Years)
 def test_a_class_with_a_score_of_0_is_one_that_rounds_to_it() -> None:
     surer = sharpened(np.array([[[0.9], [0.1], [0.0]]]), 2.0)[0, :, 0]
     np.testing.assert_allclose(surer[1:] / surer[0], [(0.1 / 0.9) ** 2, (0.005 / 0.9) ** 2])
-    np.testing.assert_allclose(usual_prior(np.array([[[0.8, np.nan], [0.2, np.nan]]])), [0.65, 0.35])
+    np.testing.assert_allclose(usual_prior(np.array([[[0.8, np.nan], [0.2, np.nan]]])), [0.8, 0.2])
+    np.testing.assert_allclose(usual_prior(np.array([[[1.0], [0.0]]])), [1 / 1.05, 0.05 / 1.05])
 
 
 def test_where_nothing_changes_a_little_change_is_still_expected() -> None:

@@ -157,9 +157,11 @@ def evaluate_command(
     with extra("evaluate"):
         from services.evaluation.maps import evaluate_map
         from services.evaluation.page import write_evaluation
+        from services.evaluation.pictures import Picture
         from services.inference.evaluate import evaluate_network
         from services.inference.votes import Confidence, evaluate_votes
 
+    pictures: list[Picture] = []
     if dataset:
         if votes and votes not in get_args(Confidence):
             raise BadInput(f"--votes {votes!r} is none of {', '.join(get_args(Confidence))}.")
@@ -182,7 +184,6 @@ def evaluate_command(
 
             if votes:
                 evaluation = evaluate_votes(network, chips, told, votes, reference_name, tell)  # type: ignore[arg-type]
-                pictures = []
             else:
                 evaluation, pictures = evaluate_network(network, chips, told, reference_name, tell)
     else:

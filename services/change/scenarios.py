@@ -170,7 +170,7 @@ def _drawn(
     matrix, random = np.array(accuracy.matrix), np.random.default_rng(_SEED)
     k = len(matrix)
     units = matrix / matrix.sum() * accuracy.tiles
-    # One imaginary unit a row, spread evenly (Perks' prior), as for the confidence of the maps.
+    # One imaginary unit a row, spread evenly (Perks' prior).
     shape = units + 1 / k
     years = []
     normal = random.standard_normal((2, DRAWS, k, k))

@@ -237,7 +237,7 @@ def _runs(dates: int) -> Iterator[list[int]]:
 def _look(network: Network, chip: Chip) -> tuple[np.ndarray, np.ndarray]:
     """Scores `[classes, H, W]`, and which pixels are clear, as in a map."""
     scores = predict(network, as_wanted(chip, network.spec))
-    clear, _ = clear_pixels(scores, chip.image.any(axis=0), None, network.spec.classes)
+    clear, _ = clear_pixels(scores, chip.image.max(axis=0) > 0, None, network.spec.classes)
     return scores, clear
 
 

@@ -28,7 +28,7 @@ def chips(tmp_path_factory) -> list[Chip]:
     return read_chips([str(folder / "set")], "validation")
 
 
-def test_of_the_pixels_at_eighty_per_cent_eighty_are_right(chips: list[Chip]) -> None:
+def test_of_the_pixels_at_eighty_per_cent_eighty_agree(chips: list[Chip]) -> None:
     network = open_network(DEFAULT_MODEL)
     of = {told: evaluate_votes(network, chips, "dates", told) for told in ("published", "cross-fitted", "share")}
     errors = {

@@ -235,7 +235,7 @@ def from_one_chip(manifest, network, pad):
     """The same from a single chip over all, `pad` pixels larger on each side."""
     tile, (row0, row1, col0, col1) = Tile.from_name(manifest.tile), WINDOW
     transform = tile.transform @ Affine.translation(col0 - pad, row0 - pad)
-    vote = Vote(MODEL_CLASSES, NINE, (row1 - row0, col1 - col0))
+    vote = Vote(MODEL_CLASSES, NINE, (row1 - row0, col1 - col0), network.spec.vote.correlation)
     inner, reader = (slice(pad, -pad),) * 2, SceneReader()
     for datatake in manifest.datatakes:
         look = reader.read(datatake, SIX_BANDS, tile.epsg, transform, (row1 - row0 + 2 * pad, col1 - col0 + 2 * pad))

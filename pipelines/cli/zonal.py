@@ -55,7 +55,6 @@ def zonal_command(
 ) -> None:
     """Tell area, share and change of each class in each zone, as tables, figures and a map, published as STAC."""
     with extra("change"):
-        import exactextract  # noqa: F401
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
     from services.change.crosswalks import crosswalked, load_crosswalk

@@ -114,7 +114,7 @@ def publish_zonal(
             geometry=_ground(zones),
             years=series.years,
             title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
-            lineage="Pixels counted by the share that lies in a zone (exactextract), areas on the ellipsoid",
+            lineage="Pixels counted by the share that lies in a zone, areas on the ellipsoid",
             properties=told,
             assets=assets,
             sources=[(source_href(store, one.source), one.id) for place in series.places for one in place.maps],

@@ -20,21 +20,28 @@ from pipelines.cli.options import (
     Maps,
     Products,
     S3Endpoint,
+    Verbose,
     Years,
     app,
+    beam_options_of,
     console,
     extra,
     product_name,
-    progress_bar,
+    set_log_level,
     years_of,
 )
+from pipelines.cli.workers import by_workers
 
 
 @app.command(
     "zonal",
-    epilog="Exit codes: 0 published or skipped, 1 stopped by an error, 2 bad arguments, 3 some maps could not be read.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
+    "--direct_running_mode=multi_processing, or --runner=FlinkRunner. "
+    "Exit codes: 0 published or skipped, 1 stopped by an error, 2 bad arguments, 3 some maps could not be read.",
 )
 def zonal_command(
+    context: typer.Context,
     maps: Maps,
     zones: Annotated[
         Path, typer.Option(help="Polygons with their attributes: GeoPackage, GeoJSON, GeoParquet; any CRS.")
@@ -52,6 +59,7 @@ def zonal_command(
     accuracy: MapAccuracy = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
+    verbose: Verbose = False,
 ) -> None:
     """Tell area, share and change of each class in each zone, as tables, figures and a map, published as STAC."""
     with extra("change"):
@@ -64,6 +72,8 @@ def zonal_command(
     from services.change.zonal_tables import Ratio
     from services.change.zones import read_zones
 
+    set_log_level(verbose)
+    beam_options = beam_options_of(context.args, "zonal")
     read = read_zones(zones, key, join)
     ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
     with console.status(f"Looking for maps in {maps}"):
@@ -80,12 +90,8 @@ def zonal_command(
         overwrite=overwrite,
     )
     store = open_store(out, s3_endpoint=s3_endpoint or None)
-    with progress_bar() as progress:
-        bar = progress.add_task("Places", total=len(series.places))
-        made = publish_zonal(
-            store, series, read, settings, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
-        progress.update(bar, visible=False)
+    with by_workers(store, beam_options, "Places", verbose) as (run, on_progress):
+        made = publish_zonal(store, series, read, settings, on_progress, run)
     told = ", ".join(f"{count:,} {how}" for how, count in made.coverage.items())
     console.print(
         f"{len(read.frame):,} zones: {told}{' (skipped: up to date)' if made.skipped else ''}", highlight=False

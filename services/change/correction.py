@@ -65,8 +65,11 @@ class Correction(Protocol):
     """Numbers of the classes of the chain, in the legend's order, `[classes]`."""
     chain: Chain
 
-    def look(self, place: OpenPlace) -> None:
-        """Take in a place, before `learn`."""
+    def look(self, place: OpenPlace) -> bytes:
+        """What is to be learnt from a place; changes nothing."""
+
+    def take(self, seen: bytes) -> None:
+        """Take in what was seen of a place, before `learn`; places in the order of the series."""
 
     def learn(self) -> None:
         """Find the chain of the true classes."""

@@ -6,16 +6,19 @@ one after the other, so memory grows with the number of zones, not with the size
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 
 import geopandas
 import numpy as np
 import shapely
 
-from catalog.errors import BadInput, LandloomError, StoreError
+from catalog.errors import BadInput
+from catalog.manifest import digest
 from services.change.blocks import opened
-from services.change.series import Series
+from services.change.runs import Progress, Run, in_process
+from services.change.series import Place, Series
 from services.change.zone_counts import Counts, count_place
 from services.change.zones import Zones
 
@@ -71,7 +74,8 @@ def count_zones(
     series: Series,
     zones: Zones,
     *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = lambda done, total: None,
+    run: Run = in_process,
 ) -> Zonal:
     """Count all zones, in all years of a series.
 
@@ -79,6 +83,7 @@ def count_zones(
         series: the maps; where they overlap, the ground is counted twice, which the series notes.
         zones: to be counted, wherever they lie.
         on_progress: called with the places done and planned.
+        run: does the counting, place by place.
 
     Raises:
         BadInput: no zone lies on any map, a map has no north-up grid, or none can be read.
@@ -87,20 +92,13 @@ def count_zones(
     if count * side**2 >= 2**62:
         raise BadInput(f"{count:,} zones of {side - 1} classes are too many. Give fewer zones at once.")
     counts, failed, read = Counts.empty(len(series.years)), dict(series.excluded), 0
-    for done, place in enumerate(series.places):
-        on_progress(done, len(series.places))
-        near = _near(zones.frame.geometry, place.geometry)
-        if near.empty:
-            continue
-        try:
-            with opened(series, place) as maps:
-                count_place(counts, maps, near)
+    places = [place for place in series.places if not _near(zones.frame.geometry, place.geometry).empty]
+    for outcome in run(CountPlace.of(series, zones), places, on_progress):
+        if outcome.failed:
+            failed[outcome.place.name] = outcome.failed
+        else:
+            counts.add(outcome.content)
             read += 1
-        except (StoreError, BadInput):
-            raise
-        except LandloomError as error:
-            failed[place.name] = str(error)
-    on_progress(len(series.places), len(series.places))
     if not read:
         told = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:5])
         west, south, east, north = zones.frame.total_bounds
@@ -109,6 +107,33 @@ def count_zones(
             f"{north:.3f} degrees. {told or 'Give zones of the mapped area.'}"
         )
     return _together(series, zones, counts, failed)
+
+
+@dataclass(frozen=True)
+class CountPlace:
+    """The work of counting the zones of a place."""
+
+    series: Series
+    """Without its places."""
+    shapes: geopandas.GeoSeries
+    """Of all zones, longitude and latitude."""
+    key: str
+
+    @classmethod
+    def of(cls, series: Series, zones: Zones) -> CountPlace:
+        """For all places of a series."""
+        shapes = zones.frame.geometry
+        outlines = hashlib.sha256(b"".join(shapes.to_wkb())).hexdigest()
+        maps = [one for place in series.places for one in place.identity]
+        told = {"maps": maps, "zones": outlines, "years": series.years, "legend": series.legend.numbers().tolist()}
+        return cls(replace(series, places=()), shapes, f"zonal-{digest(told | {'software': version('landloom')})}")
+
+    def __call__(self, place: Place) -> bytes:
+        """Count, in hectares."""
+        counts = Counts.empty(len(self.series.years))
+        with opened(self.series, place) as maps:
+            count_place(counts, maps, _near(self.shapes, place.geometry))
+        return counts.to_bytes()
 
 
 def _together(series: Series, zones: Zones, counts: Counts, failed: dict[str, str]) -> Zonal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from services.change.items import (
     source_href,
     write_item,
 )
+from services.change.runs import Progress, Run, in_process
 from services.change.series import Series
 from services.change.zonal import Zonal, count_zones
 from services.change.zonal_figures import DRAWN, choropleth_png, composition_png, interactive_map
@@ -79,7 +80,8 @@ def publish_zonal(
     series: Series,
     zones: Zones,
     settings: ZonalSettings,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = lambda done, total: None,
+    run: Run = in_process,
 ) -> Made:
     """Count zones and publish tables (GeoParquet, Parquet, CSV), figures (PNG) and an interactive map (HTML).
 
@@ -89,6 +91,7 @@ def publish_zonal(
         zones: to be counted.
         settings: how.
         on_progress: called with the places done and planned.
+        run: does the counting, place by place.
 
     Raises:
         BadInput: no zone lies on a map, or the class to show is none of the legend's.
@@ -104,7 +107,7 @@ def publish_zonal(
         known = json.loads(content)
         add_to_collection(store, COLLECTION, {name.key: known})
         return _made(name.key, known, skipped=True)
-    found = count_zones(series, zones, on_progress=on_progress)
+    found = count_zones(series, zones, on_progress=on_progress, run=run)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
         assets, told = _files(folder, found, settings)
@@ -188,12 +191,7 @@ def _ground(zones: Zones) -> shapely.Geometry:
 
 
 def _fingerprint(series: Series, zones: Zones, settings: ZonalSettings) -> str:
-    told = ("file:checksum", "updated", "created")
-    maps = [
-        [one.id, one.source, one.href, *(str(one.asset.get(key) or one.properties.get(key)) for key in told)]
-        for place in series.places
-        for one in place.maps
-    ]
+    maps = [one for place in series.places for one in place.identity]
     outlines = hashlib.sha256(b"".join(zones.frame.geometry.to_wkb())).hexdigest()
     columns = hashlib.sha256(zones.frame.drop(columns="geometry").to_csv().encode()).hexdigest()
     ratio = None if settings.ratio is None else vars(settings.ratio)

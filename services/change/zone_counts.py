@@ -13,6 +13,7 @@ from affine import Affine
 from catalog.errors import BadInput
 from services.change.blocks import Block, OpenPlace
 from services.change.ground_area import area_factors
+from services.change.runs import packed, unpacked
 from services.change.zone_cells import ZoneCells, cells_of
 
 _EDGE = 0.005
@@ -64,6 +65,20 @@ class Counts:
     def empty(cls, years: int) -> Counts:
         """Of nothing yet."""
         return cls(Sums(), tuple(Sums() for _ in range(years - 2)))
+
+    def to_bytes(self) -> bytes:
+        """All of it, for `add`."""
+        arrays = {}
+        for number, sums in enumerate((self.pairs, *self.between)):
+            sums.settle()
+            arrays |= {f"kinds{number}": sums.kinds, f"hectares{number}": sums.hectares}
+        return packed(**arrays)
+
+    def add(self, content: bytes) -> None:
+        """Add what was counted elsewhere."""
+        arrays = unpacked(content)
+        for number, sums in enumerate((self.pairs, *self.between)):
+            sums.add(arrays[f"kinds{number}"], arrays[f"hectares{number}"])
 
 
 def count_place(counts: Counts, maps: OpenPlace, zones: geopandas.GeoSeries) -> None:

@@ -25,11 +25,10 @@ from shapely.geometry.base import BaseGeometry
 from catalog.errors import BadInput
 from catalog.items import FINGERPRINT, fingerprint_of, published_fingerprint
 from catalog.manifest import digest
+from catalog.products import CHANGE, add_to_collection
 from catalog.store import Store
 from services.change.items import (
-    Collection,
     ItemName,
-    add_to_collection,
     build_item,
     part_in,
     source_href,
@@ -42,15 +41,6 @@ from services.change.series import Place, Series
 from services.change.settings import Settings, told_of
 from services.change.tables import end_matrix, summary
 from services.change.tally import Tally
-
-COLLECTION = Collection(
-    id="lulc-change",
-    title="Land-cover change",
-    description="What changed between years of categorical land-cover maps: areas, transitions, and whether the change "
-    "lasts. Mapped areas are counted pixel by pixel on the ellipsoid; each item tells what is known of the accuracy of "
-    "its source maps.",
-    keywords=("land cover", "change", "transition matrix"),
-)
 
 
 @dataclass
@@ -114,11 +104,11 @@ def publish_change(
     if not tallies:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(account.failed.items())[:5])
         raise BadInput(f"No place could be counted. {reasons}")
-    name = ItemName(COLLECTION, settings.name, _label(series))
+    name = ItemName(CHANGE, settings.name, _label(series))
     made, items[name.key] = _publish_area(store, series, settings, tallies[0], items, account.failed)
     (account.published if made else account.skipped).append(name.id)
     account.item = name.key
-    add_to_collection(store, COLLECTION, items)
+    add_to_collection(store, CHANGE, items)
     return account
 
 
@@ -134,12 +124,12 @@ class PublishPlaces:
     def alone(self) -> PublishPlaces:
         """The same without the series' places, since each is given to it; and with a key."""
         made = [place_fingerprint(self.series, place, self.settings) for place in self.series.places]
-        key = f"{COLLECTION.id}-{self.settings.name}-{digest({'places': made})}"
+        key = f"{CHANGE.id}-{self.settings.name}-{digest({'places': made})}"
         return replace(self, series=replace(self.series, places=()), key=key)
 
     def name(self, place: Place) -> ItemName:
         """Of a place's item."""
-        return ItemName(COLLECTION, place.name, f"{self.settings.name}-{_label(self.series)}")
+        return ItemName(CHANGE, place.name, f"{self.settings.name}-{_label(self.series)}")
 
     def standing(self, places: Sequence[Place]) -> set[str]:
         """Names of the places that are published from the same maps with the same settings."""
@@ -171,7 +161,7 @@ def _publish_area(
     items: dict[str, dict[str, Any]],
     failed: dict[str, str],
 ) -> tuple[bool, dict[str, Any]]:
-    name = ItemName(COLLECTION, settings.name, _label(series))
+    name = ItemName(CHANGE, settings.name, _label(series))
     content, there = store.read_versioned(name.key)
     ground = {one.name: one.geometry for one in series.places} | series.excluded_ground
     excluded = {

@@ -18,12 +18,11 @@ from catalog.assets import AssetFile
 from catalog.errors import BadInput
 from catalog.items import fingerprint_of
 from catalog.manifest import digest
+from catalog.products import ZONAL, add_to_collection
 from catalog.store import Store
 from services.change.items import (
-    Collection,
     ItemAsset,
     ItemName,
-    add_to_collection,
     build_item,
     source_href,
     write_item,
@@ -35,14 +34,6 @@ from services.change.zonal_figures import DRAWN, choropleth_png, composition_png
 from services.change.zonal_tables import COVERED, OUTSIDE, PARTLY, TITLES, Ratio, zonal_tables
 from services.change.zones import Zones
 
-COLLECTION = Collection(
-    id="lulc-zonal",
-    title="Land cover by zone",
-    description="Area, share and change of land-cover classes in zones such as municipalities. Mapped areas are "
-    "counted on the ellipsoid, border pixels by the share that lies in a zone; each item tells what is known of the "
-    "accuracy of its source maps.",
-    keywords=("land cover", "change", "zonal statistics"),
-)
 _PARQUET, _CSV, _PNG = "application/vnd.apache.parquet", "text/csv", "image/png"
 
 
@@ -100,12 +91,12 @@ def publish_zonal(
     names = series.legend.names
     if settings.shown and settings.shown not in names:
         raise BadInput(f"--class {settings.shown!r} is none of the maps' classes. Give one of {', '.join(names)}.")
-    name = ItemName(COLLECTION, settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
+    name = ItemName(ZONAL, settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
     fingerprint = _fingerprint(series, zones, settings)
     content, there = store.read_versioned(name.key)
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
         known = json.loads(content)
-        add_to_collection(store, COLLECTION, {name.key: known})
+        add_to_collection(store, ZONAL, {name.key: known})
         return _made(name.key, known, skipped=True)
     found = count_zones(series, zones, on_progress=on_progress, run=run)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
@@ -124,7 +115,7 @@ def publish_zonal(
         )
         write_item(store, name, fingerprint, assets, folder, item, (content, there))
     written = json.loads(item)
-    add_to_collection(store, COLLECTION, {name.key: written})
+    add_to_collection(store, ZONAL, {name.key: written})
     return _made(name.key, written, skipped=False)
 
 

@@ -56,6 +56,21 @@ def run(command: Sequence[str], threads: int = 1) -> Measured:
     return Measured(seconds, core_seconds, peak, total, text)
 
 
+def medians(programs: dict[str, list[str]], times: int = 3) -> tuple[dict[str, float], dict[str, Measured]]:
+    """Run programs in turn, each so many times: what a shared machine does meanwhile meets all of them.
+
+    Returns:
+        Of each, the median of the seconds that it prints last, and the run with that median.
+    """
+    runs: dict[str, list[tuple[float, Measured]]] = {name: [] for name in programs}
+    for _ in range(times):
+        for name, command in programs.items():
+            one = run(command)
+            runs[name].append((float(one.output.splitlines()[-1]), one))
+    middle = {name: sorted(done, key=lambda pair: pair[0])[times // 2] for name, done in runs.items()}
+    return {name: seconds for name, (seconds, _) in middle.items()}, {name: one for name, (_, one) in middle.items()}
+
+
 def landloom(*arguments: str) -> list[str]:
     """The `landloom` command of this environment."""
     return [sys.executable, "-m", "pipelines", *arguments]

@@ -68,7 +68,7 @@ class Counts:
 
     def to_bytes(self) -> bytes:
         """All of it, for `add`."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for number, sums in enumerate((self.pairs, *self.between)):
             sums.settle()
             arrays |= {f"kinds{number}": sums.kinds, f"hectares{number}": sums.hectares}

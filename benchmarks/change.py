@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from benchmarks.measure import Measured, landloom, medians, python, run
+from benchmarks.measure import landloom, medians, print_work, python, run
 from benchmarks.report import Figure
 from catalog.cog import write_cog
 from services.change.blocks import opened
@@ -38,20 +37,20 @@ def change() -> list[Figure]:
     ways_of_two = ("imports", "count", "numpy", "sklearn")
     programs = {way: python("benchmarks.change", way, str(two)) for way in ways_of_two}
     programs["five"] = python("benchmarks.change", "count", str(five))
-    seconds, ways = medians(programs)
+    ways = medians(programs)
     figures = [
-        Figure("transitions of two tile-years, seconds", seconds["count"], "", _told(ways["count"])),
+        Figure("transitions of two tile-years, seconds", ways["count"].seconds, "", ways["count"].told),
         Figure(
             "the notebook's confusion_matrix, times as long",
-            seconds["sklearn"] / seconds["count"],
+            ways["sklearn"].seconds / ways["count"].seconds,
             ">= 20",
-            f"{seconds['sklearn']:.1f} s, {_told(ways['sklearn'])}",
+            ways["sklearn"].told,
         ),
         Figure(
             "plain numpy, times as long",
-            seconds["numpy"] / seconds["count"],
+            ways["numpy"].seconds / ways["count"].seconds,
             ">= 1",
-            f"{seconds['numpy']:.1f} s, {_told(ways['numpy'])}",
+            ways["numpy"].told,
         ),
         Figure(
             "memory, share of plain numpy's",
@@ -59,7 +58,7 @@ def change() -> list[Figure]:
             "< 0.1",
             f"of which Python and its libraries {ways['imports'].peak_rss / 1e9:.2f} GB",
         ),
-        Figure("transitions and persistence of five years, seconds", seconds["five"], "", _told(ways["five"])),
+        Figure("transitions and persistence of five years, seconds", ways["five"].seconds, "", ways["five"].told),
     ]
     for count, folder in ((2, two), (5, five)):
         out = Path(tempfile.mkdtemp(prefix="landloom-bench-"))
@@ -109,10 +108,6 @@ def coarsened(paths: list[Path], names: dict[int, str]) -> Iterator[Figure]:
 
 def _change(part: float, whole: float) -> str:
     return f"{100 * (part / whole - 1):+.0f} %" if whole else "–"
-
-
-def _told(one: Measured) -> str:
-    return f"{one.peak_rss / 1e9:.2f} GB at most"
 
 
 def _years(count: int) -> Path:
@@ -172,6 +167,4 @@ if __name__ == "__main__":
         "numpy": _numpy,
         "sklearn": _sklearn,
     }
-    started = time.perf_counter()
-    ways[sys.argv[1]](Path(sys.argv[2]))
-    print(time.perf_counter() - started)
+    print_work(lambda: ways[sys.argv[1]](Path(sys.argv[2])))

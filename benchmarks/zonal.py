@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import shapely
 from rasterio.features import rasterize
 
 from benchmarks import change
-from benchmarks.measure import medians, python
+from benchmarks.measure import medians, print_work, python
 from benchmarks.report import Figure
 from services.change.blocks import opened
 from services.change.series import open_series
@@ -36,22 +35,21 @@ def zonal() -> list[Figure]:
         way: python("benchmarks.zonal", way, str(maps), str(zones)) for way in ("read", "count", "rasterstats", "numpy")
     }
     programs["many"] = python("benchmarks.zonal", "count", str(maps), str(many))
-    seconds, runs = medians(programs)
-    measured = {way: (seconds[way], one.peak_rss / 1e9) for way, one in runs.items()}
-    ours, stats, plain, hundred_thousand = (measured[way] for way in ("count", "rasterstats", "numpy", "many"))
+    ways = medians(programs)
+    ours, stats, plain, many_zones = (ways[way] for way in ("count", "rasterstats", "numpy", "many"))
     return [
-        Figure("zonal, two tile-years, 150 polygons, seconds", ours[0], "", f"{ours[1]:.2f} GB at most"),
-        Figure("  of which reading the maps alone takes", seconds["read"], ""),
-        Figure("zonal, peak memory, GB", ours[1], "< 1"),
-        Figure("rasterstats, times as long", stats[0] / ours[0], ">= 20", f"{stats[0]:.1f} s, {stats[1]:.2f} GB"),
+        Figure("zonal, two tile-years, 150 polygons, seconds", ours.seconds, "", ours.told),
+        Figure("  of which reading the maps alone takes", ways["read"].seconds, "", ways["read"].told),
+        Figure("zonal, peak memory, GB", ours.peak_rss / 1e9, "< 1"),
+        Figure("rasterstats, times as long", stats.seconds / ours.seconds, ">= 20", stats.told),
         Figure(
             "plain numpy (rasterized, so no fractions), times as long",
-            plain[0] / ours[0],
+            plain.seconds / ours.seconds,
             ">= 1",
-            f"{plain[0]:.1f} s, {plain[1]:.2f} GB",
+            plain.told,
         ),
-        Figure("zonal, memory, share of plain numpy's", ours[1] / plain[1], "< 0.1"),
-        Figure("zonal, 100,000 zones, seconds", hundred_thousand[0], "", f"{hundred_thousand[1]:.2f} GB at most"),
+        Figure("zonal, memory, share of plain numpy's", ours.peak_rss / plain.peak_rss, "< 0.1"),
+        Figure("zonal, 100,000 zones, seconds", many_zones.seconds, "", many_zones.told),
     ]
 
 
@@ -105,6 +103,4 @@ if __name__ == "__main__":
         "rasterstats": _rasterstats,
         "numpy": _numpy,
     }
-    started = time.perf_counter()
-    ways[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
-    print(time.perf_counter() - started)
+    print_work(lambda: ways[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3])))

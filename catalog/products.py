@@ -36,7 +36,7 @@ CHANGE = Collection(
     title="Land-cover change",
     description="What changed between years of categorical land-cover maps: areas, transitions, and whether the change "
     "lasts. Mapped areas are counted pixel by pixel on the ellipsoid; each item tells what is known of the accuracy of "
-    "its source maps.",
+    "its source maps, and all tables what is known of the true figures.",
     keywords=("land cover", "change", "transition matrix"),
 )
 ZONAL = Collection(

@@ -22,12 +22,14 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     SizeKm,
     Verbose,
     Years,
     app,
     beam_options_of,
+    catalogs_of,
     console,
     extra,
     ground_of,
@@ -71,6 +73,7 @@ def change_command(
         typer.Option(parser=number, metavar="HA", help="Show smaller patches of the transition map as no change."),
     ] = 0.0,
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     note: Annotated[str, typer.Option(help="What readers have to know, as a difference in method.")] = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
@@ -86,8 +89,8 @@ def change_command(
     from services.change.publish import publish_change
     from services.change.series import open_series
     from services.change.settings import Settings
-    from services.change.source_accuracy import known_accuracies, told_together
     from services.change.themes import load_themes
+    from services.change.uncertainty import find_uncertainty
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args, "change")
@@ -104,26 +107,28 @@ def change_command(
     product, groups = product_name(name, area, other_legend), load_themes(themes)
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    catalogs = catalogs_of(maps, out, store)
+    walk = load_crosswalk(other_legend) if other_legend else None
+    translated = crosswalked(series, walk) if walk else series
     settings = Settings(
         name=product,
         themes=groups,
         degradation=meanings,
         minimum_mapping_unit=minimum_mapping_unit,
-        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
+        uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
         notes=(note,) if note else (),
         overwrite=overwrite,
     )
-    if other_legend:
-        series = crosswalked(series, load_crosswalk(other_legend))
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
     with by_workers(store, beam_options, "Places", verbose) as (run, on_progress):
-        account = publish_change(store, series, settings, on_progress, run)
+        account = publish_change(store, translated, settings, on_progress, run)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} left out",
         highlight=False,
     )
-    for told in series.notes:
+    console.print(settings.uncertainty.note, highlight=False, markup=False)
+    for told in (*translated.notes, *settings.uncertainty.notes):
         console.print(f"Note: {told}", highlight=False, markup=False)
     for place, reason in account.failed.items():
         console.print(f"Left out {place}: {reason}", highlight=False, markup=False)

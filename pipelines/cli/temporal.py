@@ -23,12 +23,14 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     SizeKm,
     Verbose,
     Years,
     app,
     beam_options_of,
+    catalogs_of,
     console,
     ground_of,
     number,
@@ -81,6 +83,7 @@ def temporal_command(
         float, typer.Option(parser=number, metavar="N", help="How many false changes a missed one weighs.")
     ] = CHANGE_WEIGHT,
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
     verbose: Verbose = False,
@@ -90,22 +93,25 @@ def temporal_command(
     from services.change.correction import Settings
     from services.change.error_matrix import read_error_matrix
     from services.change.series import open_series
-    from services.change.source_accuracy import known_accuracies, told_together
+    from services.change.uncertainty import find_uncertainty
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args, "temporal")
     geometry = ground_of(bbox, centre, size_km, aoi)
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    catalogs = catalogs_of(maps, out, store)
+    known = find_uncertainty(catalogs, series, series, accuracy, reference, {})
     settings = Settings(
         error_matrix=read_error_matrix(error_matrix, any_order=True) if error_matrix else None,
         prior=_read_prior(prior) if prior else None,
         transition=read_transitions(transitions, series) if transitions else None,
         repeated=repeated,
         change_weight=change_weight,
-        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
+        accuracy=known.published,
+        reference=known.reference,
     )
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
     with by_workers(store, beam_options, "Passes over places", verbose) as (run, on_progress):
         account = correct_series(series, store, settings, overwrite=overwrite, on_progress=on_progress, run=run)
     table = Table(title="Change, hectares, all pairs of years", title_justify="left")
@@ -117,7 +123,11 @@ def temporal_command(
         table.add_row(name, f"{mapped:,.1f}", f"{corrected:,.1f}", removed)
     if account.published:
         console.print(table)
-    for note in (*series.notes, f"{series.years[-1]} is provisional: no later year confirms its changes."):
+    for note in (
+        *series.notes,
+        *known.notes,
+        f"{series.years[-1]} is provisional: no later year confirms its changes.",
+    ):
         console.print(note, highlight=False, markup=False)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "

@@ -28,8 +28,9 @@ from catalog.store import Store
 from services.change.blocks import OpenPlace, opened
 from services.change.by_classes import ByClasses
 from services.change.by_scores import ByScores
+from services.change.corrected_change import change_table
 from services.change.corrected_items import YearMade, build_year_item, catalog_legend, item_key
-from services.change.corrected_tally import Tally, change_table
+from services.change.corrected_tally import Tally
 from services.change.correction import Correction, Settings
 from services.change.ground_area import pixel_areas
 from services.change.runs import Progress, Run, in_process, packed, unpacked
@@ -173,7 +174,8 @@ def _fingerprint(series: Series, settings: Settings, left_out: Sequence[str]) ->
         for one in place.maps
     ]
     area = None if series.area is None else series.area.wkt
-    told = {"settings": settings.told(), "accuracy": settings.accuracy}
+    sample = settings.reference and [settings.reference.design.fingerprint, settings.reference.label.tolist()]
+    told = {"settings": settings.told(), "accuracy": settings.accuracy, "reference": sample}
     missing = {"left_out": list(left_out)} if left_out else {}
     return digest({"maps": maps, "area": area, **told, **missing, "software": version("landloom")})
 
@@ -214,7 +216,7 @@ def _publish(store: Store, maps: OpenPlace, correction: Correction, settings: Se
             write_thumbnail(folder / "data.tif", folder / "thumbnail.png", legend)
             made.append(AssetFile.of("thumbnail", folder / "thumbnail.png"))
             if number:
-                table = change_table(series, tally, number).assign(source_accuracy=settings.accuracy)
+                table = change_table(maps, settings, tally, number)
                 table.to_csv(folder / "change.csv", index=False, float_format="%.6f")
                 made.append(AssetFile.of("change", folder / "change.csv"))
             key = item_key(place.name, year)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas
-
-from services.change.series import Series
 
 
 @dataclass
@@ -46,21 +43,3 @@ class Tally:
         """Hectares that change, in the maps and in the corrected series, all pairs of years together."""
         other = ~np.eye(self.mapped.shape[1], dtype=bool)
         return float(self.mapped[:, other].sum()), float(self.corrected[:, other].sum())
-
-
-def change_table(series: Series, tally: Tally, number: int) -> pandas.DataFrame:
-    """Hectares from class to class since the year before, in the maps and corrected, and what was removed."""
-    names = series.legend.names
-    rows = [
-        {
-            "from": before,
-            "to": after,
-            "mapped_ha": tally.mapped[number - 1, i + 1, j + 1],
-            "corrected_ha": tally.corrected[number - 1, i + 1, j + 1],
-        }
-        for i, before in enumerate(names)
-        for j, after in enumerate(names)
-        if i != j
-    ]
-    table = pandas.DataFrame(rows, columns=["from", "to", "mapped_ha", "corrected_ha"])
-    return table.assign(removed_ha=table["mapped_ha"] - table["corrected_ha"])

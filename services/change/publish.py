@@ -39,7 +39,7 @@ from services.change.place import counted, place_fingerprint, publish_place
 from services.change.runs import Progress, Run, in_process
 from services.change.series import Place, Series
 from services.change.settings import Settings, told_of
-from services.change.tables import end_matrix, summary
+from services.change.tables import end_matrix, intervals_of_ends, summary
 from services.change.tally import Tally
 
 
@@ -170,11 +170,12 @@ def _publish_area(
     }
     not_mapped = _not_mapped(series)
     themes = {key: one.model_dump() for key, one in settings.themes.items()}
-    told = told_of(series, settings)
+    told = told_of(series, settings, place=False)
     fingerprint = digest(
         {"places": [one["properties"][FINGERPRINT] for one in items.values()], "themes": themes, "excluded": excluded}
         | {"told": told, "software": version("landloom")}
         | {"degradation": settings.degradation.model_dump() if settings.degradation else None}
+        | {"uncertainty": settings.uncertainty.fingerprint()}
     )
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
         return False, json.loads(content)
@@ -192,6 +193,7 @@ def _publish_area(
             properties={
                 **told,
                 **summary(tally, matrix),
+                **intervals_of_ends(matrix, settings.uncertainty, settings.degradation),
                 "landloom:excluded": excluded,
                 "landloom:not_mapped_hectares": not_mapped,
             },

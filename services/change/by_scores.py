@@ -16,6 +16,7 @@ from catalog.sources import read_json
 from services.change.blocks import BLOCK, Block, MapUnreadable, OpenPlace
 from services.change.correction import Settings, chain_of, check_classes, per_cent
 from services.change.emissions import LEAST_SCORE, scores_log_emission, sharpened, tempering, usual_prior
+from services.change.runs import packed, unpacked
 from services.change.series import Series
 from services.change.sharpness import fit_sharpness
 from services.change.temporal import most_likely, posterior
@@ -38,7 +39,8 @@ class ByScores:
         series: to be corrected, of maps made by `landloom map --scores`.
         settings: without an error matrix.
         """
-        self._settings, self._series = settings, series
+        self._settings, self._places = settings, len(series.places)
+        self._years, self._names = len(series.years), series.legend.names
         self._sample: list[np.ndarray] = []
         item = series.places[0].maps[0]
         bands = [one["name"] for one in _scores_asset(item.source, item.id)["bands"]]
@@ -51,24 +53,32 @@ class ByScores:
         self._shown = np.zeros(len(series.legend.classes) + 1, bool)
         """Which class numbers any map shows: weak scores of others, in every year, are no ground."""
 
-    def look(self, place: OpenPlace) -> None:
+    def look(self, place: OpenPlace) -> bytes:
         """Take a sample: some rows of each block, spread over those with data."""
-        room = _SAMPLE // len(self._series.places)
+        room, sample = _SAMPLE // self._places, [np.zeros((self._years, len(self.classes), 0))]
         blocks = -(-place.shape[0] // BLOCK) * -(-place.shape[1] // BLOCK)
+        shown = np.zeros_like(self._shown)
         for block in place.blocks():
             codes = block.codes if block.inside is None else block.codes[:, block.inside]
-            self._shown |= np.bincount(codes.ravel(), minlength=self._shown.size) > 0
+            shown |= np.bincount(codes.ravel(), minlength=shown.size) > 0
             seen = np.flatnonzero((block.codes > 0).any(axis=(0, 2)))
             for first in np.unique(seen[np.linspace(0, seen.size - 1, _STRIPS).astype(int)]) if seen.size else ():
                 rows = slice(int(first), min(int(first) + _STRIP_ROWS, block.codes.shape[1]))
                 scores = self._read(place, block, rows).reshape(len(block.codes), len(self.classes), -1)
                 scores = scores[..., ~np.isnan(scores).all(axis=(0, 1))]
                 step = max(1, scores.shape[-1] * blocks * _STRIPS // max(1, room))
-                self._sample.append(scores[..., ::step])
+                sample.append(scores[..., ::step])
+        return packed(sample=np.concatenate(sample, axis=-1), shown=shown)
+
+    def take(self, seen: bytes) -> None:
+        """Add the sample of a place, and what its maps show."""
+        place = unpacked(seen)
+        self._sample.append(place["sample"])
+        self._shown |= place["shown"]
 
     def learn(self) -> None:
         """Find sharpness, prior and chain, of the classes that a map shows and that have any score."""
-        sample = np.concatenate([np.zeros((len(self._series.years), len(self.classes), 0)), *self._sample], axis=-1)
+        sample = np.concatenate([np.zeros((self._years, len(self.classes), 0)), *self._sample], axis=-1)
         self._sample = []
         mean = np.nanmean(sample, axis=(0, 2)) if sample.size else np.zeros(len(self.classes))
         kept = (mean > 0) & self._shown[self.classes]
@@ -126,7 +136,7 @@ class ByScores:
         return np.stack(found)
 
     def _given_prior(self, prior: Mapping[str, float]) -> np.ndarray:
-        names = [self._series.legend.names[number - 1] for number in self.classes]
+        names = [self._names[number - 1] for number in self.classes]
         if set(names) - set(prior):
             raise BadInput(
                 f"The training prior lacks {', '.join(sorted(set(names) - set(prior)))}. Give a share of every class."

@@ -23,7 +23,7 @@ from services.change.items import source_href
 from services.change.map_legend import MapLegend
 
 if TYPE_CHECKING:
-    from services.change.corrected_series import Tally
+    from services.change.corrected_tally import Tally
 
 _TITLES = {
     "data": ("Land cover", "Most likely class of each pixel, given the maps of all years of the series"),

@@ -73,8 +73,11 @@ class Correction(Protocol):
     def sharpness(self) -> float | None:
         """Exponent of the scores; None: from an error matrix."""
 
-    def look(self, place: OpenPlace) -> None:
-        """Take in a place, before `learn`."""
+    def look(self, place: OpenPlace) -> bytes:
+        """What is to be learnt from a place; changes nothing."""
+
+    def take(self, seen: bytes) -> None:
+        """Take in what was seen of a place, before `learn`; places in the order of the series."""
 
     def learn(self) -> None:
         """Find the chain of the true classes."""

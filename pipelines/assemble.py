@@ -14,6 +14,7 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
+from catalog.area import mapped_geometry
 from catalog.assets import AssetFile
 from catalog.cog import label_classes, plain_profile, write_cog, write_thumbnail
 from catalog.errors import LandloomError
@@ -23,7 +24,6 @@ from catalog.legend import CLOUD
 from catalog.manifest import Manifest
 from catalog.scenes import Exclusion
 from catalog.store import NotFound, Store
-from pipelines.area import mapped_geometry
 from pipelines.stage import read_staged
 from pipelines.vote import NO_SCORE
 

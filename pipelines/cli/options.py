@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from catalog.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from catalog.errors import BadInput
 from catalog.manifest import Period
-from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

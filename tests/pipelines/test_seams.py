@@ -12,6 +12,7 @@ from affine import Affine
 from rasterio.warp import transform_geom
 from rasterio.windows import Window, from_bounds
 
+from catalog.area import area_of_tiles
 from catalog.grid import Tile
 from catalog.legend import load_legend
 from catalog.manifest import Period
@@ -19,7 +20,6 @@ from catalog.model import MODEL_CLASSES
 from catalog.sources import open_source
 from catalog.store import open_store
 from pipelines import classify
-from pipelines.area import area_of_tiles
 from pipelines.classify import Frame, classify_block, clear_pixels
 from pipelines.plan import Settings, plan
 from pipelines.read import SceneReader

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from catalog.errors import BadInput
 from catalog.store import open_store
 from pipelines.cli.maps import DEAD_LETTERS
 from pipelines.cli.options import (
@@ -30,10 +28,11 @@ from pipelines.cli.options import (
     extra,
     ground_of,
     number,
-    product_name,
-    progress_bar,
+    progress_of,
+    request_of,
     years_of,
 )
+from services.change.requests import ChangeRequest, described
 
 
 @app.command(
@@ -50,7 +49,7 @@ def change_command(
     aoi: Aoi = "",
     collection: MapCollection = "",
     asset: MapAsset = "",
-    name: Annotated[str, typer.Option(help="Of the area, for IDs and titles: small letters, digits, hyphens.")] = "",
+    name: Annotated[str, typer.Option(help=described(ChangeRequest, "name"))] = "",
     themes: Annotated[Path | None, typer.Option(help="Your themes (JSON) instead of the usual ones.")] = None,
     crosswalk: Crosswalk = "",
     degradation: Annotated[
@@ -61,10 +60,10 @@ def change_command(
     ] = "",
     minimum_mapping_unit: Annotated[
         float,
-        typer.Option(parser=number, metavar="HA", help="Show smaller patches of the transition map as no change."),
+        typer.Option(parser=number, metavar="HA", help=described(ChangeRequest, "minimum_mapping_unit")),
     ] = 0.0,
     accuracy: MapAccuracy = "",
-    note: Annotated[str, typer.Option(help="What readers have to know, as a difference in method.")] = "",
+    note: Annotated[str, typer.Option(help=described(ChangeRequest, "note"))] = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -73,45 +72,27 @@ def change_command(
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
-    from services.change.crosswalks import crosswalked, load_crosswalk
-    from services.change.degradation import load_degradation
-    from services.change.publish import publish_change
-    from services.change.series import open_series
-    from services.change.settings import Settings
-    from services.change.source_accuracy import known_accuracies, told_together
+    from services.change.products import make_change
     from services.change.themes import load_themes
 
-    if not 0 <= minimum_mapping_unit < 1e6:
-        raise BadInput(f"--minimum-mapping-unit {minimum_mapping_unit:g} is no area. Give hectares, as 0.5.")
-    geometry = ground_of(bbox, centre, size_km, aoi)
-    meanings = load_degradation(degradation) if degradation else None
-    if meanings and crosswalk not in ("", meanings.legend):
-        raise BadInput(
-            f"--degradation {degradation} needs --crosswalk {meanings.legend}, not {crosswalk}. Leave it out."
-        )
-    other_legend = crosswalk or (meanings.legend if meanings else "")
-    area = "whole" if geometry is None else f"area-{hashlib.sha256(geometry.wkb).hexdigest()[:8]}"
-    product, groups = product_name(name, area, other_legend), load_themes(themes)
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
-    settings = Settings(
-        name=product,
-        themes=groups,
-        degradation=meanings,
+    request = request_of(
+        ChangeRequest,
+        collection=collection,
+        asset=asset,
+        years=tuple(years_of(years)),
+        name=name,
+        themes=load_themes(themes) if themes else None,
+        crosswalk=crosswalk,
+        degradation=degradation,
         minimum_mapping_unit=minimum_mapping_unit,
-        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
-        notes=(note,) if note else (),
+        accuracy=accuracy,
+        note=note,
         overwrite=overwrite,
     )
-    if other_legend:
-        series = crosswalked(series, load_crosswalk(other_legend))
+    geometry = ground_of(bbox, centre, size_km, aoi)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
-    with progress_bar() as progress:
-        bar = progress.add_task("Places", total=len(series.places))
-        account = publish_change(
-            store, series, settings, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
-        progress.update(bar, visible=False)
+    with progress_of("Places", maps) as on_progress:
+        series, account = make_change(request, maps, geometry, store, on_progress)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} left out",

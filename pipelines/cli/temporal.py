@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -30,14 +30,13 @@ from pipelines.cli.options import (
     console,
     ground_of,
     number,
-    progress_bar,
+    progress_of,
+    request_of,
     years_of,
 )
 from services.change.emissions import REPEATED
+from services.change.requests import GivenMatrix, TemporalRequest, described
 from services.change.temporal import CHANGE_WEIGHT
-
-if TYPE_CHECKING:
-    from services.change.series import Series
 
 
 @app.command(
@@ -68,43 +67,41 @@ def temporal_command(
         Path | None, typer.Option(help='JSON of yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}.')
     ] = None,
     repeated: Annotated[
-        float, typer.Option(parser=number, metavar="SHARE", help="Share of the errors that come back every year.")
+        float, typer.Option(parser=number, metavar="SHARE", help=described(TemporalRequest, "repeated"))
     ] = REPEATED,
     change_weight: Annotated[
-        float, typer.Option(parser=number, metavar="N", help="How many false changes a missed one weighs.")
+        float, typer.Option(parser=number, metavar="N", help=described(TemporalRequest, "change_weight"))
     ] = CHANGE_WEIGHT,
     accuracy: MapAccuracy = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`."""
-    from services.change.corrected_series import correct_series
-    from services.change.correction import Settings
     from services.change.error_matrix import read_error_matrix
-    from services.change.series import open_series
-    from services.change.source_accuracy import known_accuracies, told_together
+    from services.change.products import make_temporal
 
-    geometry = ground_of(bbox, centre, size_km, aoi)
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
-    settings = Settings(
-        error_matrix=read_error_matrix(error_matrix, any_order=True) if error_matrix else None,
-        prior=_read_prior(prior) if prior else None,
-        transition=read_transitions(transitions, series) if transitions else None,
+    matrix = read_error_matrix(error_matrix, any_order=True) if error_matrix else None
+    request = request_of(
+        TemporalRequest,
+        collection=collection,
+        asset=asset,
+        years=tuple(years_of(years)),
+        error_matrix=None
+        if matrix is None
+        else GivenMatrix(classes=matrix.names, counts=tuple(map(tuple, matrix.counts.tolist()))),
+        prior=_read(prior, "--prior", '{"trees": 0.4, …}', _shares) if prior else None,
+        transitions=_read(transitions, "--transitions", '{"trees": {"trees": 0.99, …}, …}', _rows)
+        if transitions
+        else None,
         repeated=repeated,
         change_weight=change_weight,
-        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
+        accuracy=accuracy,
+        overwrite=overwrite,
     )
-    with progress_bar() as progress:
-        bar = progress.add_task("Passes over places", total=None)
-        account = correct_series(
-            series,
-            open_store(out, s3_endpoint=s3_endpoint or None),
-            settings,
-            overwrite=overwrite,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-        progress.update(bar, visible=False)
+    geometry = ground_of(bbox, centre, size_km, aoi)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    with progress_of("Passes over places", maps) as on_progress:
+        series, account = make_temporal(request, maps, geometry, store, on_progress)
     table = Table(title="Change, hectares, all pairs of years", title_justify="left")
     for column in ("place", "in the maps", "corrected", "removed"):
         table.add_column(column, justify="left" if column == "place" else "right")
@@ -127,33 +124,16 @@ def temporal_command(
         raise typer.Exit(DEAD_LETTERS)
 
 
-def _read_prior(path: Path) -> dict[str, float]:
+def _read(path: Path, option: str, form: str, shaped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return {str(name): float(share) for name, share in json.loads(path.read_text()).items()}
+        return shaped(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f'--prior {str(path)!r} cannot be read: {error}. Give JSON, {{"trees": 0.4, …}}.') from error
+        raise BadInput(f"{option} {str(path)!r} cannot be read: {error}. Give JSON, {form}.") from error
 
 
-def read_transitions(path: Path, series: Series) -> np.ndarray:
-    """Yearly transitions from JSON, `[classes, classes]` in the legend's order; what is not named does not happen.
+def _shares(told: Any) -> dict[str, float]:
+    return {str(name): float(share) for name, share in told.items()}
 
-    Raises:
-        BadInput: the file cannot be read, names other classes, or a row does not sum to 1.
-    """
-    names = series.legend.names
-    try:
-        told = {str(before): dict(after) for before, after in json.loads(path.read_text()).items()}
-        if strange := ({*told} | {one for after in told.values() for one in after}) - set(names):
-            raise BadInput(
-                f"--transitions {str(path)!r} names {sorted(strange)[0]!r}, which the maps do not have. Their classes "
-                f"are {', '.join(names)}."
-            )
-        found = np.array([[float(told.get(one, {}).get(other, one == other)) for other in names] for one in names])
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(
-            f'--transitions {str(path)!r} cannot be read: {error}. Give JSON, {{"trees": {{"trees": 0.99, …}}, …}}.'
-        ) from error
-    if (found < 0).any() or not np.allclose(found.sum(axis=1), 1, atol=0.01):
-        wrong = names[int(np.argmax(np.abs(found.sum(axis=1) - 1)))]
-        raise BadInput(f"--transitions {str(path)!r}: the row of {wrong!r} does not sum to 1. Give probabilities.")
-    return found
+
+def _rows(told: Any) -> dict[str, dict[str, float]]:
+    return {str(before): _shares(after) for before, after in told.items()}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from shapely.geometry import box
 
 from catalog.store import open_store
 from pipelines.cli.maps import DEAD_LETTERS
@@ -24,10 +22,11 @@ from pipelines.cli.options import (
     app,
     console,
     extra,
-    product_name,
-    progress_bar,
+    progress_of,
+    request_of,
     years_of,
 )
+from services.change.requests import ZonalRequest, described
 
 
 @app.command(
@@ -41,10 +40,10 @@ def zonal_command(
     ],
     out: Products,
     years: Years = "",
-    key: Annotated[str, typer.Option(help="Column that tells zones apart; by default `id`, or the number.")] = "",
+    key: Annotated[str, typer.Option(help=described(ZonalRequest, "key"))] = "",
     join: Annotated[Path | None, typer.Option(help="CSV or Parquet with more columns, joined by --key.")] = None,
-    shown: Annotated[str, typer.Option("--class", help="Class of the choropleths; by default what changes most.")] = "",
-    ratio: Annotated[str, typer.Option(help="Two classes, told one over the other: crops/rangeland.")] = "",
+    shown: Annotated[str, typer.Option("--class", help=described(ZonalRequest, "shown"))] = "",
+    ratio: Annotated[str, typer.Option(help=described(ZonalRequest, "ratio"))] = "",
     crosswalk: Crosswalk = "",
     collection: MapCollection = "",
     asset: MapAsset = "",
@@ -58,35 +57,26 @@ def zonal_command(
         import exactextract  # noqa: F401
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
-    from services.change.crosswalks import crosswalked, load_crosswalk
-    from services.change.series import open_series
-    from services.change.source_accuracy import known_accuracies, told_together
-    from services.change.zonal_publish import ZonalSettings, publish_zonal
-    from services.change.zonal_tables import Ratio
+    from services.change.products import make_zonal
     from services.change.zones import read_zones
 
-    read = read_zones(zones, key, join)
-    ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, years_of(years), ground, collection=collection, asset=asset)
-    known = accuracy or told_together(series.years, known_accuracies(series))
-    if crosswalk:
-        series = crosswalked(series, load_crosswalk(crosswalk))
-    settings = ZonalSettings(
-        # Of a file whose name has no letter that may stand in an ID.
-        name=product_name(name, zones.stem if re.search("[a-z0-9]", zones.stem.lower()) else "zones", crosswalk),
+    request = request_of(
+        ZonalRequest,
+        collection=collection,
+        asset=asset,
+        years=tuple(years_of(years)),
+        name=name,
+        key=key,
         shown=shown,
-        ratio=Ratio.parse(ratio, series.legend.names) if ratio else None,
-        accuracy=known,
+        ratio=ratio,
+        crosswalk=crosswalk,
+        accuracy=accuracy,
         overwrite=overwrite,
     )
+    read = read_zones(zones, key, join)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
-    with progress_bar() as progress:
-        bar = progress.add_task("Places", total=len(series.places))
-        made = publish_zonal(
-            store, series, read, settings, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
-        progress.update(bar, visible=False)
+    with progress_of("Places", maps) as on_progress:
+        made = make_zonal(request, maps, read, zones.stem, store, on_progress)
     told = ", ".join(f"{count:,} {how}" for how, count in made.coverage.items())
     console.print(
         f"{len(read.frame):,} zones: {told}{' (skipped: up to date)' if made.skipped else ''}", highlight=False

@@ -33,7 +33,10 @@ def main(folder: Path) -> None:
     os.dup2(2, 1)
 
     def tell(**what: Any) -> None:
-        tell_to.write(json.dumps(what) + "\n")
+        try:
+            tell_to.write(json.dumps(what) + "\n")
+        except BrokenPipeError:
+            os._exit(1)  # Nobody listens: the server has ended.
 
     order = json.loads(sys.stdin.readline())
     log_to_stderr(json_lines=order["json_logs"])

@@ -18,7 +18,7 @@ from typing import Any
 from catalog.errors import BadInput, LandloomError
 from catalog.store import open_store
 from services.api.logs import log_to_stderr
-from services.change.blocks import MapUnreadable, opened
+from services.change.blocks import MapUnreadable, opened, watched
 from services.change.series import Series
 from services.processes.jobs import JobLimits
 from services.processes.processes import PROCESSES, Result, Work
@@ -60,12 +60,20 @@ def _end_with_the_server() -> None:
 def _done(folder: Path, order: dict[str, Any], tell: Any) -> Result:
     process, limits = PROCESSES[order["process"]], JobLimits.model_validate(order["limits"])
     files = Path(order["files"]) if order["files"] else None
-    seen = 0
+    seen, step, steps = 0, 0, 1
+
+    def told(share: float, message: str) -> None:
+        nonlocal seen
+        seen = max(seen, min(95, int(5 + 90 * share)))
+        tell(progress=seen, message=message)
 
     def progress(done: int, total: int) -> None:
-        nonlocal seen
-        seen = max(seen, min(95, 5 + 90 * done // max(1, total)))
-        tell(progress=seen, message=f"Step {done + 1} of {total}." if done < total else "Writes what was found.")
+        nonlocal step, steps
+        step, steps = done, max(1, total)
+        told(step / steps, f"Step {done + 1} of {total}." if done < total else "Writes what was found.")
+
+    def block(done: int, total: int) -> None:
+        told((step + done / total) / steps, f"Step {step + 1} of {steps}, part {done + 1} of {total}.")
 
     def found(series: Series) -> None:
         tell(progress=5, message=f"Found maps of {len(series.places)} places and {len(series.years)} years.")
@@ -81,7 +89,8 @@ def _done(folder: Path, order: dict[str, Any], tell: Any) -> Result:
     )
     tell(progress=1, message="Looks for maps.")
     inputs = process.read((folder / "inputs.json").read_text(), files, limits.zones)
-    return process.run(inputs, work)
+    with watched(block):
+        return process.run(inputs, work)
 
 
 def _check_pixels(series: Series, most: int) -> None:

@@ -68,8 +68,19 @@ def serve(
     )
     try:
         with rare_collections():
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config, processes).run(sockets=[listening])
     finally:
-        if processes:
-            processes.jobs.close()
         index.close()
+
+
+class _Server(uvicorn.Server):
+    """One that stops its jobs, too. After that, it ends by the signal that it was told to stop with."""
+
+    def __init__(self, config: uvicorn.Config, processes: Processes | None):
+        super().__init__(config)
+        self._processes = processes
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._processes:
+            self._processes.jobs.close()

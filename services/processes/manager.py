@@ -174,6 +174,10 @@ class Jobs:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(10)
+        with self._changed:
+            for job in self._with("running"):
+                # It was not at fault, so this is not counted as a try.
+                self._set(job, status="accepted", tries=job.tries - 1, message="The server was stopped: waits.")
         self._lock_file.close()
 
     def _with(self, status: Status) -> list[Job]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -79,7 +80,8 @@ class Process:
             BadInput: it cannot be.
         """
         try:
-            inputs = self.inputs.model_validate_json(given)
+            # Parts of others, such as a design, are no less strict here.
+            inputs = self.inputs.model_validate_json(given, strict=True)
         except ValidationError as error:
             raise BadInput("; ".join(_wrong(error))) from error
         if not isinstance(inputs, ReportInputs | ZonalInputs):
@@ -166,7 +168,9 @@ def _zonal(inputs: ZonalInputs, work: Work) -> Result:
     zones = read_zones(path, request.key)
     if len(zones.frame) > work.limits.zones:
         raise BadInput(f"zones_file holds {len(zones.frame):,} zones; this server takes {work.limits.zones:,} at most.")
-    made = make_zonal(request, work.maps, zones, path.stem, work.store, work.on_progress, work.on_found)
+    # Zones without a name of their own do not take the place of another client's.
+    known_as = f"zones-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}" if inputs.zones else path.stem
+    made = make_zonal(request, work.maps, zones, known_as, work.store, work.on_progress, work.on_found)
     return {
         "items": [made.key],
         "published": int(not made.skipped),

@@ -69,7 +69,8 @@ def test_a_job_tells_how_far_it_is_and_can_be_cancelled(many, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_is_taken_up_again_where_the_server_was_killed(tmp_path):
+@pytest.mark.parametrize(("how", "tries"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1)], ids=["killed", "stopped"])
+def test_a_job_is_taken_up_again_where_the_server_ended(tmp_path, how, tries):
     catalog = write_catalog(tmp_path / "out", MANY)
     (tmp_path / "token").write_text(TOKEN)
     command = [sys.executable, "-m", "pipelines", "serve", "--catalog", str(catalog), "--port", "0", "--jobs"]
@@ -79,7 +80,7 @@ def test_a_job_is_taken_up_again_where_the_server_was_killed(tmp_path):
         name = half_done(service)
         waiting = service.start("change", {**ASKED, "name": "second"}).json()["jobID"]
         (worker,) = children(server.pid)
-        server.send_signal(signal.SIGKILL)
+        server.send_signal(how)
     worker.wait(20)
     made = {path: path.stat().st_mtime_ns for path in (catalog / "lulc-change").glob("33U*/*/*.json")}
     assert 0 < len(made) < MANY
@@ -88,7 +89,7 @@ def test_a_job_is_taken_up_again_where_the_server_was_killed(tmp_path):
         result = service.read(f"/jobs/{name}/results")
         assert result["skipped"] >= len(made) and result["published"] + result["skipped"] == MANY + 1
         assert {path: path.stat().st_mtime_ns for path in made} == made, "what was published is not made anew"
-        assert json.loads((tmp_path / "jobs" / name / "job.json").read_text())["tries"] == 2
+        assert json.loads((tmp_path / "jobs" / name / "job.json").read_text())["tries"] == tries
         assert job["progress"] == 100
         assert service.job(waiting)["status"] in ("accepted", "running"), "the other waits for its turn as it did"
 

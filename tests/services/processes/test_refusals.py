@@ -25,7 +25,7 @@ FEATURE = {"type": "Feature", "geometry": POINT, "properties": {}}
         ("change", {"bbox": [15, 52, 16]}, "bbox"),
         ("change", {"bbox": [15, 52, 500, 53]}, "bbox.2"),
         ("change", {"centre": [15, 52]}, "size_km go together"),
-        ("change", {"centre": [15, 52], "size_km": [-1, 1]}, "size_km"),
+        ("change", {"centre": [15, 52], "size_km": [-1, 1]}, "Size '-1.0,1.0' is not possible"),
         ("change", {"bbox": [15, 52, 16, 53], "area": POINT}, "Give one area"),
         ("change", {"area": {"type": "Point", "coordinates": [15, 52]}}, "area.type"),
         ("change", {"area": {"type": "Polygon", "coordinates": [[[0, 0], [1, "x"]]]}}, "area is no GeoJSON geometry"),

@@ -40,6 +40,8 @@ def main(folder: Path) -> None:
 
     order = json.loads(sys.stdin.readline())
     log_to_stderr(json_lines=order["json_logs"])
+    # Of libraries what is unusual alone: they tell of every file.
+    logging.getLogger().setLevel(logging.WARNING)
     threading.Thread(target=_end_with_the_server, daemon=True, name="server").start()
     try:
         tell(result=_done(folder, order, tell))

@@ -20,6 +20,7 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     SizeKm,
     Years,
@@ -63,6 +64,7 @@ def change_command(
         typer.Option(parser=number, metavar="HA", help=described(ChangeRequest, "minimum_mapping_unit")),
     ] = 0.0,
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     note: Annotated[str, typer.Option(help=described(ChangeRequest, "note"))] = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
@@ -86,19 +88,21 @@ def change_command(
         degradation=degradation,
         minimum_mapping_unit=minimum_mapping_unit,
         accuracy=accuracy,
+        reference=reference,
         note=note,
         overwrite=overwrite,
     )
     geometry = ground_of(bbox, centre, size_km, aoi)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_of("Places", maps) as on_progress:
-        series, account = make_change(request, maps, geometry, store, on_progress)
+        series, known, account = make_change(request, maps, geometry, store, on_progress)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} left out",
         highlight=False,
     )
-    for told in series.notes:
+    console.print(known.note, highlight=False, markup=False)
+    for told in (*series.notes, *known.notes):
         console.print(f"Note: {told}", highlight=False, markup=False)
     for place, reason in account.failed.items():
         console.print(f"Left out {place}: {reason}", highlight=False, markup=False)

@@ -85,7 +85,10 @@ Maps = Annotated[
 Years = Annotated[str, typer.Option(help="Years, comma-separated: 2019,2021; by default all there are.")]
 MapCollection = Annotated[str, typer.Option("--collection", help=described(Request, "collection"))]
 MapAsset = Annotated[str, typer.Option("--asset", help=described(Request, "asset"))]
-MapAccuracy = Annotated[str, typer.Option("--accuracy", help=described(SeriesRequest, "accuracy"))]
+MapAccuracy = Annotated[str, typer.Option("--accuracy", help=f"{described(SeriesRequest, 'accuracy')} Or a JSON file.")]
+ReferenceReport = Annotated[
+    str, typer.Option("--reference", metavar="ITEM", help=described(SeriesRequest, "reference"))
+]
 Crosswalk = Annotated[
     str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")
 ]

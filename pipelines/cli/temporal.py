@@ -23,6 +23,7 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     SizeKm,
     Years,
@@ -73,6 +74,7 @@ def temporal_command(
         float, typer.Option(parser=number, metavar="N", help=described(TemporalRequest, "change_weight"))
     ] = CHANGE_WEIGHT,
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -96,12 +98,13 @@ def temporal_command(
         repeated=repeated,
         change_weight=change_weight,
         accuracy=accuracy,
+        reference=reference,
         overwrite=overwrite,
     )
     geometry = ground_of(bbox, centre, size_km, aoi)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_of("Passes over places", maps) as on_progress:
-        series, account = make_temporal(request, maps, geometry, store, on_progress)
+        series, known, account = make_temporal(request, maps, geometry, store, on_progress)
     table = Table(title="Change, hectares, all pairs of years", title_justify="left")
     for column in ("place", "in the maps", "corrected", "removed"):
         table.add_column(column, justify="left" if column == "place" else "right")
@@ -111,7 +114,11 @@ def temporal_command(
         table.add_row(name, f"{mapped:,.1f}", f"{corrected:,.1f}", removed)
     if account.published:
         console.print(table)
-    for note in (*series.notes, f"{series.years[-1]} is provisional: no later year confirms its changes."):
+    for note in (
+        *series.notes,
+        *known.notes,
+        f"{series.years[-1]} is provisional: no later year confirms its changes.",
+    ):
         console.print(note, highlight=False, markup=False)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "

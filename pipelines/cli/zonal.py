@@ -17,6 +17,7 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     Years,
     app,
@@ -49,6 +50,7 @@ def zonal_command(
     asset: MapAsset = "",
     name: Annotated[str, typer.Option(help="Of the zones, for IDs and titles; by default the file's.")] = "",
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -71,16 +73,18 @@ def zonal_command(
         ratio=ratio,
         crosswalk=crosswalk,
         accuracy=accuracy,
+        reference=reference,
         overwrite=overwrite,
     )
     read = read_zones(zones, key, join)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_of("Places", maps) as on_progress:
-        made = make_zonal(request, maps, read, zones.stem, store, on_progress)
+        known, made = make_zonal(request, maps, read, zones.stem, store, on_progress)
     told = ", ".join(f"{count:,} {how}" for how, count in made.coverage.items())
     console.print(
         f"{len(read.frame):,} zones: {told}{' (skipped: up to date)' if made.skipped else ''}", highlight=False
     )
+    console.print(known.note, highlight=False, markup=False)
     for note in made.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
     for place, reason in made.failed.items():

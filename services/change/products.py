@@ -13,7 +13,7 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
-from catalog.store import Store
+from catalog.store import Store, open_store
 from services.change.requests import (
     ChangeRequest,
     DesignRequest,
@@ -23,7 +23,6 @@ from services.change.requests import (
     product_name,
 )
 from services.change.series import Series, open_series
-from services.change.source_accuracy import known_accuracies, told_together
 from services.change.strata import open_maps
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from services.change.design import Design
     from services.change.publish import Account
     from services.change.sampling import Drawn
+    from services.change.uncertainty import Uncertainty
     from services.change.zonal_publish import Made
     from services.change.zones import Zones
 
@@ -59,7 +59,7 @@ def make_change(
     store: Store,
     on_progress: Progress = _unheard,
     on_found: Found = _any,
-) -> tuple[Series, Account]:
+) -> tuple[Series, Uncertainty, Account]:
     """Publish what changed in the collection `lulc-change`.
 
     Args:
@@ -70,6 +70,9 @@ def make_change(
         on_progress: see `Progress`.
         on_found: see `Found`.
 
+    Returns:
+        The maps, in the legend of the product; what is known of the true figures; what was published.
+
     Raises:
         BadInput: what is asked for does not fit the maps.
     """
@@ -78,6 +81,7 @@ def make_change(
     from services.change.publish import publish_change
     from services.change.settings import Settings
     from services.change.themes import load_themes
+    from services.change.uncertainty import find_uncertainty
 
     meanings = load_degradation(request.degradation) if request.degradation else None
     if meanings and request.crosswalk not in ("", meanings.legend):
@@ -89,6 +93,9 @@ def make_change(
     crosswalk = load_crosswalk(other_legend) if other_legend else None
     series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset)
     on_found(series)
+    product = crosswalked(series, crosswalk) if crosswalk else series
+    targets = crosswalk.targets if crosswalk else {}
+    known = find_uncertainty(_catalogs(maps, store), series, product, request.accuracy, request.reference, targets)
     settings = Settings(
         name=product_name(
             request.name, "whole" if area is None else f"area-{hashlib.sha256(area.wkb).hexdigest()[:8]}", other_legend
@@ -96,13 +103,11 @@ def make_change(
         themes=load_themes() if request.themes is None else request.themes,
         degradation=meanings,
         minimum_mapping_unit=request.minimum_mapping_unit,
-        accuracy=request.accuracy or told_together(series.years, known_accuracies(series)),
+        uncertainty=known,
         notes=(request.note,) if request.note else (),
         overwrite=request.overwrite,
     )
-    if crosswalk:
-        series = crosswalked(series, crosswalk)
-    return series, publish_change(store, series, settings, on_progress)
+    return product, known, publish_change(store, product, settings, on_progress)
 
 
 def make_temporal(
@@ -112,25 +117,29 @@ def make_temporal(
     store: Store,
     on_progress: Progress = _unheard,
     on_found: Found = _any,
-) -> tuple[Series, CorrectedAccount]:
+) -> tuple[Series, Uncertainty, CorrectedAccount]:
     """Publish the years of a series corrected together in the collection `lulc-temporal`; see `make_change`."""
     from services.change.corrected_series import correct_series
     from services.change.correction import Settings, transition_matrix
     from services.change.error_matrix import error_matrix_of
+    from services.change.uncertainty import find_uncertainty
 
     matrix = request.error_matrix
     given = error_matrix_of(matrix.classes, matrix.counts) if matrix else None
     series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset)
     on_found(series)
+    known = find_uncertainty(_catalogs(maps, store), series, series, request.accuracy, request.reference, {})
     settings = Settings(
         error_matrix=given,
         prior=request.prior,
         transition=None if request.transitions is None else transition_matrix(request.transitions, series.legend.names),
         repeated=request.repeated,
         change_weight=request.change_weight,
-        accuracy=request.accuracy or told_together(series.years, known_accuracies(series)),
+        accuracy=known.published,
+        reference=known.reference,
     )
-    return series, correct_series(series, store, settings, overwrite=request.overwrite, on_progress=on_progress)
+    made = correct_series(series, store, settings, overwrite=request.overwrite, on_progress=on_progress)
+    return series, known, made
 
 
 def make_zonal(
@@ -141,7 +150,7 @@ def make_zonal(
     store: Store,
     on_progress: Progress = _unheard,
     on_found: Found = _any,
-) -> Made:
+) -> tuple[Uncertainty, Made]:
     """Publish cover and change by zone in the collection `lulc-zonal`; see `make_change`.
 
     Args:
@@ -152,8 +161,12 @@ def make_zonal(
         store: the output.
         on_progress: see `Progress`.
         on_found: see `Found`.
+
+    Returns:
+        What is known of the true figures; what was published.
     """
     from services.change.crosswalks import crosswalked, load_crosswalk
+    from services.change.uncertainty import find_uncertainty
     from services.change.zonal_publish import ZonalSettings, publish_zonal
     from services.change.zonal_tables import Ratio
 
@@ -161,19 +174,19 @@ def make_zonal(
     ground = box(*zones.frame.total_bounds).buffer(0.05, join_style="mitre")
     series = open_series(maps, request.years, ground, collection=request.collection, asset=request.asset)
     on_found(series)
-    accuracy = request.accuracy or told_together(series.years, known_accuracies(series))
-    if crosswalk:
-        series = crosswalked(series, crosswalk)
+    product = crosswalked(series, crosswalk) if crosswalk else series
+    targets = crosswalk.targets if crosswalk else {}
+    known = find_uncertainty(_catalogs(maps, store), series, product, request.accuracy, request.reference, targets)
     # Of zones whose name has no letter that may stand in an ID.
     default = known_as if re.search("[a-z0-9]", known_as.lower()) else "zones"
     settings = ZonalSettings(
         name=product_name(request.name, default, request.crosswalk),
         shown=request.shown,
-        ratio=Ratio.parse(request.ratio, series.legend.names) if request.ratio else None,
-        accuracy=accuracy,
+        ratio=Ratio.parse(request.ratio, product.legend.names) if request.ratio else None,
+        uncertainty=known,
         overwrite=request.overwrite,
     )
-    return publish_zonal(store, series, zones, settings, on_progress)
+    return known, publish_zonal(store, product, zones, settings, on_progress)
 
 
 def draw_sample(
@@ -254,3 +267,11 @@ def report_sample(
         files.append(Path(folder) / "design.json")
         key, written = publish_report(store, report, design, files, sample, subject, overwrite=request.overwrite)
     return report, key, written
+
+
+def _catalogs(maps: str, store: Store) -> list[Store]:
+    """Where a published sample may lie: the output, and the maps' catalog if it is another and no API."""
+    if not maps.startswith("s3://") and not Path(maps).is_dir():
+        return [store]
+    own = open_store(maps)
+    return [store] if own.href("x") == store.href("x") else [store, own]

@@ -44,8 +44,14 @@ class SeriesRequest(ProductRequest):
     accuracy: str = Field(
         "",
         max_length=500,
-        description="What is known of the maps' accuracy, and from where; by default what is published of their "
-        "collection. Stands in every product.",
+        description="What is known of the maps' accuracy, as '85 % (who says so)'; by default what is published of "
+        "their collection. Stands in every product.",
+    )
+    reference: str = Field(
+        "",
+        max_length=500,
+        description="Reference sample that `accuracy report` published, for 95 % intervals; by default one in the "
+        "catalog that fits; none: no sample.",
     )
 
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from shapely.geometry.base import BaseGeometry
 
 from catalog.area import area_of_bbox, area_of_centre, area_of_geometry
@@ -22,6 +22,7 @@ from services.change.requests import (
     DesignRequest,
     ReportRequest,
     Request,
+    SeriesRequest,
     TemporalRequest,
     ZonalRequest,
     described,
@@ -110,7 +111,26 @@ class ZoneInputs(BaseModel):
     )
 
 
-class ChangeInputs(AreaInputs, ChangeRequest):
+def _no_file(text: str) -> str:
+    # The command line reads a file of that name.
+    if text.strip().lower().endswith(".json"):
+        raise ValueError("a file is not read here: give it as '85 % (who says so)'")
+    return text
+
+
+Accuracy = Annotated[
+    str, AfterValidator(_no_file), Field(json_schema_extra={"not": {"pattern": r"\.[jJ][sS][oO][nN]\s*$"}})
+]
+
+
+class SeriesInputs(SeriesRequest):
+    """What names a file or an item on the command line."""
+
+    accuracy: Accuracy = Field("", max_length=500, description=described(SeriesRequest, "accuracy"))
+    reference: Literal["", "none"] = Field("", description=described(SeriesRequest, "reference"))
+
+
+class ChangeInputs(AreaInputs, SeriesInputs, ChangeRequest):
     """See `ChangeRequest`."""
 
     themes: dict[str, Theme] | None = Field(None, description=described(ChangeRequest, "themes"))
@@ -118,11 +138,11 @@ class ChangeInputs(AreaInputs, ChangeRequest):
     degradation: Literal["", "sdg-15-3-1"] = Field("", description=described(ChangeRequest, "degradation"))
 
 
-class TemporalInputs(AreaInputs, TemporalRequest):
+class TemporalInputs(AreaInputs, SeriesInputs, TemporalRequest):
     """See `TemporalRequest`."""
 
 
-class ZonalInputs(ZoneInputs, ZonalRequest):
+class ZonalInputs(ZoneInputs, SeriesInputs, ZonalRequest):
     """See `ZonalRequest`."""
 
     crosswalk: Crosswalk = Field("", description=described(ZonalRequest, "crosswalk"))

@@ -138,26 +138,30 @@ def _zones_path(inputs: ZoneInputs, work: Work) -> Path | None:
 
 def _change(inputs: ChangeInputs, work: Work) -> Result:
     request = ChangeRequest(**request_part(inputs, ChangeRequest))
-    series, account = make_change(request, work.maps, inputs.ground(), work.store, work.on_progress, work.on_found)
+    series, known, account = make_change(
+        request, work.maps, inputs.ground(), work.store, work.on_progress, work.on_found
+    )
     return {
         "items": account.items,
         "published": len(account.published),
         "skipped": len(account.skipped),
         "left_out": account.failed,
-        "notes": list(series.notes),
+        "notes": [known.note, *series.notes, *known.notes],
     }
 
 
 def _temporal(inputs: TemporalInputs, work: Work) -> Result:
     request = TemporalRequest(**request_part(inputs, TemporalRequest))
-    series, account = make_temporal(request, work.maps, inputs.ground(), work.store, work.on_progress, work.on_found)
+    series, known, account = make_temporal(
+        request, work.maps, inputs.ground(), work.store, work.on_progress, work.on_found
+    )
     last = f"{series.years[-1]} is provisional: no later year confirms its changes."
     return {
         "items": [item_key(place, year) for place in (*account.published, *account.skipped) for year in series.years],
         "published": len(account.published),
         "skipped": len(account.skipped),
         "left_out": account.failed,
-        "notes": [*series.notes, last],
+        "notes": [*series.notes, *known.notes, last],
     }
 
 
@@ -170,14 +174,14 @@ def _zonal(inputs: ZonalInputs, work: Work) -> Result:
         raise BadInput(f"zones_file holds {len(zones.frame):,} zones; this server takes {work.limits.zones:,} at most.")
     # Zones without a name of their own do not take the place of another client's.
     known_as = f"zones-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}" if inputs.zones else path.stem
-    made = make_zonal(request, work.maps, zones, known_as, work.store, work.on_progress, work.on_found)
+    known, made = make_zonal(request, work.maps, zones, known_as, work.store, work.on_progress, work.on_found)
     return {
         "items": [made.key],
         "published": int(not made.skipped),
         "skipped": int(made.skipped),
         "left_out": made.failed,
         "zones": made.coverage,
-        "notes": list(made.notes),
+        "notes": [known.note, *made.notes],
     }
 
 

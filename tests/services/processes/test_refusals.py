@@ -35,6 +35,8 @@ FEATURE = {"type": "Feature", "geometry": POINT, "properties": {}}
         ("change", {"degradation": "/etc/passwd"}, "degradation"),
         ("change", {"themes": "/etc/passwd"}, "themes"),
         ("change", {"name": "../up"}, "name"),
+        ("change", {"accuracy": "/etc/accuracy.json"}, "accuracy"),
+        ("zonal", {"reference": "s3://elsewhere/item.json"}, "reference"),
         ("change", {"minimum_mapping_unit": -1}, "minimum_mapping_unit"),
         ("change", {"overwrite": "yes"}, "overwrite"),
         ("temporal", {"repeated": 2}, "repeated"),

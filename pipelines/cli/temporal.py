@@ -62,7 +62,8 @@ def temporal_command(
         ),
     ] = None,
     prior: Annotated[
-        Path | None, typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default all alike.')
+        Path | None,
+        typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default their mean score, at least 5 %.'),
     ] = None,
     transitions: Annotated[
         Path | None, typer.Option(help='JSON of yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}.')

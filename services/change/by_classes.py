@@ -17,6 +17,8 @@ from services.change.temporal import most_likely, posterior
 class ByClasses:
     """From mapped classes: pixels with the same classes in all years are alike, so each such history counts once."""
 
+    sharpness = None
+
     def __init__(self, series: Series, settings: Settings):
         """Args:
         series: to be corrected.

@@ -111,6 +111,7 @@ def build_year_item(store: Store, maps: OpenPlace, correction: Correction, setti
         "landloom:transition": json.dumps(
             {"classes": names, "probability": correction.chain.transition.round(6).tolist()}
         ),
+        **({} if correction.sharpness is None else {"landloom:sharpness": round(correction.sharpness, 3)}),
         "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": _INTERVAL},
         "landloom:notes": list(series.notes),
         "renders": renders(legend),

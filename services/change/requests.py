@@ -108,7 +108,7 @@ class TemporalRequest(SeriesRequest):
         None, description="Error matrix of the maps; without it the published scores are used."
     )
     prior: dict[str, Share] | None = Field(
-        None, description='Training prior: {"trees": 0.4, …}; by default all classes alike.'
+        None, description='Training prior: {"trees": 0.4, …}; by default their mean score, at least 5 %.'
     )
     transitions: dict[str, dict[str, Share]] | None = Field(
         None, description='Yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}; by default learnt.'

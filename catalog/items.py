@@ -97,6 +97,7 @@ def build_item(
             FINGERPRINT: manifest.fingerprint,
             "landloom:legend": f"{legend.id} {legend.version}",
             "landloom:model": f"{manifest.model.id} {manifest.model.version}",
+            "landloom:confidence": manifest.model.confidence,
             "landloom:blocks": list(manifest.blocks),
             "landloom:datatakes": len(manifest.datatakes),
             "landloom:mean_observations": round(looks / seen, 2) if seen else 0,

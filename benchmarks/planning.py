@@ -15,13 +15,13 @@ import shapely
 
 from benchmarks.measure import python, run
 from benchmarks.report import Figure
+from catalog.area import area_of_tiles
 from catalog.grid import Tile, land_tiles, owned_geometry
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.scenes import BANDS
 from catalog.sources import open_source
 from catalog.store import open_store
-from pipelines.area import area_of_tiles
 from pipelines.plan import Settings, plan
 from services.inference import DEFAULT_MODEL, model_spec
 

@@ -94,7 +94,7 @@ def rebuild_product(store: Store, collection: Collection) -> int:
 
 def _kept(item: dict[str, Any]) -> dict[str, Any]:
     """What a collection tells of an item."""
-    times = {key: item["properties"][key] for key in ("start_datetime", "end_datetime")}
+    times = {key: item["properties"][key] for key in ("start_datetime", "end_datetime", "updated")}
     return {"id": item["id"], "bbox": item["bbox"], "properties": times}
 
 
@@ -132,6 +132,8 @@ def _grown(content: bytes | None, collection: Collection, items: dict[str, dict[
     spans = [(one["properties"]["start_datetime"], one["properties"]["end_datetime"]) for one in items.values()]
     moments = [moment for span in (*temporal["interval"], *spans) for moment in span]
     temporal["interval"] = [[min(moments), max(moments)]]
+    # Who serves the catalog sees by it that an item was made anew: nothing else of the collection may change then.
+    known["updated"] = max([known.get("updated", ""), *(one["properties"]["updated"] for one in items.values())])
     links = {f"./{key.removeprefix(f'{collection.id}/')}": one["id"] for key, one in items.items()}
     known["links"] = linked(known["links"], "item", "application/geo+json", links)
     return dumped(known)

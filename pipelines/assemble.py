@@ -14,6 +14,7 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
+from catalog.area import mapped_geometry
 from catalog.assets import AssetFile
 from catalog.cog import label_classes, plain_profile, write_cog, write_thumbnail
 from catalog.errors import LandloomError
@@ -24,7 +25,6 @@ from catalog.manifest import Manifest
 from catalog.scenes import Exclusion
 from catalog.store import NotFound, Store
 from catalog.vote import NO_SCORE
-from pipelines.area import mapped_geometry
 from pipelines.stage import read_staged
 
 

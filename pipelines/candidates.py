@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shapely.geometry.base import BaseGeometry
 
 from catalog import zones
+from catalog.area import Area
 from catalog.chips import cell_at
 from catalog.datatakes import footprint_of, group_datatakes
 from catalog.errors import BadInput
@@ -23,7 +24,6 @@ from catalog.grid import RESOLUTION, TILE_SIZE, Tile, owned_geometry
 from catalog.manifest import Period
 from catalog.scenes import Datatake
 from catalog.sources import Source
-from pipelines.area import Area
 from pipelines.plan import HALO_DEGREES, choose_datatakes
 
 STEP = 16

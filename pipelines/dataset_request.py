@@ -16,6 +16,7 @@ import shapely
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
+from catalog.area import Area, area_of_file, area_of_geometry
 from catalog.atmosphere import BANDS as NINE_BANDS
 from catalog.errors import BadInput
 from catalog.manifest import Period
@@ -24,7 +25,6 @@ from catalog.scenes import ALL_BANDS, BANDS, interval_of
 from catalog.sources import open_source
 from catalog.store import Store
 from catalog.translation import numbers
-from pipelines.area import Area, area_of_file, area_of_geometry
 from pipelines.candidates import STEP, Biomes, Candidates, Wanted, candidates_of_area, plain
 from pipelines.chip_folder import chip_folder
 from pipelines.chip_source import ChipSource

@@ -11,6 +11,7 @@ import shapely
 from pydantic import BaseModel, ConfigDict
 from shapely.geometry.base import BaseGeometry
 
+from catalog.area import Area
 from catalog.collections import check_legend
 from catalog.datatakes import footprint_of, group_datatakes
 from catalog.errors import BadInput
@@ -22,7 +23,6 @@ from catalog.model import ModelSpec
 from catalog.scenes import Datatake, Exclusion
 from catalog.sources import Source
 from catalog.store import Store
-from pipelines.area import Area
 
 HALO_DEGREES = 0.01
 """About 1 km: scenes this near a tile may fill the halo round its blocks."""

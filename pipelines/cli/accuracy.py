@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
-from shapely.geometry import shape
 
 from catalog.errors import BadInput
 from catalog.store import open_store
@@ -28,13 +26,15 @@ from pipelines.cli.options import (
     ground_of,
     number,
     progress_bar,
+    progress_of,
+    request_of,
     whole,
     years_of,
 )
+from services.change.requests import DesignRequest, ReportRequest, described
 
 if TYPE_CHECKING:
-    from services.change.design import Design
-    from services.change.other_maps import OtherMaps
+    pass
 
 accuracy = typer.Typer(
     help="Areas and accuracies with intervals: draw a reference sample, report it, or tell scenario ranges.",
@@ -59,70 +59,57 @@ def design_command(
     collection: MapCollection = "",
     asset: MapAsset = "",
     standard_error: Annotated[
-        float, typer.Option(parser=number, metavar="S", help="Wanted of overall accuracy: sets the sample's size.")
+        float, typer.Option(parser=number, metavar="S", help=described(DesignRequest, "standard_error"))
     ] = 0.01,
-    size: Annotated[
-        int | None, typer.Option(parser=whole, metavar="N", help="Units of the sample, instead of --standard-error.")
-    ] = None,
+    size: Annotated[int | None, typer.Option(parser=whole, metavar="N", help=described(DesignRequest, "size"))] = None,
     interest: Annotated[
         str, typer.Option(help="Strata whose areas are to be known best, as crops,trees>crops; by default all alike.")
     ] = "",
     expected_accuracy: Annotated[
         float | None,
-        typer.Option(parser=number, metavar="A", help="Guess of the share mapped rightly; by default as published."),
+        typer.Option(parser=number, metavar="A", help=described(DesignRequest, "expected_accuracy")),
     ] = None,
     merge_below: Annotated[
-        float, typer.Option(parser=number, metavar="PCT", help="Of two years, what has less area forms one stratum.")
+        float, typer.Option(parser=number, metavar="PCT", help=described(DesignRequest, "merge_below"))
     ] = 0.1,
     zones: Annotated[Path | None, typer.Option(help="Polygons for which areas are to be reported, too.")] = None,
-    key: Annotated[str, typer.Option(help="Column that tells zones apart.")] = "name",
-    seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Of the random numbers.")] = 0,
+    key: Annotated[str, typer.Option(help=described(DesignRequest, "key"))] = "name",
+    seed: Annotated[int, typer.Option(parser=whole, metavar="N", help=described(DesignRequest, "seed"))] = 0,
 ) -> None:
     """Draw a stratified random sample of pixels for interpreters: classes are strata, of two years transitions."""
-    from services.change.designing import Wishes, make_design
     from services.change.interpretation import write_sample
-    from services.change.strata import open_maps
+    from services.change.products import draw_sample
     from services.change.zones import read_zones
 
-    if size is not None and size < 1:
-        raise BadInput(f"--size {size} is no number of units. Give one, as 600.")
-    if not 0 <= merge_below < 100:
-        raise BadInput(f"--merge-below {merge_below:g} is no share. Give per cent of the area, as 0.1.")
-    if seed < 0:
-        raise BadInput(f"--seed {seed} is negative. Give 0 or more.")
-    wishes = Wishes(
+    request = request_of(
+        DesignRequest,
+        collection=collection,
+        asset=asset,
+        years=tuple(years_of(years)),
         standard_error=standard_error,
         size=size,
         interest=tuple(one.strip() for one in interest.split(",") if one.strip()),
-        expected=expected_accuracy,
-        merge_below=merge_below / 100,
+        expected_accuracy=expected_accuracy,
+        merge_below=merge_below,
+        key=key,
         seed=seed,
     )
     geometry = ground_of(bbox, centre, size_km, aoi)
     read = read_zones(zones, key, dissolve=True) if zones else None
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_maps(maps, years_of(years), geometry, collection=collection, asset=asset)
-    with progress_bar() as progress:
-        bar = progress.add_task("Counting and drawing", total=None)
-        design, drawn = make_design(
-            series,
-            wishes,
-            read.frame if read else None,
-            lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-        progress.update(bar, visible=False)
-    files = write_sample(design, drawn, out)
-    table = Table(title=f"{len(drawn):,} units in {len(design.strata)} strata", title_justify="left")
+    with progress_of("Counting and drawing", maps) as on_progress:
+        made, drawn = draw_sample(request, maps, geometry, read.frame if read else None, on_progress)
+    files = write_sample(made, drawn, out)
+    table = Table(title=f"{len(drawn):,} units in {len(made.strata)} strata", title_justify="left")
     for column in ("stratum", "ha", "expected accuracy", "units", "expected +- ha", "if proportional", "if equal"):
         table.add_column(column, justify="left" if column == "stratum" else "right")
-    for one, expected, units in zip(design.strata, design.expected, design.units, strict=True):
-        widths = [f"{design.predicted[how][one.name]:,.1f}" for how in ("chosen", "proportional", "equal")]
+    for one, expected, units in zip(made.strata, made.expected, made.units, strict=True):
+        widths = [f"{made.predicted[how][one.name]:,.1f}" for how in ("chosen", "proportional", "equal")]
         table.add_row(one.name, f"{one.hectares:,.1f}", f"{expected:.2f}", f"{units:,}", *widths)
     console.print(table)
-    _tell(*[one.told for one in design.accuracies], *design.notes, *(read.notes if read else ()))
-    _tell(f"{design.unobserved:,.1f} ha without a class in all years are not sampled.")
-    _tell(*(f"Left out {place}: {reason}" for place, reason in design.excluded.items()))
-    _tell(f"Interpreters fill {', '.join(f'reference_{one}' for one in design.years)} with {', '.join(design.names)}.")
+    _tell(*[one.told for one in made.accuracies], *made.notes, *(read.notes if read else ()))
+    _tell(f"{made.unobserved:,.1f} ha without a class in all years are not sampled.")
+    _tell(*(f"Left out {place}: {reason}" for place, reason in made.excluded.items()))
+    _tell(f"Interpreters fill {', '.join(f'reference_{one}' for one in made.years)} with {', '.join(made.names)}.")
     for file in files:
         typer.echo(file)
 
@@ -132,7 +119,7 @@ def report_command(
     design: Annotated[Path, typer.Option(help="design.json that `landloom accuracy design` wrote.")],
     sample: Annotated[Path, typer.Option(help="The sample, filled in: GeoPackage, GeoJSON or CSV.")],
     out: Products,
-    name: Annotated[str, typer.Option(help="What is assessed, for the item's ID; by default the place.")] = "",
+    name: Annotated[str, typer.Option(help=described(ReportRequest, "name"))] = "",
     maps: Annotated[
         str, typer.Option(help="Assess other maps of these years than the sample was drawn from, as a new version.")
     ] = "",
@@ -142,25 +129,17 @@ def report_command(
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Estimate areas, accuracies and change from an interpreted sample, and publish them as a STAC item."""
-    from services.change.accuracy_report import make_report
     from services.change.design import read_design
-    from services.change.interpretation import read_interpreted
 
     with extra("change"):
-        from services.change.accuracy_page import write_report
-    from services.change.accuracy_item import publish_report
+        from services.change import accuracy_page  # noqa: F401
+    from services.change.products import report_sample
 
+    request = request_of(ReportRequest, collection=collection, asset=asset, name=name, overwrite=overwrite)
     drawn = read_design(design)
-    read = read_interpreted(drawn, sample)
-    report = make_report(drawn, read, _other(maps, drawn, collection, asset) if maps else None)
-    places = sorted({one.place for one in drawn.sample})
-    with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
-        files = write_report(report, drawn, Path(folder))
-        (Path(folder) / "design.json").write_bytes(design.read_bytes())
-        files.append(Path(folder) / "design.json")
-        store = open_store(out, s3_endpoint=s3_endpoint or None)
-        subject = name or (places[0] if len(places) == 1 else f"{len(places)}-places")
-        key, written = publish_report(store, report, drawn, files, sample, subject, overwrite=overwrite)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    with progress_of("Reading", maps or str(sample)) as on_progress:
+        report, key, written = report_sample(request, drawn, sample, store, maps, on_progress)
     for one in report.years:
         table = Table(title=str(one.year), title_justify="left", caption=one.source, caption_justify="left")
         for column in ("class", "mapped ha", "estimated ha", "95 % interval", "usual +-", "user's %", "producer's %"):
@@ -234,20 +213,6 @@ def range_command(
     if csv:
         rows.to_csv(csv, index=False)
         typer.echo(csv)
-
-
-def _other(maps: str, design: Design, collection: str, asset: str) -> OtherMaps:
-    """Other maps, where the sample was drawn."""
-    from services.change.other_maps import look_up
-    from services.change.strata import open_maps
-
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_maps(maps, design.years, shape(design.geometry), collection=collection, asset=asset)
-    with progress_bar() as progress:
-        bar = progress.add_task("Reading", total=None)
-        found = look_up(series, design, lambda done, total: progress.update(bar, completed=done, total=total))
-        progress.update(bar, visible=False)
-    return found
 
 
 def _correlations(text: str) -> list[float]:

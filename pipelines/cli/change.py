@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from catalog.errors import BadInput
 from catalog.store import open_store
 from pipelines.cli.maps import DEAD_LETTERS
 from pipelines.cli.options import (
@@ -29,16 +27,16 @@ from pipelines.cli.options import (
     Years,
     app,
     beam_options_of,
-    catalogs_of,
     console,
     extra,
     ground_of,
     number,
-    product_name,
+    request_of,
     set_log_level,
     years_of,
 )
 from pipelines.cli.workers import by_workers
+from services.change.requests import ChangeRequest, described
 
 
 @app.command(
@@ -59,7 +57,7 @@ def change_command(
     aoi: Aoi = "",
     collection: MapCollection = "",
     asset: MapAsset = "",
-    name: Annotated[str, typer.Option(help="Of the area, for IDs and titles: small letters, digits, hyphens.")] = "",
+    name: Annotated[str, typer.Option(help=described(ChangeRequest, "name"))] = "",
     themes: Annotated[Path | None, typer.Option(help="Your themes (JSON) instead of the usual ones.")] = None,
     crosswalk: Crosswalk = "",
     degradation: Annotated[
@@ -70,11 +68,11 @@ def change_command(
     ] = "",
     minimum_mapping_unit: Annotated[
         float,
-        typer.Option(parser=number, metavar="HA", help="Show smaller patches of the transition map as no change."),
+        typer.Option(parser=number, metavar="HA", help=described(ChangeRequest, "minimum_mapping_unit")),
     ] = 0.0,
     accuracy: MapAccuracy = "",
     reference: ReferenceReport = "",
-    note: Annotated[str, typer.Option(help="What readers have to know, as a difference in method.")] = "",
+    note: Annotated[str, typer.Option(help=described(ChangeRequest, "note"))] = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
     verbose: Verbose = False,
@@ -84,51 +82,37 @@ def change_command(
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
-    from services.change.crosswalks import crosswalked, load_crosswalk
-    from services.change.degradation import load_degradation
-    from services.change.publish import publish_change
-    from services.change.series import open_series
-    from services.change.settings import Settings
+    from services.change.products import make_change
     from services.change.themes import load_themes
-    from services.change.uncertainty import find_uncertainty
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args, "change")
-    if not 0 <= minimum_mapping_unit < 1e6:
-        raise BadInput(f"--minimum-mapping-unit {minimum_mapping_unit:g} is no area. Give hectares, as 0.5.")
-    geometry = ground_of(bbox, centre, size_km, aoi)
-    meanings = load_degradation(degradation) if degradation else None
-    if meanings and crosswalk not in ("", meanings.legend):
-        raise BadInput(
-            f"--degradation {degradation} needs --crosswalk {meanings.legend}, not {crosswalk}. Leave it out."
-        )
-    other_legend = crosswalk or (meanings.legend if meanings else "")
-    area = "whole" if geometry is None else f"area-{hashlib.sha256(geometry.wkb).hexdigest()[:8]}"
-    product, groups = product_name(name, area, other_legend), load_themes(themes)
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
-    catalogs = catalogs_of(maps, out, store)
-    walk = load_crosswalk(other_legend) if other_legend else None
-    translated = crosswalked(series, walk) if walk else series
-    settings = Settings(
-        name=product,
-        themes=groups,
-        degradation=meanings,
+    request = request_of(
+        ChangeRequest,
+        collection=collection,
+        asset=asset,
+        years=tuple(years_of(years)),
+        name=name,
+        themes=load_themes(themes) if themes else None,
+        crosswalk=crosswalk,
+        degradation=degradation,
         minimum_mapping_unit=minimum_mapping_unit,
-        uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
-        notes=(note,) if note else (),
+        accuracy=accuracy,
+        reference=reference,
+        note=note,
         overwrite=overwrite,
     )
+    geometry = ground_of(bbox, centre, size_km, aoi)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
     with by_workers(store, beam_options, "Places", verbose) as (run, on_progress):
-        account = publish_change(store, translated, settings, on_progress, run)
+        series, known, account = make_change(request, maps, geometry, store, on_progress, run=run)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} left out",
         highlight=False,
     )
-    console.print(settings.uncertainty.note, highlight=False, markup=False)
-    for told in (*translated.notes, *settings.uncertainty.notes):
+    console.print(known.note, highlight=False, markup=False)
+    for told in (*series.notes, *known.notes):
         console.print(f"Note: {told}", highlight=False, markup=False)
     for place, reason in account.failed.items():
         console.print(f"Left out {place}: {reason}", highlight=False, markup=False)

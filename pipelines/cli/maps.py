@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from catalog.area import Area
 from catalog.collections import rebuild
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.sources import open_source
 from catalog.store import Store, open_store
 from pipelines import worker_log
-from pipelines.area import Area
 from pipelines.cli.options import (
     Aoi,
     Bbox,

@@ -5,23 +5,24 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from catalog.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from catalog.errors import BadInput
 from catalog.manifest import Period
-from catalog.store import Store, open_store
-from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
+from services.change.requests import ProductRequest, Request, SeriesRequest, described
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
+
+_Request = TypeVar("_Request", bound=Request)
 
 # What one command alone needs is imported in it, above all Beam, which takes three seconds.
 app = typer.Typer(
@@ -82,24 +83,11 @@ Maps = Annotated[
     ),
 ]
 Years = Annotated[str, typer.Option(help="Years, comma-separated: 2019,2021; by default all there are.")]
-MapCollection = Annotated[str, typer.Option("--collection", help="Collection of the maps, where there are several.")]
-MapAsset = Annotated[str, typer.Option("--asset", help="Key of the map among an item's assets.")]
-MapAccuracy = Annotated[
-    str,
-    typer.Option(
-        "--accuracy",
-        help="What is known of the maps' accuracy, as '85 % (who says so)' or a JSON file; by default what is "
-        "published of their collection. Stands in every product.",
-    ),
-]
+MapCollection = Annotated[str, typer.Option("--collection", help=described(Request, "collection"))]
+MapAsset = Annotated[str, typer.Option("--asset", help=described(Request, "asset"))]
+MapAccuracy = Annotated[str, typer.Option("--accuracy", help=f"{described(SeriesRequest, 'accuracy')} Or a JSON file.")]
 ReferenceReport = Annotated[
-    str,
-    typer.Option(
-        "--reference",
-        metavar="ITEM",
-        help="Item of a reference sample that `landloom accuracy report` wrote, for 95 % intervals; by default one in "
-        "the catalog of the maps or the output that fits; none: no sample.",
-    ),
+    str, typer.Option("--reference", metavar="ITEM", help=described(SeriesRequest, "reference"))
 ]
 Crosswalk = Annotated[
     str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")
@@ -107,7 +95,7 @@ Crosswalk = Annotated[
 Products = Annotated[
     str, typer.Option("--out", help="Folder or s3://bucket/prefix for the products and their STAC catalog.")
 ]
-Anew = Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")]
+Anew = Annotated[bool, typer.Option("--overwrite", help=described(ProductRequest, "overwrite"))]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
 
 
@@ -123,6 +111,14 @@ def progress_bar() -> Progress:
         console=console,
         transient=True,
     )
+
+
+@contextmanager
+def progress_of(what: str, maps: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of what is done; at first, while maps are looked for, it says so."""
+    with progress_bar() as progress:
+        bar = progress.add_task(f"Looking for maps in {maps}", total=None)
+        yield lambda done, total: progress.update(bar, description=what, completed=done, total=total)
 
 
 def area_of(bbox: str, centre: str, size_km: str, tiles: str, aoi: str) -> Area:
@@ -165,21 +161,19 @@ def years_of(years: str) -> list[int]:
         raise BadInput(f"--years {years!r} is not a list of years. Give them as 2019,2021.") from error
 
 
-def product_name(given: str, default: str, crosswalk: str) -> str:
-    """Of what is told and of the legend, for IDs: two products never share one by accident.
-
-    Args:
-        given: by `--name`; empty: the default.
-        default: any text.
-        crosswalk: by `--crosswalk`.
+def request_of(kind: type[_Request], **given: Any) -> _Request:
+    """What is asked for, checked as the API checks it.
 
     Raises:
-        BadInput: what is given is no name.
+        BadInput: a value that cannot be.
     """
-    if given and not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", given):
-        raise BadInput(f"--name {given!r} is no name. Give small letters, digits and hyphens, as alta-floresta.")
-    texts = (given or default, Path(crosswalk).stem)
-    return "-".join(part for one in texts if (part := re.sub(r"[^a-z0-9]+", "-", one.lower()).strip("-")))
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        wrong = f"--{field.replace('_', '-')} {first['input']!r}: {first['msg']}."
+        raise BadInput(f"{wrong} What it is: {described(kind, field)}") from error
 
 
 def periods_of(year: str, period: str) -> list[Period]:
@@ -245,9 +239,3 @@ def set_log_level(verbose: bool) -> None:
         logging.getLogger(ours).setLevel(logging.INFO if verbose else logging.WARNING)
     # Beam logs what a worker raised, with all its own frames, before it reaches us.
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
-
-
-def catalogs_of(maps: str, out: str, store: Store) -> list[Store]:
-    """Where a published sample may lie: the output, and the maps' catalog if it is another and no API."""
-    own = maps.startswith("s3://") or Path(maps).is_dir()
-    return [store, open_store(maps)] if own and maps.rstrip("/") != out.rstrip("/") else [store]

@@ -14,6 +14,7 @@ from pipelines.cli.options import S3Endpoint, app, console, extra, progress_bar,
 
 if TYPE_CHECKING:
     from services.api.index import ItemIndex
+    from services.processes.routes import Processes
 
 _SHORTEST_TOKEN = 16
 _SCHEMES = ("postgresql://", "postgres://")
@@ -40,19 +41,41 @@ def serve_command(
             help="File with the token of who may change items through the API; without it nobody may. PostgreSQL only."
         ),
     ] = None,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the jobs of OGC API - Processes, which make change products; without it there are none. "
+            "Needs the extra `processes`."
+        ),
+    ] = None,
+    jobs_token_file: Annotated[
+        Path | None, typer.Option(help="File with the token of who may start and cancel jobs; without it nobody may.")
+    ] = None,
+    jobs_files: Annotated[
+        Path | None, typer.Option(help="Folder of files (zones, samples) that clients may name in their requests.")
+    ] = None,
+    jobs_limits: Annotated[
+        Path | None, typer.Option(help="What a job may take, and how many there may be: TOML, see docs/processes.md.")
+    ] = None,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Answer for a catalog over HTTP: STAC API, files, map tiles, web pages. Needs the extra `serve`."""
     with extra("serve"):
-        from services.api.server import log_to_stderr, serve
+        from services.api.logs import log_to_stderr
+        from services.api.server import serve
 
     log_to_stderr(json_lines=json_logs)
     token = _token(token_file) if token_file else None
     with console.status("Reading the catalog"):
         index, store = _open(catalog, s3_endpoint or None)
+    processes = None
+    if jobs:
+        processes = _processes(jobs, jobs_token_file, jobs_files, jobs_limits, store, s3_endpoint or None, json_logs)
+    elif jobs_token_file or jobs_files or jobs_limits:
+        raise BadInput("--jobs-token-file, --jobs-files and --jobs-limits belong to --jobs FOLDER. Give it, too.")
     for name, collection in ((one["id"], one) for one in index.collections()):
-        console.print(f"{name}: {collection['title']}", highlight=False)
-    serve(index, store, host=host, port=port, rate=rate, root_path=root_path, token=token)
+        console.print(f"{name}: {collection.get('title', '')}", highlight=False)
+    serve(index, store, host=host, port=port, rate=rate, root_path=root_path, token=token, processes=processes)
 
 
 def _token(file: Path) -> str:
@@ -63,6 +86,33 @@ def _token(file: Path) -> str:
     if len(token) < _SHORTEST_TOKEN or not token.isprintable():
         raise BadInput(f"The token in {file} has {len(token)} characters; give at least {_SHORTEST_TOKEN}, in a line.")
     return token
+
+
+def _processes(
+    folder: Path,
+    token_file: Path | None,
+    files: Path | None,
+    limits: Path | None,
+    store: Store,
+    s3_endpoint: str | None,
+    json_logs: bool,
+) -> Processes:
+    with extra("processes"):
+        import exactextract  # noqa: F401
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+        import plotly  # noqa: F401
+
+        from services.processes.manager import Jobs, Setup
+        from services.processes.routes import Processes
+    from services.processes.jobs import read_limits
+
+    if files and not files.is_dir():
+        raise BadInput(f"--jobs-files {str(files)!r} is no folder. Give the one in which files are laid ready.")
+    token = _token(token_file) if token_file else None
+    catalog = store.href("x").removesuffix("/x")
+    setup = Setup(catalog, s3_endpoint, files, read_limits(limits), json_logs)
+    return Processes(jobs=Jobs(folder, setup), token=token)
 
 
 def _open(catalog: str, s3_endpoint: str | None) -> tuple[ItemIndex, Store]:

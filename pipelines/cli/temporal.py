@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -30,19 +30,17 @@ from pipelines.cli.options import (
     Years,
     app,
     beam_options_of,
-    catalogs_of,
     console,
     ground_of,
     number,
+    request_of,
     set_log_level,
     years_of,
 )
 from pipelines.cli.workers import by_workers
 from services.change.emissions import REPEATED
+from services.change.requests import GivenMatrix, TemporalRequest, described
 from services.change.temporal import CHANGE_WEIGHT
-
-if TYPE_CHECKING:
-    from services.change.series import Series
 
 
 @app.command(
@@ -78,10 +76,10 @@ def temporal_command(
         Path | None, typer.Option(help='JSON of yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}.')
     ] = None,
     repeated: Annotated[
-        float, typer.Option(parser=number, metavar="SHARE", help="Share of the errors that come back every year.")
+        float, typer.Option(parser=number, metavar="SHARE", help=described(TemporalRequest, "repeated"))
     ] = REPEATED,
     change_weight: Annotated[
-        float, typer.Option(parser=number, metavar="N", help="How many false changes a missed one weighs.")
+        float, typer.Option(parser=number, metavar="N", help=described(TemporalRequest, "change_weight"))
     ] = CHANGE_WEIGHT,
     accuracy: MapAccuracy = "",
     reference: ReferenceReport = "",
@@ -90,31 +88,34 @@ def temporal_command(
     verbose: Verbose = False,
 ) -> None:
     """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`."""
-    from services.change.corrected_series import correct_series
-    from services.change.correction import Settings
     from services.change.error_matrix import read_error_matrix
-    from services.change.series import open_series
-    from services.change.uncertainty import find_uncertainty
+    from services.change.products import make_temporal
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args, "temporal")
-    geometry = ground_of(bbox, centre, size_km, aoi)
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
-    catalogs = catalogs_of(maps, out, store)
-    known = find_uncertainty(catalogs, series, series, accuracy, reference, {})
-    settings = Settings(
-        error_matrix=read_error_matrix(error_matrix, any_order=True) if error_matrix else None,
-        prior=_read_prior(prior) if prior else None,
-        transition=read_transitions(transitions, series) if transitions else None,
+    matrix = read_error_matrix(error_matrix, any_order=True) if error_matrix else None
+    request = request_of(
+        TemporalRequest,
+        collection=collection,
+        asset=asset,
+        years=tuple(years_of(years)),
+        error_matrix=None
+        if matrix is None
+        else GivenMatrix(classes=matrix.names, counts=tuple(map(tuple, matrix.counts.tolist()))),
+        prior=_read(prior, "--prior", '{"trees": 0.4, …}', _shares) if prior else None,
+        transitions=_read(transitions, "--transitions", '{"trees": {"trees": 0.99, …}, …}', _rows)
+        if transitions
+        else None,
         repeated=repeated,
         change_weight=change_weight,
-        accuracy=known.published,
-        reference=known.reference,
+        accuracy=accuracy,
+        reference=reference,
+        overwrite=overwrite,
     )
+    geometry = ground_of(bbox, centre, size_km, aoi)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
     with by_workers(store, beam_options, "Passes over places", verbose) as (run, on_progress):
-        account = correct_series(series, store, settings, overwrite=overwrite, on_progress=on_progress, run=run)
+        series, known, account = make_temporal(request, maps, geometry, store, on_progress, run=run)
     table = Table(title="Change, hectares, all pairs of years", title_justify="left")
     for column in ("place", "in the maps", "corrected", "removed"):
         table.add_column(column, justify="left" if column == "place" else "right")
@@ -141,33 +142,16 @@ def temporal_command(
         raise typer.Exit(DEAD_LETTERS)
 
 
-def _read_prior(path: Path) -> dict[str, float]:
+def _read(path: Path, option: str, form: str, shaped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return {str(name): float(share) for name, share in json.loads(path.read_text()).items()}
+        return shaped(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f'--prior {str(path)!r} cannot be read: {error}. Give JSON, {{"trees": 0.4, …}}.') from error
+        raise BadInput(f"{option} {str(path)!r} cannot be read: {error}. Give JSON, {form}.") from error
 
 
-def read_transitions(path: Path, series: Series) -> np.ndarray:
-    """Yearly transitions from JSON, `[classes, classes]` in the legend's order; what is not named does not happen.
+def _shares(told: Any) -> dict[str, float]:
+    return {str(name): float(share) for name, share in told.items()}
 
-    Raises:
-        BadInput: the file cannot be read, names other classes, or a row does not sum to 1.
-    """
-    names = series.legend.names
-    try:
-        told = {str(before): dict(after) for before, after in json.loads(path.read_text()).items()}
-        if strange := ({*told} | {one for after in told.values() for one in after}) - set(names):
-            raise BadInput(
-                f"--transitions {str(path)!r} names {sorted(strange)[0]!r}, which the maps do not have. Their classes "
-                f"are {', '.join(names)}."
-            )
-        found = np.array([[float(told.get(one, {}).get(other, one == other)) for other in names] for one in names])
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(
-            f'--transitions {str(path)!r} cannot be read: {error}. Give JSON, {{"trees": {{"trees": 0.99, …}}, …}}.'
-        ) from error
-    if (found < 0).any() or not np.allclose(found.sum(axis=1), 1, atol=0.01):
-        wrong = names[int(np.argmax(np.abs(found.sum(axis=1) - 1)))]
-        raise BadInput(f"--transitions {str(path)!r}: the row of {wrong!r} does not sum to 1. Give probabilities.")
-    return found
+
+def _rows(told: Any) -> dict[str, dict[str, float]]:
+    return {str(before): _shares(after) for before, after in told.items()}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from shapely.geometry import box
 
 from catalog.store import open_store
 from pipelines.cli.maps import DEAD_LETTERS
@@ -25,14 +23,14 @@ from pipelines.cli.options import (
     Years,
     app,
     beam_options_of,
-    catalogs_of,
     console,
     extra,
-    product_name,
+    request_of,
     set_log_level,
     years_of,
 )
 from pipelines.cli.workers import by_workers
+from services.change.requests import ZonalRequest, described
 
 
 @app.command(
@@ -50,10 +48,10 @@ def zonal_command(
     ],
     out: Products,
     years: Years = "",
-    key: Annotated[str, typer.Option(help="Column that tells zones apart; by default `id`, or the number.")] = "",
+    key: Annotated[str, typer.Option(help=described(ZonalRequest, "key"))] = "",
     join: Annotated[Path | None, typer.Option(help="CSV or Parquet with more columns, joined by --key.")] = None,
-    shown: Annotated[str, typer.Option("--class", help="Class of the choropleths; by default what changes most.")] = "",
-    ratio: Annotated[str, typer.Option(help="Two classes, told one over the other: crops/rangeland.")] = "",
+    shown: Annotated[str, typer.Option("--class", help=described(ZonalRequest, "shown"))] = "",
+    ratio: Annotated[str, typer.Option(help=described(ZonalRequest, "ratio"))] = "",
     crosswalk: Crosswalk = "",
     collection: MapCollection = "",
     asset: MapAsset = "",
@@ -68,38 +66,34 @@ def zonal_command(
     with extra("change"):
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
-    from services.change.crosswalks import crosswalked, load_crosswalk
-    from services.change.series import open_series
-    from services.change.uncertainty import find_uncertainty
-    from services.change.zonal_publish import ZonalSettings, publish_zonal
-    from services.change.zonal_tables import Ratio
+    from services.change.products import make_zonal
     from services.change.zones import read_zones
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args, "zonal")
-    read = read_zones(zones, key, join)
-    ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
-    with console.status(f"Looking for maps in {maps}"):
-        series = open_series(maps, years_of(years), ground, collection=collection, asset=asset)
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
-    catalogs = catalogs_of(maps, out, store)
-    walk = load_crosswalk(crosswalk) if crosswalk else None
-    translated = crosswalked(series, walk) if walk else series
-    settings = ZonalSettings(
-        # Of a file whose name has no letter that may stand in an ID.
-        name=product_name(name, zones.stem if re.search("[a-z0-9]", zones.stem.lower()) else "zones", crosswalk),
+    request = request_of(
+        ZonalRequest,
+        collection=collection,
+        asset=asset,
+        years=tuple(years_of(years)),
+        name=name,
+        key=key,
         shown=shown,
-        ratio=Ratio.parse(ratio, translated.legend.names) if ratio else None,
-        uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
+        ratio=ratio,
+        crosswalk=crosswalk,
+        accuracy=accuracy,
+        reference=reference,
         overwrite=overwrite,
     )
+    read = read_zones(zones, key, join)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
     with by_workers(store, beam_options, "Places", verbose) as (run, on_progress):
-        made = publish_zonal(store, translated, read, settings, on_progress, run)
+        known, made = make_zonal(request, maps, read, zones.stem, store, on_progress, run=run)
     told = ", ".join(f"{count:,} {how}" for how, count in made.coverage.items())
     console.print(
         f"{len(read.frame):,} zones: {told}{' (skipped: up to date)' if made.skipped else ''}", highlight=False
     )
-    console.print(settings.uncertainty.note, highlight=False, markup=False)
+    console.print(known.note, highlight=False, markup=False)
     for note in made.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
     for place, reason in made.failed.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from brotli_asgi import BrotliMiddleware
 from fastapi import FastAPI, Request
@@ -38,6 +39,9 @@ from services.api.requests import CollectionsRequest, FilterBody, ItemsRequest, 
 from services.browser.routes import add_pages
 from services.tiles.routes import tile_router
 
+if TYPE_CHECKING:
+    from services.processes.routes import Processes
+
 _log = logging.getLogger(__name__)
 _FILTERS: list[str] = [
     FilterConformanceClasses.FILTER,
@@ -61,7 +65,14 @@ _SORTS = ["https://api.stacspec.org/v1.0.0/item-search#sort", SortConformanceCla
 _TITLE, _DESCRIPTION = "Landloom", "Land cover from Sentinel-2"
 
 
-def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None, token: str | None = None) -> FastAPI:
+def create_app(
+    index: ItemIndex,
+    store: Store | None,
+    *,
+    rate: int | None = None,
+    token: str | None = None,
+    processes: Processes | None = None,
+) -> FastAPI:
     """The application over an index.
 
     Args:
@@ -69,6 +80,7 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
         store: where the catalog's files lie; None: no files are served.
         rate: requests that one client may make in a second; None: any number.
         token: what clients must send who change collections and items; None: nobody may.
+        processes: change products as a service; None: none.
 
     Raises:
         BadInput: a token, but an index that cannot be changed.
@@ -94,8 +106,10 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
         stac_fastapi_landing_id="landloom",
         stac_fastapi_version="1.0.0",
     )
-    client = CatalogClient(index=index, landing_page_id="landloom")
-    changes = [_transactions(index, client, token)] if token else []
+    more_links = processes.landing_links if processes else lambda base: []
+    client = CatalogClient(index=index, landing_page_id="landloom", more_links=more_links)
+    changes: list[ApiExtension] = [_transactions(index, client, token)] if token else []
+    changes += [processes] if processes else []
     api = StacApi(
         settings=settings,
         client=client,
@@ -112,9 +126,9 @@ def create_app(index: ItemIndex, store: Store | None, *, rate: int | None = None
             Middleware(
                 CORSMiddleware,
                 allow_origins=["*"],
-                allow_methods=["GET", "HEAD", "POST", "OPTIONS", *(["PUT", "PATCH", "DELETE"] if token else [])],
+                allow_methods=["GET", "HEAD", "POST", "OPTIONS", *(["PUT", "PATCH", "DELETE"] if changes else [])],
                 allow_headers=["*"],
-                expose_headers=["Accept-Ranges", "Content-Range", "Content-Length", "ETag", "Retry-After"],
+                expose_headers=["Accept-Ranges", "Content-Range", "Content-Length", "ETag", "Location", "Retry-After"],
                 max_age=600,
             ),
             Middleware(ProxyHeaderMiddleware),
@@ -165,7 +179,7 @@ def _document_errors(app: FastAPI) -> None:
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 operation["responses"].pop("422", None)
-                changes = method != "get" and path.startswith("/collections")
+                changes = method != "get" and path.startswith(("/collections", "/processes", "/jobs"))
                 for status, text in (errors | refusals if changes else errors).items():
                     content = {"application/json": {"schema": description}}
                     operation["responses"].setdefault(status, {"description": text, "content": content})
@@ -178,8 +192,11 @@ def _document_errors(app: FastAPI) -> None:
 
 
 def _explain_errors(app: FastAPI) -> None:
-    def answer(status: int, code: str, text: str) -> JSONResponse:
-        return JSONResponse({"code": code, "description": text}, status)
+    def answer(status: int, code: str, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        # The first two as OGC API - Features names them, the others as OGC API - Processes does (RFC 7807).
+        told = {"code": code, "description": text}
+        problem = {"type": "about:blank", "title": code, "status": status, "detail": text}
+        return JSONResponse(told | problem, status, headers)
 
     @app.exception_handler(LandloomError)
     def refused(request: Request, error: LandloomError) -> JSONResponse:
@@ -208,9 +225,7 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(
-            {"code": str(error.status_code), "description": str(error.detail)}, error.status_code, error.headers
-        )
+        return answer(error.status_code, str(error.status_code), str(error.detail), error.headers)
 
     @app.exception_handler(Exception)
     def failed(request: Request, error: Exception) -> JSONResponse:

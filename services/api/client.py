@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
@@ -41,6 +41,8 @@ class CatalogClient(BaseCoreClient):
     """Collections, items and searches over an index."""
 
     index: ItemIndex = attr.ib(kw_only=True)
+    more_links: Callable[[str], list[dict[str, str]]] = attr.ib(kw_only=True, default=lambda base: [])
+    """Of the landing page, by the API's own address."""
 
     def landing_page(self, **kwargs: Any) -> Any:
         """See `BaseCoreClient`; with links to the web pages."""
@@ -48,6 +50,7 @@ class CatalogClient(BaseCoreClient):
         base = _base(kwargs["request"])
         for path, title in (("map/", "Map"), ("browser/", "STAC Browser")):
             page["links"].append(_link("alternate", f"{base}{path}", "text/html") | {"title": title})
+        page["links"] += self.more_links(base)
         return page
 
     def all_collections(self, **kwargs: Any) -> Any:

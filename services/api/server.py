@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import socket
+from typing import TYPE_CHECKING
 
 import uvicorn
-from pythonjsonlogger.json import JsonFormatter
 
 from catalog.errors import BadInput
 from catalog.garbage import rare_collections
 from catalog.store import Store
 from services.api.app import create_app
 from services.api.index import ItemIndex
+
+if TYPE_CHECKING:
+    from services.processes.routes import Processes
 
 _GRACE_SECONDS = 10
 
@@ -26,6 +28,7 @@ def serve(
     rate: int | None = None,
     root_path: str = "",
     token: str | None = None,
+    processes: Processes | None = None,
 ) -> None:
     """Answer until a signal comes (SIGINT, SIGTERM); what is being answered then is finished.
 
@@ -37,6 +40,7 @@ def serve(
         rate: requests that one client may make in a second; None: any number.
         root_path: under which a proxy shows the server.
         token: what clients must send who change collections and items; None: nobody may.
+        processes: change products as a service; None: none.
 
     Raises:
         BadInput: the address cannot be listened at, or a token, but an index that cannot be changed.
@@ -54,7 +58,7 @@ def serve(
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     print(f"http://{shown}:{listening.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
-        create_app(index, store, rate=rate, token=token),
+        create_app(index, store, rate=rate, token=token, processes=processes),
         root_path=root_path,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -64,24 +68,19 @@ def serve(
     )
     try:
         with rare_collections():
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config, processes).run(sockets=[listening])
     finally:
         index.close()
 
 
-def log_to_stderr(*, json_lines: bool) -> None:
-    """Log what happens; as lines of JSON also every request, else only what is unusual.
+class _Server(uvicorn.Server):
+    """One that stops its jobs, too. After that, it ends by the signal that it was told to stop with."""
 
-    Args:
-        json_lines: one object a line: time, level, logger, message.
-    """
-    handler = logging.StreamHandler()
-    if json_lines:
-        names = {"asctime": "time", "levelname": "level", "name": "logger"}
-        handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=names))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    # What libraries have set up at import is replaced.
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in ("uvicorn.access", "uvicorn.error"):
-        logging.getLogger(name).setLevel(logging.INFO if json_lines else logging.WARNING)
+    def __init__(self, config: uvicorn.Config, processes: Processes | None):
+        super().__init__(config)
+        self._processes = processes
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._processes:
+            self._processes.jobs.close()

@@ -3,8 +3,6 @@
 What was loaded from a catalog is not changed here: the next load would undo it.
 """
 
-import hmac
-from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -25,25 +23,13 @@ from services.api.client import CatalogClient
 from services.api.dialects import SCHEMAS, Kind
 from services.api.pgstac import WRAPPER_NAMES, PgstacIndex
 from services.api.search import read_bbox, read_geometry, read_interval
+from services.api.token import token_check
 
 _Object = Annotated[dict[str, Any], Body()]
 _Patch = Annotated[dict[str, Any] | list[dict[str, Any]], Body()]
 _MOMENTS = {"datetime", "start_datetime", "end_datetime", "created", "updated", "published", "expires", "unpublished"}
 _MADE_HERE = {"self", "root", "parent", "collection", "item", "items"}
 _MAX_ID = 200
-
-
-def token_check(token: str) -> Callable[[Request], None]:
-    """What refuses requests that do not carry `Authorization: Bearer TOKEN`."""
-
-    def check(request: Request) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-            raise HTTPException(
-                401, "Changes need the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"}
-            )
-
-    return check
 
 
 @attr.s

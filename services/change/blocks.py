@@ -6,9 +6,10 @@ Memory does not grow with the size of the maps: a block is at most 2,048 px a si
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,6 +36,23 @@ _CACHE_MB = 96
 """GDAL's cache of decoded parts: those that two blocks share are decoded once."""
 _EDGE = 0.005
 """Degrees between points on an area's edges, which are straight in longitude and latitude."""
+
+
+_on_block: ContextVar[Callable[[int, int], None]] = ContextVar("on_block", default=lambda done, total: None)
+
+
+@contextmanager
+def watched(on_block: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell of each block that is read, whatever product it is read for: a tile alone takes minutes.
+
+    Args:
+        on_block: called with the blocks of the place done and all.
+    """
+    before = _on_block.set(on_block)
+    try:
+        yield
+    finally:
+        _on_block.reset(before)
 
 
 class MapUnreadable(LandloomError):
@@ -99,6 +117,7 @@ class OpenPlace:
         with ThreadPoolExecutor(1, thread_name_prefix="blocks") as reader:
             # The next block is read while this one is worked on.
             ready: Future[Block | None] | None = None
+            total, done, tell = -(-self.shape[0] // BLOCK) * -(-self.shape[1] // BLOCK), 0, _on_block.get()
             for row in range(0, self.shape[0], BLOCK):
                 for col in range(0, self.shape[1], BLOCK):
                     rows, cols = (
@@ -108,6 +127,8 @@ class OpenPlace:
                     before, ready = ready, reader.submit(self._block, rows, cols, margin)
                     if before and (block := before.result()):
                         yield block
+                    tell(done, total)
+                    done += 1
             if ready and (block := ready.result()):
                 yield block
 

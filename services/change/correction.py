@@ -5,7 +5,7 @@ Both learn the chain of the true classes in one pass over the maps, then correct
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -105,6 +105,28 @@ def chain_of(log_emission: np.ndarray, counts: np.ndarray | None, settings: Sett
     transition = chosen / chosen.sum(axis=1, keepdims=True)
     first = posterior(log_emission[:1], Chain(np.full(len(classes), 1 / len(classes)), transition))[0]
     return Chain(np.average(first, axis=1, weights=counts).astype(np.float64), transition)
+
+
+def transition_matrix(told: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> np.ndarray:
+    """Yearly transitions as a matrix, `[classes, classes]` in the legend's order; what is not named does not happen.
+
+    Args:
+        told: probabilities by class before and class after.
+        names: of the legend's classes.
+
+    Raises:
+        BadInput: other classes are named, or a row does not sum to 1.
+    """
+    if strange := ({*told} | {one for after in told.values() for one in after}) - set(names):
+        raise BadInput(
+            f"--transitions names {sorted(strange)[0]!r}, which the maps do not have. Their classes are "
+            f"{', '.join(names)}."
+        )
+    found = np.array([[float(told.get(one, {}).get(other, one == other)) for other in names] for one in names])
+    if (found < 0).any() or not np.allclose(found.sum(axis=1), 1, atol=0.01):
+        wrong = names[int(np.argmax(np.abs(found.sum(axis=1) - 1)))]
+        raise BadInput(f"--transitions: the row of {wrong!r} does not sum to 1. Give probabilities.")
+    return found
 
 
 def check_classes(classes: np.ndarray) -> None:

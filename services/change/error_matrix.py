@@ -78,8 +78,25 @@ def read_error_matrix(file: Path, *, any_order: bool) -> ErrorMatrix:
             f"The error matrix {str(file)!r} has the classes {', '.join(classes)} in its rows and "
             f"{', '.join(columns)} in its columns. Give the same classes in the same order."
         )
-    if twice := [name for name in classes if classes.count(name) > 1]:
-        raise BadInput(f"The error matrix {str(file)!r} has the class {twice[0]!r} twice. Give each class once.")
-    if not counts.any():
-        raise BadInput(f"The error matrix {str(file)!r} holds zeros alone. Give counts of sample units.")
-    return ErrorMatrix(tuple(classes), counts[:, [columns.index(name) for name in classes]])
+    try:
+        return error_matrix_of(classes, counts[:, [columns.index(name) for name in classes]])
+    except BadInput as error:
+        raise BadInput(f"{str(file)!r}: {error}") from error
+
+
+def error_matrix_of(names: Sequence[str], counts: Sequence[Sequence[float]] | np.ndarray) -> ErrorMatrix:
+    """An error matrix from its counts.
+
+    Args:
+        names: of the classes.
+        counts: a row for each class of the map, a column for each of the reference, in the order of the names.
+
+    Raises:
+        BadInput: it is not square, holds what is no count or zeros alone, or a class stands twice.
+    """
+    found = square(names, counts)
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise BadInput(f"The error matrix has the class {twice[0]!r} twice. Give each class once.")
+    if not found.any():
+        raise BadInput("The error matrix holds zeros alone. Give counts of sample units.")
+    return ErrorMatrix(tuple(names), found)

@@ -53,8 +53,13 @@ class Account:
     """Made before from the same maps and options."""
     failed: dict[str, str] = field(default_factory=dict)
     """Place to reason; the area's figures are without it, and say so."""
-    item: str = ""
-    """Key of the area's item in the store."""
+    items: list[str] = field(default_factory=list)
+    """Keys in the store of the items of places that could be counted, and last of the area's."""
+
+    @property
+    def item(self) -> str:
+        """Key of the area's."""
+        return self.items[-1]
 
 
 def publish_change(
@@ -107,7 +112,7 @@ def publish_change(
     name = ItemName(CHANGE, settings.name, _label(series))
     made, items[name.key] = _publish_area(store, series, settings, tallies[0], items, account.failed)
     (account.published if made else account.skipped).append(name.id)
-    account.item = name.key
+    account.items = list(items)
     add_to_collection(store, CHANGE, items)
     return account
 

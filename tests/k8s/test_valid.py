@@ -42,7 +42,7 @@ def check(text: str) -> None:
 
 def test_containers_are_not_root_and_write_nothing_of_their_own():
     templates = [one for path in PLAIN for part in yaml.safe_load_all(path.read_text()) for one in pods(part)]
-    assert len(templates) == 4
+    assert len(templates) == 5
     for template in templates:
         assert template["spec"]["securityContext"]["runAsNonRoot"]
         for container in template["spec"]["containers"]:

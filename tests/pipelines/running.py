@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from catalog.area import area_of_tiles
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.sources import open_source
 from pipelines.annual_map import Job
-from pipelines.area import area_of_tiles
 from pipelines.plan import Settings, plan
 from pipelines.run import Accounts, map_tile_years
 from pipelines.runner import name_run

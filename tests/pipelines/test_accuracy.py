@@ -108,10 +108,19 @@ def test_where_nothing_is_known_the_reason_is_told(command, maps):
     [
         (["design", "--years", "2017", "--out", "x"], "Give --expected-accuracy"),
         (["design", "--years", "2031", "--out", "x"], "no map of 2031"),
-        (["design", "--years", "2017,2018,2019", "--out", "x"], "3 years are given"),
+        (
+            ["design", "--years", "2017,2018,2019", "--out", "x"],
+            "(2017, 2018, 2019): Tuple should have at most 2",
+        ),
         (["design", "--years", "twenty", "--out", "x"], "--years 'twenty' is not a list of years"),
-        (["design", "--years", "2017", "--out", "x", "--size", "0"], "--size 0 is no number of units"),
-        (["design", "--years", "2017", "--out", "x", "--merge-below", "200"], "--merge-below 200 is no share"),
+        (
+            ["design", "--years", "2017", "--out", "x", "--size", "0"],
+            "--size 0: Input should be greater",
+        ),
+        (
+            ["design", "--years", "2017", "--out", "x", "--merge-below", "200"],
+            "--merge-below 200.0: Input should be less",
+        ),
         (["range", "--years", "2017", "--correlation", "2"], "--correlation '2' is not a list of numbers from 0 to 1"),
         (["range", "--years", "2017", "--error-matrix", "gone.csv"], "needs --tiles N"),
         (["range", "--years", "2017", "--overall-accuracy", "85", "--origin", "x"], "85 is not possible"),

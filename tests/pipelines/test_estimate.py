@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from catalog.area import Area, area_of_tiles
 from catalog.errors import BadInput
 from catalog.grid import BLOCKS
 from catalog.legend import load_legend
@@ -12,7 +13,6 @@ from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from catalog.sources import open_source
 from catalog.store import open_store
-from pipelines.area import Area, area_of_tiles
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Settings, plan
 from tests.pipelines.items import ground, item, write_items

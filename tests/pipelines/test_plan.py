@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import shapely
 
+from catalog.area import Area, area_of_tiles
 from catalog.collections import add_items
 from catalog.errors import BadInput
 from catalog.legend import load_legend
@@ -14,7 +15,6 @@ from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from catalog.sources import open_source
 from catalog.store import open_store
-from pipelines.area import Area, area_of_tiles
 from pipelines.plan import Settings, known_manifests, plan
 from tests.catalog.tile_years import register
 from tests.pipelines.items import ground, item, write_items

@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import shapely
 
+from catalog.area import Area, area_of_tiles
 from catalog.errors import BadInput
 from catalog.grid import block
 from catalog.legend import load_legend
@@ -20,7 +21,6 @@ from catalog.sources import open_source
 from catalog.validation import validate
 from pipelines import sample
 from pipelines.annual_map import Job
-from pipelines.area import Area, area_of_tiles
 from pipelines.plan import Settings, plan
 from pipelines.run import map_tile_years
 from pipelines.runner import name_run

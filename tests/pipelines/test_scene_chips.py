@@ -14,6 +14,7 @@ import shapely
 from affine import Affine
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
+from catalog.area import area_of_geometry
 from catalog.chips import UNLABELLED, Chip, Pixels, cell_at
 from catalog.errors import BadInput
 from catalog.grid import Tile
@@ -22,7 +23,6 @@ from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
-from pipelines.area import area_of_geometry
 from pipelines.dataset import Report, make_training_set
 from pipelines.dataset_request import DatasetRequest
 from pipelines.sampling import split_of

@@ -12,6 +12,7 @@ from affine import Affine
 from rasterio.warp import transform_geom
 from rasterio.windows import Window, from_bounds
 
+from catalog.area import area_of_tiles
 from catalog.clear import clear_pixels, grow
 from catalog.grid import Tile
 from catalog.legend import load_legend
@@ -21,7 +22,6 @@ from catalog.sources import open_source
 from catalog.store import open_store
 from catalog.vote import Vote
 from pipelines import classify
-from pipelines.area import area_of_tiles
 from pipelines.classify import Frame, classify_block
 from pipelines.plan import Settings, plan
 from pipelines.read import SceneReader

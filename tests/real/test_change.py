@@ -11,9 +11,9 @@ import pytest
 import rasterio
 from rasterio.windows import from_bounds
 
+from catalog.area import area_of_bbox
 from catalog.store import open_store
 from catalog.validation import validate
-from pipelines.area import area_of_bbox
 from services.change.publish import publish_change
 from services.change.series import open_series
 from services.change.settings import Settings

@@ -17,10 +17,9 @@ from catalog.legend import CLOUD, load_legend
 from catalog.model import MODEL_CLASSES
 from catalog.store import Store, open_store
 from catalog.validation import validate
-from pipelines.cli.temporal import read_transitions
 from services.change import blocks, by_scores
 from services.change.corrected_series import Account, correct_series
-from services.change.correction import Settings
+from services.change.correction import Settings, transition_matrix
 from services.change.error_matrix import ErrorMatrix, read_error_matrix
 from services.change.series import open_series
 from tests.pipelines.running import landloom
@@ -308,7 +307,7 @@ def test_the_command_tells_what_was_removed_and_refuses_bad_input(
     item = item_of(open_store(str(tmp_path / "out")), 2021)
     assert item["properties"]["landloom:source_accuracy"]["accuracy"] == "unknown"
     refused = landloom(*common, "--repeated", "2", check=2).stderr
-    assert "2.0" in refused and "0 to 1" in refused
+    assert "--repeated 2.0: Input should be less than or equal to 1" in " ".join(refused.split())
 
 
 def test_items_and_tables_name_what_is_published_of_the_maps_accuracy(matrix: ErrorMatrix, tmp_path: Path) -> None:
@@ -332,13 +331,11 @@ def test_items_and_tables_name_what_is_published_of_the_maps_accuracy(matrix: Er
     )
 
 
-def test_transitions_may_be_configured(maps: str, store: Store, matrix: ErrorMatrix, tmp_path: Path) -> None:
-    series, path = open_series(maps), tmp_path / "steady.json"
-    steady = {one: {one: 1} for one in matrix.names}
-    path.write_text(json.dumps(steady))
-    settings = Settings(error_matrix=matrix, transition=read_transitions(path, series))
+def test_transitions_may_be_configured(maps: str, store: Store, matrix: ErrorMatrix) -> None:
+    series = open_series(maps)
+    names, steady = series.legend.names, {one: {one: 1.0} for one in matrix.names}
+    settings = Settings(error_matrix=matrix, transition=transition_matrix(steady, names))
     assert correct_series(series, store, settings).published[PLACE].changed[1] == 0
-    for wrong, told in (({"trees": {"trees": 0.5}}, "'trees'"), ({"meadow": {"meadow": 1}}, "'meadow'")):
-        path.write_text(json.dumps(steady | wrong))
+    for wrong, told in (({"trees": {"trees": 0.5}}, "'trees'"), ({"meadow": {"meadow": 1.0}}, "'meadow'")):
         with pytest.raises(BadInput, match=told):
-            read_transitions(path, series)
+            transition_matrix(steady | wrong, names)

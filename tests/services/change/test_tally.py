@@ -9,7 +9,7 @@ import shapely
 
 from services.change import blocks
 from services.change.areas import areas_by_year, net_and_gross
-from services.change.blocks import opened
+from services.change.blocks import opened, watched
 from services.change.ground_area import pixel_areas
 from services.change.persistence import near_edge, persistence
 from services.change.series import open_series
@@ -120,3 +120,12 @@ def test_what_a_file_holds_beside_its_ground_is_not_unobserved(tmp_path: Path) -
     assert matrix.unobserved_pixels == 0
     # What was observed counts, also where the item's geometry is a little too small.
     assert matrix.pixels.sum() == 800
+
+
+def test_blocks_tell_how_far_a_place_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 50)
+    series = open_series(write_years(tmp_path, np.full((100, 150), TREES), np.full((100, 150), CROPS)))
+    told: list[tuple[int, int]] = []
+    with watched(lambda done, total: told.append((done, total))), opened(series, series.places[0]) as maps:
+        assert len(list(maps.blocks())) == 6
+    assert told == [(done, 6) for done in range(6)]

@@ -5,9 +5,9 @@ import pyproj
 import pytest
 import shapely
 
+from catalog.area import area_of_bbox, area_of_centre, area_of_file, area_of_tiles, mapped_geometry
 from catalog.errors import BadInput
 from catalog.grid import Tile, blocks_intersecting
-from pipelines.area import area_of_bbox, area_of_centre, area_of_file, area_of_tiles, mapped_geometry
 from tests.pipelines.items import ground
 
 GEOD = pyproj.Geod(ellps="WGS84")

@@ -94,21 +94,21 @@ class Snapshot:
 
     def item(self, part: int, row: int, root: str) -> dict[str, Any]:
         """An item by where its content lies: the columns `_part` and `_row`."""
-        return self._contents[part].item(row, root)
+        return read_item(self._contents[part].line(row, root))
 
     def count(self, collection: str) -> int:
         """How many items a collection has."""
         return self._content(collection).count if collection in self.columns_of else 0
 
-    def items(self, collection: str, root: str) -> Iterator[dict[str, Any]]:
-        """All items of a collection, one at a time.
+    def lines(self, collection: str, root: str) -> Iterator[bytes]:
+        """All items of a collection, one at a time, as `read_item` takes them.
 
         Args:
             collection: its ID.
             root: what the hrefs of the catalog's own files shall begin with.
         """
         for row in range(self.count(collection)):
-            yield self._content(collection).item(row, root)
+            yield self._content(collection).line(row, root)
 
     def _content(self, collection: str) -> _Content:
         return self._contents[list(self.columns_of).index(collection)]
@@ -205,14 +205,19 @@ class _Content:
         self._ends = np.fromiter(_line_ends(path), np.int64)
         self._root = _json_text(root)
 
-    def item(self, row: int, root: str) -> dict[str, Any]:
+    def line(self, row: int, root: str) -> bytes:
         start = int(self._ends[row - 1]) + 1 if row else 0
         # Not by seeking: many threads read.
         line = os.pread(self._file.fileno(), int(self._ends[row]) - start, start)
-        item = orjson.loads(line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/"))
-        drop_nulls(item)
-        item["properties"].setdefault("datetime", None)  # The one that must be there even as null.
-        return item
+        return line.replace(b'"' + self._root + b"/", b'"' + _json_text(root) + b"/")
+
+
+def read_item(line: bytes) -> dict[str, Any]:
+    """An item of a snapshot, from its line."""
+    item: dict[str, Any] = orjson.loads(line)
+    drop_nulls(item)
+    item["properties"].setdefault("datetime", None)  # The one that must be there even as null.
+    return item
 
 
 def _line_ends(path: Path) -> Iterator[int]:

@@ -94,6 +94,7 @@ def _publish_years(store: Store, tile: str) -> None:
         add_items(store, ANNUAL, [register(store, manifest_of(tile, Period.of_year(year)))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["disk", "s3"])
 def test_two_runs_that_end_at_once_both_count(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if kind == "disk":

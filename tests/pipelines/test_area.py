@@ -175,6 +175,7 @@ def test_a_square_that_mgrs_cuts_goes_by_either_name():
     assert names(area_of_tiles("50SMK,50TMK")) == ["50TMK"]
 
 
+@pytest.mark.slow
 def test_all_land_tiles():
     area = area_of_tiles("land")
     assert len(area.tiles) == len(set(names(area))) == 22_535

@@ -18,6 +18,8 @@ from tests.pipelines.running import landloom
 from tests.servers.s3 import S3Server
 from tests.services.change.maps import CROPS, TREES, write_years
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def maps(tmp_path: Path) -> str:

@@ -173,6 +173,7 @@ def test_a_legend_that_does_not_fit(command, simulated, tmp_path):
         refused(command, simulated.catalog, tmp_path / "out", (*BOX, *YEAR, "--legend", path), named, remedy)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_command_itself(simulated, tmp_path):
     """As the user's shell sees it."""
     arguments = ("--source", simulated.catalog, "--out", tmp_path / "out", *YEAR)
@@ -207,6 +208,7 @@ def test_options_of_beam_are_passed_on(command, simulated, network, tmp_path, mo
     ]
 
 
+@pytest.mark.slow
 def test_a_map_prints_what_was_published_and_what_was_not(command, simulated, network, tmp_path):
     arguments = ("map", "--source", simulated.catalog, "--out", tmp_path, "--model", network, "--tiles", "33UUU,33UUT")
     code, printed, told = command(*arguments, *YEAR)

@@ -153,6 +153,7 @@ def test_a_folder_that_holds_another_set_or_no_chips_is_refused(folder: Path, tm
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_became_of_the_chips(folder: Path, tmp_path: Path) -> None:
     done = landloom("dataset", "--chips", folder, "--out", tmp_path / "set", "--direct_num_workers=2")
     assert done.stdout.strip() == f"{tmp_path / 'set'}/collection.json"

@@ -71,6 +71,7 @@ def test_the_catalog_can_be_browsed_from_its_root(published):
     assert not (published / "staging").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["multi_processing", "multi_threading"])
 def test_two_workers_give_the_same(published, simulated, network, tmp_path, mode):
     workers = ("--direct_num_workers=2", f"--direct_running_mode={mode}")
@@ -85,6 +86,7 @@ def test_a_second_run_does_nothing(published, simulated, network):
     assert contents(published) == before
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_without_overwrite(simulated, network, tmp_path):
     map_tiles(simulated.catalog, tmp_path, network)
     refused = map_tiles(simulated.catalog, tmp_path, network, max_scenes=2)
@@ -95,6 +97,7 @@ def test_other_settings_are_refused_without_overwrite(simulated, network, tmp_pa
     assert len(manifests) == 1, "what was replaced is gone"
 
 
+@pytest.mark.slow
 def test_a_small_area_maps_its_block_and_a_larger_one_maps_anew(simulated, network, tmp_path):
     common = ("map", "--source", simulated.catalog, "--year", 2021, "--out", tmp_path, "--model", network)
     west = landloom(*common, "--centre", lonlat(col=1700, row=400), "--size-km", "0.2,0.2")
@@ -107,6 +110,7 @@ def test_a_small_area_maps_its_block_and_a_larger_one_maps_anew(simulated, netwo
     assert pystac.Item.from_dict(item).geometry != small
 
 
+@pytest.mark.slow
 def test_a_season_goes_to_its_own_collection(simulated, network, tmp_path):
     landloom(
         *("map", "--source", simulated.catalog, "--period", "2021-01-01/2021-02-28", "--tiles", "33UUU"),
@@ -118,6 +122,7 @@ def test_a_season_goes_to_its_own_collection(simulated, network, tmp_path):
     assert item["properties"]["end_datetime"] == "2021-02-28T23:59:59Z"
 
 
+@pytest.mark.slow
 def test_the_output_may_be_an_s3_bucket(published, simulated, network, s3, tmp_path):
     out = f"s3://{s3.new_bucket()}/maps"
     map_tiles(simulated.catalog, out, network, years=(2021, 2022), scores=True, s3_endpoint=s3.endpoint)

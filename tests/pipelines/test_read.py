@@ -212,6 +212,7 @@ def assert_whole(found) -> None:
     assert (found.bands[3] == numbers(3)[200:456, 100:356]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_server_that_is_busy_is_asked_again_when_it_says(web: WebServer, status):
     # GDAL makes six requests of an open that fails; the seventh is the reader's own, which sees how long to wait.
@@ -222,6 +223,7 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(web: WebServer, statu
     assert asked[7]["at"] - asked[6]["at"] >= 2
 
 
+@pytest.mark.slow
 def test_a_scene_is_not_given_up_because_its_server_recovers_between_two_questions(web: WebServer, monkeypatch):
     # Four opens of two requests fail, with the reader's question after each; only the last question is answered.
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
@@ -252,6 +254,7 @@ def test_what_is_not_there_is_left_out_and_told_once(web: WebServer, tmp_path):
     assert [(problem.scene, problem.reason) for problem in found.problems] == [("one", "B08.tif: HTTP 404")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over_http", [False, True])
 def test_a_truncated_file_is_left_out(web: WebServer, tmp_path, over_http):
     path = tmp_path / "one" / "B08.tif"
@@ -289,6 +292,7 @@ def test_a_signature_that_expires_is_asked_for_anew(web: WebServer, signing: Sce
     assert [sum(entry["path"].startswith("/token/") for entry in part) for part in (log, log_later)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_who_signs_may_fail_for_a_while_but_not_for_long(web: WebServer, signing: Scene):
     web.behave(fail={"path": "/token/", "status": 503, "times": 8})
     assert_whole(look(signing, retry_seconds=20))
@@ -327,6 +331,7 @@ def failing_bucket(web: WebServer, tmp_path, monkeypatch):
     return scene("s3://bucket")
 
 
+@pytest.mark.slow
 def test_a_bucket_that_fails_is_tried_again_and_given_up_in_time(web: WebServer, failing_bucket: Scene):
     web.behave(fail={"path": "B08.tif", "status": 503, "times": 12})
     assert_whole(look(failing_bucket, retry_seconds=60))
@@ -335,6 +340,7 @@ def test_a_bucket_that_fails_is_tried_again_and_given_up_in_time(web: WebServer,
         look(failing_bucket)
 
 
+@pytest.mark.slow
 def test_a_truncated_file_in_a_bucket_is_left_out(failing_bucket: Scene, tmp_path):
     path = tmp_path / "bucket" / "one" / "B08.tif"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])

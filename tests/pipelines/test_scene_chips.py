@@ -31,6 +31,8 @@ from pipelines.simulate import Simulation
 from services.inference.chips import read_chips
 from tests.pipelines.running import landloom
 
+pytestmark = pytest.mark.slow
+
 CLOUD, WATER = MODEL_CLASSES.index("cloud"), MODEL_CLASSES.index("water")
 TILE = Tile.from_name("33UUU")
 COL, ROW, ROWS, COLS = 1592, 300, 320, 400

@@ -118,6 +118,7 @@ def test_a_second_run_makes_only_what_has_changed(out: Path, store: Store, tmp_p
     assert make_supercells(store, overwrite=True).published == ["33U-2020", "48Q-2020"]
 
 
+@pytest.mark.slow
 def test_a_lost_or_broken_tile_fails_its_zone_alone(out: Path, store: Store) -> None:
     lost = cog_of(out, f"{EAST}-2020", "lulc-annual")
     content = lost.read_bytes()

@@ -24,6 +24,7 @@ BOX = (6.55, 0.25, 6.75, 0.40)
 """The north of the island, sea and the airport among it."""
 
 
+@pytest.mark.slow
 def test_worldcover_of_two_years(tmp_path: Path) -> None:
     series = open_series(str(REFERENCE / "catalog.json"), geometry=area_of_bbox(",".join(map(str, BOX))).geometry)
     assert series.years == (2020, 2021)

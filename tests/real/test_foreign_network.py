@@ -19,7 +19,10 @@ from tests.pipelines.running import landloom
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 WEIGHTS, CHIPS = SHARED / "weights" / "dynamic_world" / "dynamic_world.onnx", SHARED / "data" / "training" / "chips"
-pytestmark = pytest.mark.skipif(not (WEIGHTS.is_file() and CHIPS.is_dir()), reason=f"no weights or chips in {SHARED}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (WEIGHTS.is_file() and CHIPS.is_dir()), reason=f"no weights or chips in {SHARED}"),
+]
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 
 

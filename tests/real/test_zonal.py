@@ -96,6 +96,7 @@ def mato_grosso(tmp_path_factory: pytest.TempPathFactory) -> tuple[Zonal, np.nda
     return count_zones(open_series(path), zones), first, grid
 
 
+@pytest.mark.slow
 def test_mato_grosso_is_as_large_as_its_municipalities(mato_grosso: tuple[Zonal, np.ndarray, Affine]) -> None:
     found, first, grid = mato_grosso
     assert len(found.areas) == 141
@@ -107,6 +108,7 @@ def test_mato_grosso_is_as_large_as_its_municipalities(mato_grosso: tuple[Zonal,
         np.testing.assert_allclose(found.areas[:, 0, number], expected[:, code], rtol=0.01, atol=300)
 
 
+@pytest.mark.slow
 def test_cropland_in_mato_grosso_grows_where_it_was_made_to(
     mato_grosso: tuple[Zonal, np.ndarray, Affine], tmp_path: Path
 ) -> None:

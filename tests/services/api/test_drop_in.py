@@ -45,6 +45,7 @@ def notebook(request, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("collection", "tiles"),
     [

@@ -84,6 +84,7 @@ def test_geopandas_reads_the_index(url, tmp_path):
     assert len(geopandas.read_parquet(index)) == 36
 
 
+@pytest.mark.slow
 def test_a_bucket_is_served_as_a_folder_is(s3, tmp_path):
     catalog = f"s3://{s3.new_bucket()}/maps"
     store = open_store(catalog, s3_endpoint=s3.endpoint)

@@ -21,6 +21,8 @@ from services.api.search import Search
 from tests.catalog.tile_years import manifest_of, register
 from tests.servers.postgres import serve_postgres
 
+pytestmark = pytest.mark.slow
+
 ROLES = Path(__file__).parents[3] / "k8s/postgres/roles.sql"
 ANNUAL = "lulc-annual"
 TILES = ("48QUE", "48QUF", "33UUU", "33UUV", "32UQD", "21LYG", "10SEG", "55HFA")

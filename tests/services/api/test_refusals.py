@@ -153,6 +153,7 @@ def test_large_bodies_and_addresses_are_refused(url):
     )
 
 
+@pytest.mark.slow
 def test_who_asks_too_much_is_told_to_wait(store):
     with serve_catalog(store.href("x").removesuffix("/x"), "--rate", "3") as url:
         statuses = [requests.get(f"{url}/conformance", timeout=30).status_code for _ in range(40)]

@@ -16,6 +16,8 @@ import requests
 from services.api.load import load
 from tests.servers.catalog import serve_catalog
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a token that nobody guesses"
 COLLECTION: dict[str, Any] = {
     "type": "Collection",

@@ -15,7 +15,7 @@ from catalog.collections import rebuild
 from catalog.errors import BadInput
 from catalog.store import Store, open_store
 from catalog.validation import validate
-from services.api.snapshot import Snapshot
+from services.api.snapshot import Snapshot, read_item
 from services.change.publish import COLLECTION, Account, publish_change
 from services.change.series import open_series
 from services.change.settings import Settings
@@ -170,7 +170,8 @@ def test_an_area_between_the_pixels_centres_is_refused(tmp_path: Path) -> None:
 def test_the_catalogs_server_finds_the_products(tmp_path: Path) -> None:
     _, store = _published(tmp_path / "out", _maps(tmp_path / "maps"))
     snapshot = Snapshot.of(store)
-    served = {one["id"]: one for one in snapshot.items(COLLECTION.id, "https://example.com")}
+    items = map(read_item, snapshot.lines(COLLECTION.id, "https://example.com"))
+    served = {one["id"]: one for one in items}
     assert list(served) == list(_items(store))
     told = served["here-2017-2018-2019"]["properties"]
     assert told["landloom:persistence_hectares"]["sustained"] == pytest.approx(2, rel=1e-3)

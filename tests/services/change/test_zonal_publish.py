@@ -18,7 +18,7 @@ from PIL import Image
 from catalog.errors import BadInput
 from catalog.store import Store, open_store
 from catalog.validation import validate
-from services.api.snapshot import Snapshot
+from services.api.snapshot import Snapshot, read_item
 from services.change import zonal_publish
 from services.change.series import Series, open_series
 from services.change.zonal_publish import Made, ZonalSettings, publish_zonal
@@ -108,7 +108,7 @@ def test_an_item_with_all_tables_and_figures(store: Store, series: Series, zones
 
 def test_the_catalogs_server_finds_it(store: Store, series: Series, zones: Zones) -> None:
     publish_zonal(store, series, zones, SETTINGS)
-    (served,) = Snapshot.of(store).items("lulc-zonal", "https://example.com")
+    (served,) = map(read_item, Snapshot.of(store).lines("lulc-zonal", "https://example.com"))
     assert served["id"] == "squares-2017-2019"
     assert served["assets"]["map"]["href"].startswith("https://example.com/lulc-zonal/squares/2017-2019/")
 

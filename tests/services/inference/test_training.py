@@ -142,6 +142,7 @@ def agreement(network: Path, *datasets: str) -> float:
     return evaluation.pooled.overall.value
 
 
+@pytest.mark.slow
 def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path):
     checkpoint = tmp_path / "unet.pt"
     for minutes in (0.1, 0.2):
@@ -155,6 +156,7 @@ def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path):
     assert agreement(tmp_path / "unet.onnx", dataset) > 0.9
 
 
+@pytest.mark.slow
 def test_training_from_labels_by_the_published_recipe(dataset, tmp_path, caplog):
     recipe = load_recipe("karra-2021").model_copy(update={"widths": (8, 16), "batch": 3, "learning_rate": 0.01})
     assert (recipe.epochs, recipe.dropout, recipe.class_weights) == (100, 0.2, "inverse-log")

@@ -164,6 +164,7 @@ def test_versions_of_another_form_want_a_folder_of_their_own(tmp_path, network):
         write_repository(tmp_path / "repository", str(newer), gpu=True)
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_and_prints_the_folders(tmp_path, network):
     command = [sys.executable, "-m", "pipelines", "triton", "repository", "--out", str(tmp_path / "repository")]
     done = subprocess.run([*command, "--model", str(network)], capture_output=True, text=True, check=True)

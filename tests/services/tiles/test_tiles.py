@@ -67,6 +67,7 @@ def pixels(tile: morecantile.Tile) -> tuple[np.ndarray, np.ndarray]:
     return np.meshgrid(box.left + step * (np.arange(256) + 0.5), box.top - step * (np.arange(256) + 0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["items/33UUU-2020", "years/2020"])
 def test_a_tile_has_the_legends_colours_at_the_right_places(url, store, kind):
     tile = GRID.tile(*centre(store, "33UUU-2020"), 14)
@@ -170,6 +171,7 @@ def test_what_is_wrong_or_not_in_the_catalog_is_refused(url, path, status, said)
     assert said in answer.json()["description"]
 
 
+@pytest.mark.slow
 def test_a_map_whose_file_is_lost_says_so_and_not_where_it_lay(store, tmp_path):
     publish(own := open_store(str(tmp_path / "out")), manifest_of("33UUU"), tmp_path)
     rebuild(own)
@@ -181,6 +183,7 @@ def test_a_map_whose_file_is_lost_says_so_and_not_where_it_lay(store, tmp_path):
     assert str(tmp_path) not in answer.text
 
 
+@pytest.mark.slow
 def test_maps_in_a_bucket_are_drawn_as_those_in_a_folder(s3, tmp_path, url, store):
     catalog = f"s3://{s3.new_bucket()}/maps"
     own = open_store(catalog, s3_endpoint=s3.endpoint)

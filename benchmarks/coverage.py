@@ -13,6 +13,7 @@ from importlib import resources
 import numpy as np
 
 from benchmarks.report import Figure
+from services.change.domains import FEWEST_UNITS
 from services.change.estimation import Count, Estimate, Strata
 
 DRAWS = 2000
@@ -50,6 +51,8 @@ def coverage() -> list[Figure]:
             figures.append(Figure(f"{title}, {one.name}: area held, %", area, ">= 93", note))
             note = f"usual {100 * one.usual_producers:.1f} %"
             figures.append(Figure(f"{title}, {one.name}: producer's accuracy held, %", producers, "", note))
+    for title, share in of_changes().items():
+        figures.append(Figure(f"Table 8, {title}: held, %", 100 * share, ">= 93", "areas of change in samples of 640"))
     often = [one.usual for found in truths.values() for one in found if one.omissions >= 10]
     figures.append(Figure("usual, ten omissions or more, lowest %", 100 * min(often), ">= 93"))
     figures.append(Figure("usual, ten omissions or more, highest %", 100 * max(often), "< 97"))
@@ -61,6 +64,43 @@ def of_table_8(draws: int = DRAWS) -> list[Coverage]:
     names = ("deforestation", "forest gain", "stable forest", "stable non-forest")
     truth = TABLE_8 / TABLE_8.sum(axis=1, keepdims=True)
     return simulate(names, truth, TABLE_8_PIXELS, TABLE_8.sum(axis=1), draws)
+
+
+def of_changes(draws: int = DRAWS, part: float = 0.1) -> dict[str, float]:
+    """Share of samples whose interval holds the truth: of net and relative change, and of a zone with its own units.
+
+    Args:
+        draws: samples.
+        part: of each stratum that lies in the zone, which errs there as elsewhere.
+    """
+    random, truth = np.random.default_rng(_SEED), TABLE_8 / TABLE_8.sum(axis=1, keepdims=True)
+    units, weights = TABLE_8.sum(axis=1), TABLE_8_PIXELS / TABLE_8_PIXELS.sum()
+    strata, every = Strata.of("abcd", weights, units), np.ones(4, bool)
+    lost, gained, forest, _ = weights @ truth
+    right = {
+        "net change of forest": gained - lost,
+        "relative change of forest": (gained + forest) / (lost + forest) - 1,
+    }
+    right |= {"stable forest in a tenth of the ground": forest, "net change in a tenth of the ground": gained - lost}
+    held: dict[str, list[bool]] = {name: [] for name in right}
+    for _ in range(draws):
+        drawn = np.stack([random.multinomial(n, p) for n, p in zip(units, truth, strict=True)])
+        inside = random.binomial(drawn, part)
+        (loss, gain, stable, _), here = drawn.T, inside.T
+        before, after = Count(loss + stable, every), Count(gain + stable, every)
+        told = {
+            "net change of forest": strata.difference(Count(gain, every), Count(loss, every)),
+            "relative change of forest": strata.relative(after, before, stable),
+        }
+        if inside.sum() >= FEWEST_UNITS:
+            rest = Count(inside.sum(axis=1) - here[2], every)
+            told["stable forest in a tenth of the ground"] = strata.ratio(Count(here[2], every), rest)
+            net = strata.difference(Count(here[1], every), Count(here[0], every))
+            told["net change in a tenth of the ground"] = net.scaled(1 / part)
+        for name, one in told.items():
+            if one is not None:
+                held[name].append(one.low <= right[name] <= one.high)
+    return {name: float(np.mean(one)) for name, one in held.items()}
 
 
 def of_eight_classes(draws: int = DRAWS, size: int = 600) -> list[Coverage]:

@@ -22,10 +22,12 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     SizeKm,
     Years,
     app,
+    catalogs_of,
     console,
     extra,
     ground_of,
@@ -64,6 +66,7 @@ def change_command(
         typer.Option(parser=number, metavar="HA", help="Show smaller patches of the transition map as no change."),
     ] = 0.0,
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     note: Annotated[str, typer.Option(help="What readers have to know, as a difference in method.")] = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
@@ -78,8 +81,8 @@ def change_command(
     from services.change.publish import publish_change
     from services.change.series import open_series
     from services.change.settings import Settings
-    from services.change.source_accuracy import known_accuracies, told_together
     from services.change.themes import load_themes
+    from services.change.uncertainty import find_uncertainty
 
     if not 0 <= minimum_mapping_unit < 1e6:
         raise BadInput(f"--minimum-mapping-unit {minimum_mapping_unit:g} is no area. Give hectares, as 0.5.")
@@ -94,22 +97,23 @@ def change_command(
     product, groups = product_name(name, area, other_legend), load_themes(themes)
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    catalogs = catalogs_of(maps, out, store)
+    walk = load_crosswalk(other_legend) if other_legend else None
+    translated = crosswalked(series, walk) if walk else series
     settings = Settings(
         name=product,
         themes=groups,
         degradation=meanings,
         minimum_mapping_unit=minimum_mapping_unit,
-        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
+        uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
         notes=(note,) if note else (),
         overwrite=overwrite,
     )
-    if other_legend:
-        series = crosswalked(series, load_crosswalk(other_legend))
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_bar() as progress:
-        bar = progress.add_task("Places", total=len(series.places))
+        bar = progress.add_task("Places", total=len(translated.places))
         account = publish_change(
-            store, series, settings, lambda done, total: progress.update(bar, completed=done, total=total)
+            store, translated, settings, lambda done, total: progress.update(bar, completed=done, total=total)
         )
         progress.update(bar, visible=False)
     console.print(
@@ -117,7 +121,8 @@ def change_command(
         f"date), {len(account.failed):,} left out",
         highlight=False,
     )
-    for told in series.notes:
+    console.print(settings.uncertainty.note, highlight=False, markup=False)
+    for told in (*translated.notes, *settings.uncertainty.notes):
         console.print(f"Note: {told}", highlight=False, markup=False)
     for place, reason in account.failed.items():
         console.print(f"Left out {place}: {reason}", highlight=False, markup=False)

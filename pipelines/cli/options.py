@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from catalog.errors import BadInput
 from catalog.manifest import Period
+from catalog.store import Store, open_store
 from pipelines.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 
 if TYPE_CHECKING:
@@ -87,8 +88,17 @@ MapAccuracy = Annotated[
     str,
     typer.Option(
         "--accuracy",
-        help="What is known of the maps' accuracy, and from where; by default what is published of their collection. "
-        "Stands in every product.",
+        help="What is known of the maps' accuracy, as '85 % (who says so)' or a JSON file; by default what is "
+        "published of their collection. Stands in every product.",
+    ),
+]
+ReferenceReport = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        metavar="ITEM",
+        help="Item of a reference sample that `landloom accuracy report` wrote, for 95 % intervals; by default one in "
+        "the catalog of the maps or the output that fits; none: no sample.",
     ),
 ]
 Crosswalk = Annotated[
@@ -235,3 +245,9 @@ def set_log_level(verbose: bool) -> None:
         logging.getLogger(ours).setLevel(logging.INFO if verbose else logging.WARNING)
     # Beam logs what a worker raised, with all its own frames, before it reaches us.
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
+
+
+def catalogs_of(maps: str, out: str, store: Store) -> list[Store]:
+    """Where a published sample may lie: the output, and the maps' catalog if it is another and no API."""
+    own = maps.startswith("s3://") or Path(maps).is_dir()
+    return [store, open_store(maps)] if own and maps.rstrip("/") != out.rstrip("/") else [store]

@@ -23,10 +23,12 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     SizeKm,
     Years,
     app,
+    catalogs_of,
     console,
     ground_of,
     number,
@@ -74,6 +76,7 @@ def temporal_command(
         float, typer.Option(parser=number, metavar="N", help="How many false changes a missed one weighs.")
     ] = CHANGE_WEIGHT,
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -82,24 +85,28 @@ def temporal_command(
     from services.change.correction import Settings
     from services.change.error_matrix import read_error_matrix
     from services.change.series import open_series
-    from services.change.source_accuracy import known_accuracies, told_together
+    from services.change.uncertainty import find_uncertainty
 
     geometry = ground_of(bbox, centre, size_km, aoi)
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    catalogs = catalogs_of(maps, out, store)
+    known = find_uncertainty(catalogs, series, series, accuracy, reference, {})
     settings = Settings(
         error_matrix=read_error_matrix(error_matrix, any_order=True) if error_matrix else None,
         prior=_read_prior(prior) if prior else None,
         transition=read_transitions(transitions, series) if transitions else None,
         repeated=repeated,
         change_weight=change_weight,
-        accuracy=accuracy or told_together(series.years, known_accuracies(series)),
+        accuracy=known.published,
+        reference=known.reference,
     )
     with progress_bar() as progress:
         bar = progress.add_task("Passes over places", total=None)
         account = correct_series(
             series,
-            open_store(out, s3_endpoint=s3_endpoint or None),
+            store,
             settings,
             overwrite=overwrite,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
@@ -114,7 +121,11 @@ def temporal_command(
         table.add_row(name, f"{mapped:,.1f}", f"{corrected:,.1f}", removed)
     if account.published:
         console.print(table)
-    for note in (*series.notes, f"{series.years[-1]} is provisional: no later year confirms its changes."):
+    for note in (
+        *series.notes,
+        *known.notes,
+        f"{series.years[-1]} is provisional: no later year confirms its changes.",
+    ):
         console.print(note, highlight=False, markup=False)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "

@@ -19,9 +19,11 @@ from pipelines.cli.options import (
     MapCollection,
     Maps,
     Products,
+    ReferenceReport,
     S3Endpoint,
     Years,
     app,
+    catalogs_of,
     console,
     extra,
     product_name,
@@ -50,6 +52,7 @@ def zonal_command(
     asset: MapAsset = "",
     name: Annotated[str, typer.Option(help="Of the zones, for IDs and titles; by default the file's.")] = "",
     accuracy: MapAccuracy = "",
+    reference: ReferenceReport = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
@@ -60,7 +63,7 @@ def zonal_command(
         import plotly  # noqa: F401
     from services.change.crosswalks import crosswalked, load_crosswalk
     from services.change.series import open_series
-    from services.change.source_accuracy import known_accuracies, told_together
+    from services.change.uncertainty import find_uncertainty
     from services.change.zonal_publish import ZonalSettings, publish_zonal
     from services.change.zonal_tables import Ratio
     from services.change.zones import read_zones
@@ -69,28 +72,29 @@ def zonal_command(
     ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), ground, collection=collection, asset=asset)
-    known = accuracy or told_together(series.years, known_accuracies(series))
-    if crosswalk:
-        series = crosswalked(series, load_crosswalk(crosswalk))
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    catalogs = catalogs_of(maps, out, store)
+    walk = load_crosswalk(crosswalk) if crosswalk else None
+    translated = crosswalked(series, walk) if walk else series
     settings = ZonalSettings(
         # Of a file whose name has no letter that may stand in an ID.
         name=product_name(name, zones.stem if re.search("[a-z0-9]", zones.stem.lower()) else "zones", crosswalk),
         shown=shown,
-        ratio=Ratio.parse(ratio, series.legend.names) if ratio else None,
-        accuracy=known,
+        ratio=Ratio.parse(ratio, translated.legend.names) if ratio else None,
+        uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
         overwrite=overwrite,
     )
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_bar() as progress:
         bar = progress.add_task("Places", total=len(series.places))
         made = publish_zonal(
-            store, series, read, settings, lambda done, total: progress.update(bar, completed=done, total=total)
+            store, translated, read, settings, lambda done, total: progress.update(bar, completed=done, total=total)
         )
         progress.update(bar, visible=False)
     told = ", ".join(f"{count:,} {how}" for how, count in made.coverage.items())
     console.print(
         f"{len(read.frame):,} zones: {told}{' (skipped: up to date)' if made.skipped else ''}", highlight=False
     )
+    console.print(settings.uncertainty.note, highlight=False, markup=False)
     for note in made.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
     for place, reason in made.failed.items():

@@ -17,6 +17,7 @@ from catalog.legend import Legend, LegendClass
 from catalog.links import JSON
 from catalog.store import Store
 from services.change.blocks import OpenPlace
+from services.change.corrected_change import changed_interval
 from services.change.correction import Correction, Settings
 from services.change.items import source_href
 from services.change.map_legend import MapLegend
@@ -33,6 +34,7 @@ _TITLES = {
     "thumbnail": ("Thumbnail", "The mapped part in the legend's colours"),
     "change": ("Change since the year before", "Hectares from class to class: in the maps, corrected, and removed"),
 }
+_INTERVAL = "of change alone, in landloom:change_interval and the asset change, or the reason why there is none"
 _TYPES = {"data": COG, "confidence": COG, "thumbnail": "image/png", "change": "text/csv"}
 
 
@@ -109,7 +111,7 @@ def build_year_item(store: Store, maps: OpenPlace, correction: Correction, setti
         "landloom:transition": json.dumps(
             {"classes": names, "probability": correction.chain.transition.round(6).tolist()}
         ),
-        "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": "none: mapped areas alone"},
+        "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": _INTERVAL},
         "landloom:notes": list(series.notes),
         "renders": renders(legend),
     }
@@ -120,6 +122,7 @@ def build_year_item(store: Store, maps: OpenPlace, correction: Correction, setti
         properties |= {
             "landloom:change_mapped_ha": round(mapped, 4),
             "landloom:change_corrected_ha": round(corrected, 4),
+            "landloom:change_interval": json.dumps(changed_interval(maps, settings, tally, number).properties()),
         }
     content = {
         "type": "Feature",

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pandas
 import rasterio
 from rasterio.io import DatasetWriter
 
@@ -29,6 +28,7 @@ from catalog.store import Store
 from services.change.blocks import MapUnreadable, OpenPlace, opened
 from services.change.by_classes import ByClasses
 from services.change.by_scores import ByScores
+from services.change.corrected_change import change_table
 from services.change.corrected_items import YearMade, build_year_item, catalog_legend, item_key
 from services.change.correction import Correction, Settings
 from services.change.ground_area import pixel_areas
@@ -152,7 +152,8 @@ def _fingerprint(series: Series, settings: Settings) -> str:
         for one in place.maps
     ]
     area = None if series.area is None else series.area.wkt
-    told = {"settings": settings.told(), "accuracy": settings.accuracy}
+    sample = settings.reference and [settings.reference.design.fingerprint, settings.reference.label.tolist()]
+    told = {"settings": settings.told(), "accuracy": settings.accuracy, "reference": sample}
     return digest({"maps": maps, "area": area, **told, "software": version("landloom")})
 
 
@@ -192,7 +193,7 @@ def _publish(store: Store, maps: OpenPlace, correction: Correction, settings: Se
             write_thumbnail(folder / "data.tif", folder / "thumbnail.png", legend)
             made.append(AssetFile.of("thumbnail", folder / "thumbnail.png"))
             if number:
-                table = _change_table(series, tally, number).assign(source_accuracy=settings.accuracy)
+                table = change_table(maps, settings, tally, number)
                 table.to_csv(folder / "change.csv", index=False, float_format="%.6f")
                 made.append(AssetFile.of("change", folder / "change.csv"))
             key = item_key(place.name, year)
@@ -229,24 +230,6 @@ def _writer(path: Path, maps: OpenPlace, name: str) -> DatasetWriter:
     return rasterio.open(
         path, "w", count=1, dtype="uint8", nodata=0, crs=maps.crs, transform=maps.transform, **shape, **profile
     )
-
-
-def _change_table(series: Series, tally: Tally, number: int) -> pandas.DataFrame:
-    """Hectares from class to class since the year before, in the maps and corrected, and what was removed."""
-    names = series.legend.names
-    rows = [
-        {
-            "from": before,
-            "to": after,
-            "mapped_ha": tally.mapped[number - 1, i + 1, j + 1],
-            "corrected_ha": tally.corrected[number - 1, i + 1, j + 1],
-        }
-        for i, before in enumerate(names)
-        for j, after in enumerate(names)
-        if i != j
-    ]
-    table = pandas.DataFrame(rows, columns=["from", "to", "mapped_ha", "corrected_ha"])
-    return table.assign(removed_ha=table["mapped_ha"] - table["corrected_ha"])
 
 
 def _delete_former(store: Store, key: str, item: bytes | None, fingerprint: str) -> None:

@@ -15,6 +15,7 @@ from catalog.errors import BadInput
 from services.change.blocks import Block, OpenPlace
 from services.change.emissions import REPEATED
 from services.change.error_matrix import ErrorMatrix
+from services.change.reference import Reference
 from services.change.temporal import CHANGE_WEIGHT, Chain, fit, posterior
 
 
@@ -33,6 +34,8 @@ class Settings:
     change_weight: float = CHANGE_WEIGHT
     accuracy: str = "unknown"
     """Of the source maps: a figure and where it comes from."""
+    reference: Reference | None = None
+    """Sample for intervals of the true change; it decides nothing of the correction."""
 
     def check(self) -> None:
         """Whether they are possible.

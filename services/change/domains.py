@@ -156,7 +156,7 @@ class DomainSample:
         """How the zone is estimated."""
         if not self.hectares.any():
             return "not sampled"
-        return "direct" if self.inside.sum() >= FEWEST_UNITS else "synthetic"
+        return "direct" if self.inside.all() or self.inside.sum() >= FEWEST_UNITS else "synthetic"
 
     def area(self, is_class: np.ndarray) -> Estimate | None:
         """Hectares of the units `[n]` that are of a class; None where nothing was sampled."""
@@ -165,8 +165,23 @@ class DomainSample:
         if self.method == "synthetic":
             own = self._strata_here()
             return own.share(self._count_here(is_class)).scaled(float(own.area.sum()))
+        if self.inside.all():
+            return self.strata.share(self._count(is_class)).scaled(float(self.hectares.sum()))
         share = self.strata.ratio(self._count(is_class), self._count(~is_class))
         return None if share is None else share.scaled(float(self.hectares.sum()))
+
+    def ratio(self, part: np.ndarray, whole: np.ndarray) -> Estimate | None:
+        """Share of the units of `whole` that are also of `part`, bool `[n]` each; None where there are none."""
+        if self.method == "synthetic":
+            return self._strata_here().ratio(self._count_here(part & whole), self._count_here(whole & ~part))
+        return self.strata.ratio(self._count(part & whole), self._count(whole & ~part))
+
+    def relative(self, was: np.ndarray, becomes: np.ndarray) -> Estimate | None:
+        """Change relative to before of units `[n]` that were and are of a class; None where none was."""
+        if self.method == "synthetic":
+            counts = self._count_here(becomes), self._count_here(was), self._count_here(was & becomes).units
+            return self._strata_here().relative(*counts)
+        return self.strata.relative(self._count(becomes), self._count(was), self._count(was & becomes).units)
 
     def net(self, was: np.ndarray, becomes: np.ndarray) -> Estimate | None:
         """Net change, hectares, of units `[n]` that were and are of a class; None where nothing was sampled."""

@@ -5,12 +5,14 @@ Needs the extra `change` (matplotlib, plotly, jinja2). The page holds plotly's s
 
 from __future__ import annotations
 
+import html
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from services.change.interval_columns import interval_of
 from services.change.map_legend import MapLegend
 from services.change.tally import UNOBSERVED
 from services.change.transitions import TransitionMatrix
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _MUTED, _LINE = "#1f2933", "#66717d", "#e3e7eb"
+_FIGURES = ("mapped", "low", "high", "estimated")
 _FLOWS = 0.001
 """Share of the changed area below which a flow is not drawn; the tables have it."""
 
@@ -28,11 +31,11 @@ def areas_png(areas: pd.DataFrame, legend: MapLegend, note: str) -> bytes:
     """Grouped bars: the area of each class in each year, as PNG.
 
     Args:
-        areas: of `services.change.areas.areas_by_year`.
+        areas: the table of areas.
         legend: for titles and colours.
         note: what is known of the maps' accuracy; stands below the bars.
     """
-    table = _pivoted(areas, legend)
+    table, low, high, estimate = (_pivoted(areas, legend, f"{one}_hectares") for one in _FIGURES)
     figure, axes = _figure(1.2 + 1.1 * len(table.columns), 4.2, note)
     width = 0.8 / len(table)
     for number, (year, row) in enumerate(table.iterrows()):
@@ -41,11 +44,12 @@ def areas_png(areas: pd.DataFrame, legend: MapLegend, note: str) -> bytes:
         at = np.arange(len(row)) + (number - (len(table) - 1) / 2) * width
         colors = [f"#{one.color}" for one in legend.classes]
         axes.bar(at, row, width, color=colors, alpha=alpha, edgecolor=_INK, linewidth=0.4, label=str(year))
+        _error_bars(axes, at, *(one.iloc[number].to_numpy() for one in (low, high, estimate)))
         if len(table) <= 4:
-            for x, hectares in zip(at, row, strict=True):
+            for x, hectares in zip(at, np.fmax(row, high.iloc[number]), strict=True):
                 axes.text(x, hectares, f" {year}", rotation=90, ha="center", va="bottom", fontsize=6, color=_MUTED)
     axes.set_xticks(range(len(table.columns)), [one.title for one in legend.classes], rotation=25, ha="right")
-    axes.set_ylabel("mapped area, ha")
+    axes.set_ylabel(_ylabel(high))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.margins(y=0.15)
     axes.set_title(f"Area by class, {table.index[0]} to {table.index[-1]}", loc="left", fontsize=11, color=_INK)
@@ -56,7 +60,7 @@ def net_png(net: pd.DataFrame, legend: MapLegend, note: str) -> bytes:
     """Bars of net change, in colour, between those of gain and loss, in grey; as PNG.
 
     Args:
-        net: of `services.change.areas.net_and_gross`, of two years.
+        net: the table of net change, of two years.
         legend: for titles and colours.
         note: see `areas_png`.
     """
@@ -67,9 +71,10 @@ def net_png(net: pd.DataFrame, legend: MapLegend, note: str) -> bytes:
     axes.bar(
         at, net.net_hectares, 0.5, color=[f"#{one.color}" for one in legend.classes], edgecolor=_INK, linewidth=0.5
     )
+    _error_bars(axes, at, *(net[f"{one}_net_hectares"].to_numpy() for one in _FIGURES[1:]))
     axes.axhline(0, color=_INK, linewidth=0.8)
     axes.set_xticks(at, [one.title for one in legend.classes], rotation=25, ha="right")
-    axes.set_ylabel("mapped area, ha")
+    axes.set_ylabel(_ylabel(net.high_net_hectares))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.legend(frameon=False, fontsize=8)
     first, last = net.from_year.iloc[0], net.to_year.iloc[0]
@@ -131,12 +136,27 @@ def interactive(areas: pd.DataFrame, net: pd.DataFrame, matrix: TransitionMatrix
     bars = go.Figure()
     for number, (year, row) in enumerate(table.iterrows()):
         opacity = 0.45 + 0.55 * (number + 1) / len(table)
-        bars.add_bar(name=str(year), x=titles, y=row.tolist(), marker_color=colors, opacity=opacity)
+        told = areas[(areas.year == year) & (areas["class"] != UNOBSERVED)].set_index("class").statement
+        bars.add_bar(
+            name=str(year),
+            x=titles,
+            y=row.tolist(),
+            marker_color=colors,
+            opacity=opacity,
+            hovertext=[html.escape(told[one.name]) for one in legend.classes],
+        )
     bars.update_layout(title="Area by class and year", barmode="group", yaxis_title="mapped area, ha", showlegend=False)
     changes = go.Figure()
     changes.add_bar(name="gain", x=titles, y=net.gain_hectares.tolist(), marker_color="#c9d0d6")
     changes.add_bar(name="loss", x=titles, y=(-net.loss_hectares).tolist(), marker_color="#c9d0d6")
-    changes.add_bar(name="net", x=titles, y=net.net_hectares.tolist(), marker_color=colors, width=0.45)
+    changes.add_bar(
+        name="net",
+        x=titles,
+        y=net.net_hectares.tolist(),
+        marker_color=colors,
+        width=0.45,
+        hovertext=[html.escape(one) for one in net_told(net)],
+    )
     changes.update_layout(
         title=f"Gain, loss and net change, {matrix.from_year} to {matrix.to_year}",
         barmode="overlay",
@@ -173,10 +193,26 @@ def interactive(areas: pd.DataFrame, net: pd.DataFrame, matrix: TransitionMatrix
     return pages
 
 
-def _pivoted(areas: pd.DataFrame, legend: MapLegend) -> pd.DataFrame:
-    """Hectares by year and class, in the legend's order."""
+def net_told(net: pd.DataFrame) -> list[str]:
+    """Net change of each class, and what is known of the true one."""
+    return [interval_of(row, "net_hectares").told(row["net_hectares"], "ha") for _, row in net.iterrows()]
+
+
+def _pivoted(areas: pd.DataFrame, legend: MapLegend, values: str = "mapped_hectares") -> pd.DataFrame:
+    """A column by year and class, in the legend's order."""
     seen = areas[areas["class"] != UNOBSERVED]
-    return seen.pivot(index="year", columns="class", values="mapped_hectares")[list(legend.names)]
+    return seen.pivot(index="year", columns="class", values=values)[list(legend.names)]
+
+
+def _error_bars(axes: Axes, at: np.ndarray, low: np.ndarray, high: np.ndarray, estimate: np.ndarray) -> None:
+    """Lines from the lower to the upper limit, and points for estimates, wherever there are any."""
+    axes.vlines(at, low, high, color=_INK, linewidth=1.0)
+    axes.plot(at, estimate, "o", color=_INK, markersize=2.5)
+
+
+def _ylabel(limits: pd.DataFrame | pd.Series) -> str:
+    known = bool(limits.notna().to_numpy().any())
+    return "mapped area, ha" + ("\n(lines: interval or range)" if known else "")
 
 
 def _flows(matrix: TransitionMatrix) -> np.ndarray:

@@ -11,12 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from catalog.assets import AssetFile
 from services.change import figures
-from services.change.areas import net_and_gross
 from services.change.items import ItemAsset
 from services.change.persistence import KINDS
 from services.change.series import Series
 from services.change.settings import Settings
-from services.change.tables import TITLES, change_tables, end_matrix, summary
+from services.change.tables import TITLES, change_tables, end_matrix, intervals_of_ends, summary
 from services.change.tally import Tally
 
 ROWS = 25
@@ -48,7 +47,7 @@ def area_files(
         not_mapped: hectares of the area of interest where there is no map.
     """
     legend, years = series.legend, series.years
-    tables = change_tables(tally, legend, years, settings.themes, settings.accuracy, settings.degradation)
+    tables = change_tables(tally, legend, years, settings.themes, settings.uncertainty, settings.degradation)
     matrix = end_matrix(tally, legend, years)
     assets = []
     for name, table in tables.items():
@@ -57,7 +56,7 @@ def area_files(
         for key, kind in ((name, _PARQUET), (f"{name}_csv", _CSV)):
             file = folder / f"{name}.{'csv' if kind == _CSV else 'parquet'}"
             assets.append(ItemAsset(AssetFile.of(key, file), kind, TITLES[name]))
-    net, note = net_and_gross(matrix), _note(settings)
+    net, note = _between(tables["net_change"], years), _note(settings)
     drawn = {
         "areas_png": figures.areas_png(tables["areas"], legend, note),
         "net_change_png": figures.net_png(net, legend, note),
@@ -75,22 +74,26 @@ def area_files(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    ends = (tables["transitions"].from_year == years[0]) & (tables["transitions"].to_year == years[-1])
+    transitions = _between(tables["transitions"], years)
     page = environment.get_template("page.html").render(
         title=f"Land-cover change of {settings.name}, {years[0]} to {years[-1]}",
         years=years,
         settings=settings,
-        notes=[*series.notes, *settings.notes],
+        notes=[*series.notes, *settings.notes, *settings.uncertainty.notes],
+        note=note,
         excluded=excluded,
         not_mapped=not_mapped,
         matrix=matrix,
         summary=summary(tally, matrix),
         kinds={name: (meaning, color) for name, meaning, color in KINDS.values()},
         titles={one.name: one.title for one in legend.classes},
-        transitions=_records(tables["transitions"][ends].head(ROWS)),
-        more=max(0, int(ends.sum()) - ROWS),
-        themes=_between(tables["themes"], years),
-        degradation=[] if settings.degradation is None else _between(tables["degradation"], years),
+        statements=[one for one in tables["areas"].statement if one],
+        net=dict(zip(net["class"], figures.net_told(net), strict=True)),
+        changed=intervals_of_ends(matrix, settings.uncertainty, None)["landloom:changed_hectares_interval"],
+        transitions=_records(transitions.head(ROWS)),
+        more=max(0, len(transitions) - ROWS),
+        themes=_records(_between(tables["themes"], years)),
+        degradation=[] if settings.degradation is None else _records(_between(tables["degradation"], years)),
         figures=figures.interactive(tables["areas"], net, matrix, legend),
     )
     (folder / "change.html").write_text(page)
@@ -99,11 +102,11 @@ def area_files(
 
 
 def _note(settings: Settings) -> str:
-    return f"Mapped areas, counted pixel by pixel. Source accuracy: {settings.accuracy}. Interval: {settings.interval}."
+    return f"Mapped areas, counted pixel by pixel. {settings.uncertainty.note}"
 
 
-def _between(table: pd.DataFrame, years: Sequence[int]) -> list[dict[str, Any]]:
-    return _records(table[(table.from_year == years[0]) & (table.to_year == years[-1])])
+def _between(table: pd.DataFrame, years: Sequence[int]) -> pd.DataFrame:
+    return table[(table.from_year == years[0]) & (table.to_year == years[-1])].reset_index(drop=True)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

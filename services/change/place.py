@@ -86,7 +86,7 @@ def publish_place(
             years=series.years,
             title=f"Land-cover change {place.name} {series.years[0]} to {series.years[-1]}",
             lineage=f"{len(series.years)} maps compared pixel by pixel; areas on the ellipsoid, before any sieving",
-            properties={**grid, **told_of(series, settings), **summary(tally, matrix)},
+            properties={**grid, **told_of(series, settings, place=True), **summary(tally, matrix)},
             assets=assets,
             sources=[(source_href(store, one.source), one.id) for one in place.maps],
         )
@@ -113,7 +113,7 @@ def _fingerprint(series: Series, place: Place, settings: Settings) -> str:
     classes = [[one.value, one.name, one.title, one.color] for one in series.legend.classes]
     classes += [list(one) for one in series.legend.translated]
     return digest(
-        {"maps": maps, "area": area, "classes": classes, "told": told_of(series, settings)}
+        {"maps": maps, "area": area, "classes": classes, "told": told_of(series, settings, place=True)}
         | {"software": version("landloom"), "sieve": settings.minimum_mapping_unit}
     )
 

@@ -38,7 +38,7 @@ from services.change.page import area_files
 from services.change.place import counted, publish_place
 from services.change.series import Series
 from services.change.settings import Settings, told_of
-from services.change.tables import end_matrix, summary
+from services.change.tables import end_matrix, intervals_of_ends, summary
 from services.change.tally import Tally
 
 COLLECTION = Collection(
@@ -46,7 +46,7 @@ COLLECTION = Collection(
     title="Land-cover change",
     description="What changed between years of categorical land-cover maps: areas, transitions, and whether the change "
     "lasts. Mapped areas are counted pixel by pixel on the ellipsoid; each item tells what is known of the accuracy of "
-    "its source maps.",
+    "its source maps, and all tables what is known of the true figures.",
     keywords=("land cover", "change", "transition matrix"),
 )
 
@@ -131,11 +131,12 @@ def _publish_area(
     }
     not_mapped = _not_mapped(series)
     themes = {key: one.model_dump() for key, one in settings.themes.items()}
-    told = told_of(series, settings)
+    told = told_of(series, settings, place=False)
     fingerprint = digest(
         {"places": [one["properties"][FINGERPRINT] for one in items.values()], "themes": themes, "excluded": excluded}
         | {"told": told, "software": version("landloom")}
         | {"degradation": settings.degradation.model_dump() if settings.degradation else None}
+        | {"uncertainty": settings.uncertainty.fingerprint()}
     )
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
         return False, json.loads(content)
@@ -153,6 +154,7 @@ def _publish_area(
             properties={
                 **told,
                 **summary(tally, matrix),
+                **intervals_of_ends(matrix, settings.uncertainty, settings.degradation),
                 "landloom:excluded": excluded,
                 "landloom:not_mapped_hectares": not_mapped,
             },

@@ -17,6 +17,7 @@ draws of the two are correlated, by a Gaussian copula: 1 = errors repeat from ye
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -147,39 +148,65 @@ def _of_matrix(mapped: Mapping[str, float], accuracy: SourceAccuracy) -> list[Ra
     ]
 
 
+def readings(accuracy: SourceAccuracy) -> tuple[np.ndarray, np.ndarray]:
+    """`p(reference | map)`, rows the map's classes, and `p(map | reference)`, rows the reference's; each `[K, K]`."""
+    matrix = np.array(accuracy.matrix)
+    return _shares(matrix), _shares(matrix.T)
+
+
+@lru_cache(maxsize=16)
+def drawn_readings(
+    accuracy: SourceAccuracy, correlation: float
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Both readings of drawn matrices, each of two years, `[DRAWS, K, K]`."""
+    assert accuracy.matrix is not None and accuracy.tiles is not None
+    matrix, random = np.array(accuracy.matrix), np.random.default_rng(_SEED)
+    k = len(matrix)
+    # One imaginary unit a row, spread evenly (Perks' prior), as for the confidence of the maps.
+    shape = matrix / matrix.sum() * accuracy.tiles + 1 / k
+    normal = random.standard_normal((2, DRAWS, k, k))
+    normal[1] = correlation * normal[0] + np.sqrt(1 - correlation**2) * normal[1]
+    first, second = (gammaincinv(shape, np.clip(ndtr(own), 1e-12, 1 - 1e-12)) for own in normal)
+    rows, columns = (
+        tuple(one / one.sum(axis=2, keepdims=True) for one in both)
+        for both in ((first, second), (np.swapaxes(first, 1, 2), np.swapaxes(second, 1, 2)))
+    )
+    return (rows[0], rows[1]), (columns[0], columns[1])
+
+
 def _adjusted(areas: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Areas by both readings of the matrix, each `[K]`."""
-    return areas @ _shares(matrix), _inverted(areas, _shares(matrix.T))
+    return areas @ _shares(matrix), _inverted(areas, _shares(matrix.T)[None])[0]
 
 
 def _inverted(areas: np.ndarray, mapped_as: np.ndarray) -> np.ndarray:
-    """True areas t >= 0 with `t @ mapped_as` nearest to the mapped ones, and of the same sum; `mapped_as` `[K, K]`."""
+    """True areas t >= 0 with `t @ mapped_as` nearest to the mapped ones, and of the same sum.
+
+    Args:
+        areas: mapped, `[K]`.
+        mapped_as: `[draws, K, K]`.
+
+    Returns:
+        `[draws, K]`.
+    """
     total = areas.sum()
     if total == 0:
-        return np.zeros_like(areas)
-    system = np.vstack([mapped_as.T, np.full(len(areas), _SUM)])
-    found, _ = nnls(system, np.append(areas / total, _SUM))
-    return found / found.sum() * total
+        return np.zeros(mapped_as.shape[:2])
+    found = np.empty(mapped_as.shape[:2])
+    for one, shares in zip(found, mapped_as, strict=True):
+        one[:], _ = nnls(np.vstack([shares.T, np.full(len(areas), _SUM)]), np.append(areas / total, _SUM))
+    return found / found.sum(axis=1, keepdims=True) * total
 
 
 def _drawn(
     first: np.ndarray, second: np.ndarray, accuracy: SourceAccuracy, correlation: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Areas of two years under drawn matrices, by both readings: each `[2, DRAWS, K]`."""
-    assert accuracy.matrix is not None and accuracy.tiles is not None
-    matrix, random = np.array(accuracy.matrix), np.random.default_rng(_SEED)
-    k = len(matrix)
-    units = matrix / matrix.sum() * accuracy.tiles
-    # One imaginary unit a row, spread evenly (Perks' prior), as for the confidence of the maps.
-    shape = units + 1 / k
-    years = []
-    normal = random.standard_normal((2, DRAWS, k, k))
-    normal[1] = correlation * normal[0] + np.sqrt(1 - correlation**2) * normal[1]
-    for areas, own in zip((first, second), normal, strict=True):
-        drawn = gammaincinv(shape, np.clip(ndtr(own), 1e-12, 1 - 1e-12))
-        by_row = np.einsum("i,dij->dj", areas, drawn / drawn.sum(axis=2, keepdims=True))
-        mapped_as = np.swapaxes(drawn, 1, 2) / drawn.sum(axis=1)[:, :, None]
-        years.append(np.stack([by_row, np.stack([_inverted(areas, one) for one in mapped_as])]))
+    by_row, by_column = drawn_readings(accuracy, correlation)
+    years = [
+        np.stack([areas @ rows, _inverted(areas, columns)])
+        for areas, rows, columns in zip((first, second), by_row, by_column, strict=True)
+    ]
     return years[0], years[1]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.change.degradation import DegradationMatrix
 from services.change.series import Series
 from services.change.themes import Theme
+from services.change.uncertainty import Uncertainty
+
+_OF_PLACE = "none: mapped areas of one place; the item of the whole area tells what is known of the true ones"
 
 
 @dataclass(frozen=True)
@@ -21,29 +24,30 @@ class Settings:
     """Meaning of the transitions; None: nothing is told of degradation."""
     minimum_mapping_unit: float = 0.0
     """Hectares; of the transition map alone: areas are counted before."""
-    accuracy: str = "unknown"
-    """Of the source maps: a figure and where it comes from."""
+    uncertainty: Uncertainty = field(default_factory=Uncertainty)
+    """What is known of the source maps' accuracy, and of the true figures."""
     notes: tuple[str, ...] = ()
     """What a reader has to know, besides what the series tells of itself."""
     overwrite: bool = False
     """Make those anew, too, that would be skipped."""
 
-    @property
-    def interval(self) -> str:
-        """Why no figure has one."""
-        if self.accuracy == "unknown":
-            return "none: the accuracy of the source maps is not known, so no interval can be given"
-        return "none: the accuracy is given, but no error matrix or reference sample from which intervals follow"
 
+def told_of(series: Series, settings: Settings, *, place: bool) -> dict[str, Any]:
+    """What every item says of how it was made and how far it can be trusted.
 
-def told_of(series: Series, settings: Settings) -> dict[str, Any]:
-    """What every item says of how it was made and how far it can be trusted."""
+    Args:
+        series: the maps.
+        settings: how change is published.
+        place: of a place's item. It stays as it is when a sample of the whole area becomes known.
+    """
+    known = settings.uncertainty
+    told = {"accuracy": known.published, "interval": _OF_PLACE} if place else known.properties()
     return {
         "landloom:parameters": {
             "years": list(series.years),
             "area": settings.name,
             "minimum_mapping_unit_hectares": settings.minimum_mapping_unit,
         },
-        "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": settings.interval},
-        "landloom:notes": [*series.notes, *settings.notes],
+        "landloom:source_accuracy": told,
+        "landloom:notes": [*series.notes, *settings.notes, *(() if place else known.notes)],
     }

@@ -7,17 +7,20 @@ Every table names the accuracy it relies on.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from catalog.errors import BadInput
 from services.change.accuracy import square
 from services.change.error_matrix import read_error_matrix
 from services.change.series import Series
+
+_PERCENT = re.compile(r"(?P<percent>\d+(?:\.\d+)?) ?% ?\((?P<origin>.+)\)")
 
 
 class SourceAccuracy(BaseModel):
@@ -100,6 +103,38 @@ def told_together(years: Sequence[int], accuracies: Sequence[SourceAccuracy]) ->
     if len(set(accuracies)) == 1:
         return accuracies[0].figure
     return "; ".join(f"{year}: {one.figure}" for year, one in zip(years, accuracies, strict=True))
+
+
+def read_accuracy(text: str) -> SourceAccuracy:
+    """What a user knows of the maps' accuracy.
+
+    Args:
+        text: overall accuracy and who says so, as `85 % (Karra et al. 2021)`; or a JSON file of the form of an entry of
+            `accuracies/published.json`: `origin`, and `overall` or `classes`, `matrix` and `tiles`. Any other text
+            stands in the products as it is, and tells no interval.
+
+    Raises:
+        BadInput: the file is not of that form, or the accuracy is not possible.
+    """
+    if text.endswith(".json"):
+        try:
+            return SourceAccuracy.model_validate_json(Path(text).read_text())
+        except OSError as error:
+            raise BadInput(
+                f"--accuracy {text!r} cannot be read: {error.strerror or error}. Give a JSON file."
+            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise BadInput(
+                f"--accuracy {text!r} is not valid at {where}: {first['msg']}. See docs/accuracy.md."
+            ) from error
+    if not (found := _PERCENT.fullmatch(text.strip())):
+        return SourceAccuracy(origin=text.strip())
+    overall = float(found["percent"]) / 100
+    if not 0 < overall <= 1:
+        raise BadInput(f"--accuracy {text!r} is not possible. Give per cent up to 100, as '85 % (who says so)'.")
+    return SourceAccuracy(overall=overall, origin=found["origin"])
 
 
 def given_accuracy(

@@ -110,25 +110,23 @@ def composition_png(zones: geopandas.GeoDataFrame, legend: MapLegend, years: tup
     return _png(figure)
 
 
-def interactive_map(
-    zones: geopandas.GeoDataFrame, changes: pd.DataFrame, legend: MapLegend, years: tuple[int, ...], note: str
-) -> str:
+def interactive_map(tables: dict[str, pd.DataFrame], legend: MapLegend, years: tuple[int, ...], note: str) -> str:
     """An HTML page with one map: what is shown is chosen from a list, figures stand at the pointer.
 
     It holds all it needs and opens without a network. Outlines are simplified to what a screen shows.
 
     Args:
-        zones: the table of zones, at most `DRAWN`.
-        changes: the table of changes.
+        tables: of zones, at most `DRAWN`, of areas and of changes.
         legend: for titles.
         years: of the series.
         note: see `choropleth_png`.
     """
     import plotly.graph_objects as go
 
+    zones = geopandas.GeoDataFrame(tables["zones"])
     drawn = zones[~zones.geometry.is_empty]
     shapes = _simplified(drawn.geometry)
-    layers = _layers(drawn, changes, legend, years)
+    layers = _layers(drawn, tables["areas"], tables["changes"], legend, years)
     labels = [
         f"{label}<br>{row.coverage}, {row.covered_share_both:.0%} observed in both years"
         for label, row in zip(_labels(drawn), drawn.itertuples(), strict=True)
@@ -143,10 +141,11 @@ def interactive_map(
     }
     # Below it all zones in grey: those without a value are not drawn, but must not seem to be missing.
     grey = {"z": [0] * len(drawn), "colorscale": [[0, _NONE], [1, _NONE]], "showscale": False}
+    value = "%{text}<br>%{z:.2f}<br>%{customdata}<extra></extra>"
     figure = go.Figure(
         [
             go.Choropleth(**common, **grey, hovertemplate="%{text}<br>no value<extra></extra>"),
-            go.Choropleth(**common, **layers[0][1], hovertemplate="%{text}<br>%{z:.2f}<extra></extra>"),
+            go.Choropleth(**common, **layers[0][1], hovertemplate=value),
         ]
     )
     buttons = [
@@ -169,24 +168,38 @@ def interactive_map(
 
 
 def _layers(
-    zones: geopandas.GeoDataFrame, changes: pd.DataFrame, legend: MapLegend, years: tuple[int, ...]
+    zones: geopandas.GeoDataFrame,
+    areas: pd.DataFrame,
+    changes: pd.DataFrame,
+    legend: MapLegend,
+    years: tuple[int, ...],
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Title and values of what can be shown."""
-    found = [("Changed, %", _layer(100 * zones["changed_share"], "YlOrRd", None))]
+    """Title, values and intervals of what can be shown."""
+    found = [("Changed, %", _layer(zones, "changed_share", 100, "YlOrRd", None))]
     for one in legend.classes:
         for year in (years[0], years[-1]):
-            found.append((f"{one.title} {year}, %", _layer(100 * zones[f"{one.name}_share_{year}"], "YlGn", None)))
+            own = areas[(areas["class"] == one.name) & (areas["year"] == year)].set_index(ZONE).reindex(zones[ZONE])
+            found.append((f"{one.title} {year}, %", _layer(own, "share", 100, "YlGn", None)))
         own = changes[changes["class"] == one.name].set_index(ZONE).reindex(zones[ZONE])
         title = f"{one.title}, change {years[0]} to {years[-1]}"
-        found.append((f"{title}, points", _layer(own["change_points"], "BrBG", 0)))
-        found.append((f"{title}, relative, %", _layer(100 * own["relative_change"], "BrBG", 0)))
+        found.append((f"{title}, points", _layer(own, "change_points", 1, "BrBG", 0)))
+        found.append((f"{title}, relative, %", _layer(own, "relative_change", 100, "BrBG", 0)))
     return found
 
 
-def _layer(values: pd.Series, scale: str, middle: float | None) -> dict[str, Any]:
-    numbers = values.to_numpy(np.float64)
+def _layer(table: pd.DataFrame, name: str, factor: float, scale: str, middle: float | None) -> dict[str, Any]:
+    """A figure of zones; at the pointer stands what is known of the true one."""
+    numbers, low, high = (
+        factor * table[column].to_numpy(np.float64)
+        for column in (name if name in table else f"mapped_{name}", f"low_{name}", f"high_{name}")
+    )
+    told = [
+        "no interval" if np.isnan(lowest) else f"{lowest:.2f} to {highest:.2f} ({kind})"
+        for lowest, highest, kind in zip(low, high, table["interval"], strict=True)
+    ]
     most = _most(pd.Series(np.abs(numbers)), 0.1, 95 if middle is not None else 100)
     return {
+        "customdata": told,
         "z": [None if np.isnan(one) else round(float(one), 3) for one in numbers],
         "colorscale": scale,
         "zmin": 0 if middle is None else -most,

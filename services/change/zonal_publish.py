@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from services.change.items import (
     write_item,
 )
 from services.change.series import Series
+from services.change.uncertainty import Uncertainty
 from services.change.zonal import Zonal, count_zones
 from services.change.zonal_figures import DRAWN, choropleth_png, composition_png, interactive_map
 from services.change.zonal_tables import COVERED, OUTSIDE, PARTLY, TITLES, Ratio, zonal_tables
@@ -54,8 +55,8 @@ class ZonalSettings:
     shown: str = ""
     """Class of the choropleths; empty: the one that changes most."""
     ratio: Ratio | None = None
-    accuracy: str = "unknown"
-    """Of the source maps: a figure and where it comes from."""
+    uncertainty: Uncertainty = field(default_factory=Uncertainty)
+    """What is known of the source maps' accuracy, and of the true figures."""
     overwrite: bool = False
 
 
@@ -128,10 +129,10 @@ def publish_zonal(
 def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[ItemAsset], dict[str, Any]]:
     """The files, and what the item tells of them."""
     series, legend = found.series, found.series.legend
-    tables = zonal_tables(found, settings.ratio, settings.accuracy)
+    tables = zonal_tables(found, settings.ratio, settings.uncertainty)
     zones, changes = tables["zones"], tables["changes"]
     assets = list(_tables(folder, tables))
-    note = f"Mapped areas, no interval. Source accuracy: {settings.accuracy}."
+    note = f"Mapped areas. {settings.uncertainty.note}"
     shown = settings.shown or _most_changed(changes)
     pictures = {
         "choropleth": choropleth_png(zones, changes, legend, shown, series.years[-1], note),
@@ -147,16 +148,16 @@ def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[It
         assets.append(ItemAsset(AssetFile.of(key, folder / f"{key}.png"), _PNG, titles[key], roles))
     counted = zones["coverage"].value_counts()
     coverage = {name: int(counted.get(name, 0)) for name in (COVERED, PARTLY, OUTSIDE)}
-    notes = [*series.notes, *found.zones.notes]
+    notes = [*series.notes, *found.zones.notes, *settings.uncertainty.notes]
     if len(zones) <= DRAWN:
-        (folder / "map.html").write_text(interactive_map(zones, changes, legend, series.years, note))
+        (folder / "map.html").write_text(interactive_map(tables, legend, series.years, note))
         told = AssetFile.of("map", folder / "map.html")
         assets.append(ItemAsset(told, "text/html", "Interactive map of the zones", ("overview",)))
     else:
         notes.append(f"No interactive map: browsers do not draw {len(zones):,} zones ({DRAWN:,} at most).")
     return assets, {
         "landloom:parameters": {"class": shown, "ratio": None if settings.ratio is None else vars(settings.ratio)},
-        "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": "none: mapped areas alone"},
+        "landloom:source_accuracy": settings.uncertainty.properties(),
         "landloom:zones": len(zones),
         "landloom:coverage": coverage,
         "landloom:excluded": found.failed,
@@ -199,7 +200,8 @@ def _fingerprint(series: Series, zones: Zones, settings: ZonalSettings) -> str:
     ratio = None if settings.ratio is None else vars(settings.ratio)
     classes = [[one.value, one.name, one.title, one.color] for one in series.legend.classes]
     return digest(
-        {"maps": maps, "zones": [outlines, columns], "excluded": series.excluded, "accuracy": settings.accuracy}
+        {"maps": maps, "zones": [outlines, columns], "excluded": series.excluded}
+        | {"uncertainty": settings.uncertainty.fingerprint()}
         | {"classes": classes, "notes": [*series.notes, *zones.notes]}
         | {"years": list(series.years), "ratio": ratio, "class": settings.shown, "software": version("landloom")}
     )

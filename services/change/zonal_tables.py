@@ -1,6 +1,6 @@
 """The tables of zonal statistics: per zone its cover and change, and long ones of areas, changes and transitions.
 
-Mapped areas alone: no table here estimates the true area (`mapped_` in the columns' names says so).
+Mapped figures and estimated ones stand in columns of their own, with the kind of interval or the reason for none.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 
 from catalog.errors import BadInput
+from services.change.interval_columns import joined
 from services.change.tally import UNOBSERVED
+from services.change.uncertainty import Uncertainty
 from services.change.zonal import Zonal
+from services.change.zone_uncertainty import zone_intervals
 from services.change.zones import ZONE
 
 MINIMUM_SHARE = 0.001
@@ -22,9 +25,10 @@ MINIMUM_SHARE = 0.001
 COVERED, PARTLY, OUTSIDE = "covered", "partly covered", "outside"
 _WHOLE = 0.999
 """Covered share from which on a zone counts as covered: polygons and pixels differ by less."""
+_RATIO = "the ratio of two classes is of mapped areas"
 TITLES = {
     "zones": "Zones with their attributes, shares of the classes, covered share and changed share",
-    "areas": "Mapped area and share of each class in each zone and year",
+    "areas": "Area and share, mapped and estimated, of each class in each zone and year",
     "changes": "Absolute and relative change of each class in each zone, with ranks",
     "transitions": "Transition matrix of each zone, hectares",
 }
@@ -53,21 +57,38 @@ class Ratio:
         return cls(over, under)
 
 
-def zonal_tables(found: Zonal, ratio: Ratio | None, accuracy: str) -> dict[str, pd.DataFrame]:
+def zonal_tables(found: Zonal, ratio: Ratio | None, uncertainty: Uncertainty) -> dict[str, pd.DataFrame]:
     """The tables, by the names of `TITLES`; `zones` with polygons.
 
     Args:
         found: what was counted.
         ratio: of two classes, told for each zone.
-        accuracy: of the source maps, told in every row: a table may be read without its item.
+        uncertainty: what is known of the maps, told in every row: a table may be read without its item.
     """
+    known, seen = zone_intervals(found, uncertainty), found.both()[0].sum(axis=1)
+    points = np.divide(100, seen, out=np.full(len(seen), np.nan), where=seen > 0)
+    shares = np.divide(1, found.observed, out=np.full(found.observed.shape, np.nan), where=found.observed > 0)
+    relative = known.relative.columns({"relative_change": 1.0}).filter(like="_relative_change")
+    changes = known.net.columns({"change_hectares": 1.0, "change_points": points[:, None]})
+    changes["interval_reason"] = [
+        one if one == other else joined(one, other)
+        for one, other in zip(known.net.reason.ravel(), known.relative.reason.ravel(), strict=True)
+    ]
+    columns = {
+        "zones": known.changed.columns({"changed_hectares": 1.0, "changed_share": points / 100}),
+        "areas": known.areas.columns({"hectares": 1.0, "share": shares[..., None]}),
+        "changes": pd.concat([relative, changes], axis=1),
+        "transitions": known.transitions.columns({"hectares": 1.0}),
+    }
     tables = {
         "zones": _zones(found, ratio),
         "areas": _areas(found),
         "changes": _changes(found),
         "transitions": _transitions(found),
     }
-    return {name: table.assign(source_accuracy=accuracy) for name, table in tables.items()}
+    if ratio is not None:
+        columns["zones"]["interval_reason"] = [joined(one, _RATIO) for one in columns["zones"]["interval_reason"]]
+    return {name: table.assign(**columns[name], source_accuracy=uncertainty.accuracy) for name, table in tables.items()}
 
 
 def covered(found: Zonal) -> np.ndarray:

@@ -114,7 +114,7 @@ def test_cropland_in_mato_grosso_grows_where_it_was_made_to(
 ) -> None:
     found, _, grid = mato_grosso
     store = open_store(str(tmp_path))
-    settings = ZonalSettings("mato-grosso", shown="crops", ratio=Ratio("crops", "rangeland"), accuracy="simulated")
+    settings = ZonalSettings("mato-grosso", shown="crops", ratio=Ratio("crops", "rangeland"))
     made = publish_zonal(store, found.series, found.zones, settings)
     item = json.loads(store.read(made.key))
     assert made.coverage["covered"] == 141

@@ -35,6 +35,11 @@ class Crosswalk(BaseModel):
     note: str
     classes: tuple[CrosswalkClass, ...] = Field(min_length=2, max_length=250)
 
+    @property
+    def targets(self) -> dict[str, str]:
+        """Class of maps to class of this legend."""
+        return {name: one.name for one in self.classes for name in one.sources}
+
 
 def load_crosswalk(name: str) -> Crosswalk:
     """A shipped crosswalk by its name, or the one in a JSON file of the same form.

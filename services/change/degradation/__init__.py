@@ -28,6 +28,8 @@ class DegradationMatrix(BaseModel):
 
     title: str
     source: str
+    checked: str = ""
+    """Against what, and how, the matrix was checked."""
     legend: str
     """Crosswalk into whose classes maps are translated first."""
     not_land: tuple[str, ...] = ()
@@ -55,6 +57,13 @@ def load_degradation(name: str = "sdg-15-3-1") -> DegradationMatrix:
         raise BadInput(f"Matrix {name!r} is not valid at {where}: {first['msg']}. See docs/change.md.") from error
 
 
+def meaning_cells(meanings: DegradationMatrix, names: tuple[str, ...]) -> dict[Meaning, np.ndarray]:
+    """Which transitions have each meaning, bool `[K, K]`, first year by second; of land alone."""
+    told = [[meanings.transitions.get(before, {}).get(after) for after in names] for before in names]
+    land = np.array([name not in meanings.not_land for name in names])[:, None]
+    return {meaning: land & np.array([[one == meaning for one in row] for row in told]) for meaning in MEANINGS}
+
+
 def degradation_table(matrix: TransitionMatrix, meanings: DegradationMatrix) -> pd.DataFrame:
     """Area of degradation, stability and improvement between two years, of the land observed in both.
 
@@ -68,27 +77,22 @@ def degradation_table(matrix: TransitionMatrix, meanings: DegradationMatrix) -> 
     Raises:
         BadInput: a transition that occurs has no meaning.
     """
-    area, pixels = dict.fromkeys(MEANINGS, 0.0), dict.fromkeys(MEANINGS, 0)
-    for i, j in zip(*np.nonzero(matrix.pixels), strict=True):
-        before, after = matrix.names[i], matrix.names[j]
-        if before in meanings.not_land:
-            continue
-        meaning = meanings.transitions.get(before, {}).get(after)
-        if meaning is None:
-            raise BadInput(
-                f"{meanings.title} does not say what {before} to {after} means, which occurs. Add it to the "
-                "transitions of the matrix."
-            )
-        area[meaning] += float(matrix.hectares[i, j])
-        pixels[meaning] += int(matrix.pixels[i, j])
-    land = sum(area.values())
+    cells = meaning_cells(meanings, matrix.names)
+    land = np.array([name not in meanings.not_land for name in matrix.names])[:, None]
+    for i, j in np.argwhere(land & (matrix.pixels > 0) & ~np.logical_or.reduce([*cells.values()])):
+        raise BadInput(
+            f"{meanings.title} does not say what {matrix.names[i]} to {matrix.names[j]} means, which occurs. Add it to "
+            "the transitions of the matrix."
+        )
+    area = {meaning: float(matrix.hectares[own].sum()) for meaning, own in cells.items()}
+    total = sum(area.values())
     return pd.DataFrame(
         {
             "from_year": matrix.from_year,
             "to_year": matrix.to_year,
             "meaning": MEANINGS,
-            "pixels": [pixels[one] for one in MEANINGS],
+            "pixels": [int(matrix.pixels[cells[one]].sum()) for one in MEANINGS],
             "mapped_hectares": [area[one] for one in MEANINGS],
-            "percent_of_land": [100 * area[one] / land if land else np.nan for one in MEANINGS],
+            "percent_of_land": [100 * area[one] / total if total else np.nan for one in MEANINGS],
         }
     )

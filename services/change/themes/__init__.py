@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -49,6 +50,16 @@ def load_themes(path: Path | None = None) -> dict[str, Theme]:
         raise BadInput(f"Themes {str(path)!r} are not valid at {where}: {first['msg']}. See docs/change.md.") from error
 
 
+def theme_cells(theme: Theme, names: tuple[str, ...]) -> np.ndarray:
+    """Which transitions between a legend's classes are of a theme, bool `[K, K]`, first year by second."""
+    cells = np.zeros((len(names), len(names)), bool)
+    for one in theme.transitions:
+        before, after = ([names.index(name) for name in side if name in names] for side in (one.before, one.after))
+        cells[np.ix_(before, after)] = True
+    np.fill_diagonal(cells, False)
+    return cells
+
+
 def by_theme(matrix: TransitionMatrix, themes: dict[str, Theme]) -> pd.DataFrame:
     """Area of each theme between two years.
 
@@ -58,19 +69,13 @@ def by_theme(matrix: TransitionMatrix, themes: dict[str, Theme]) -> pd.DataFrame
     """
     rows = []
     for name, theme in themes.items():
-        cells = {
-            (matrix.names.index(before), matrix.names.index(after))
-            for one in theme.transitions
-            for before in one.before
-            for after in one.after
-            if before in matrix.names and after in matrix.names and before != after
-        }
+        cells = theme_cells(theme, matrix.names)
         row: dict[str, object] = {"theme": name, "title": theme.title, "pixels": None, "mapped_hectares": None}
-        if cells:
-            area = sum(matrix.hectares[cell] for cell in cells)
-            row |= {"pixels": int(sum(matrix.pixels[cell] for cell in cells)), "mapped_hectares": float(area)}
+        if cells.any():
+            area = float(matrix.hectares[cells].sum())
+            row |= {"pixels": int(matrix.pixels[cells].sum()), "mapped_hectares": area}
             if matrix.by_persistence is not None and area:
-                split = sum(matrix.by_persistence[cell] for cell in cells)
+                split = matrix.by_persistence[cells].sum(axis=0)
                 for kind, (label, _, _) in KINDS.items():
                     if label != "stable":
                         row[f"{label}_percent"] = float(100 * split[kind].sum() / area)

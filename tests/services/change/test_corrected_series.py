@@ -283,11 +283,15 @@ def test_items_and_tables_name_what_is_published_of_the_maps_accuracy(matrix: Er
     store = open_store(str(tmp_path / "out"))
     told = item_of(store, 2018)["properties"]["landloom:source_accuracy"]["accuracy"]
     assert "overall accuracy 86.0 %" in told and "Karra et al. 2021" in told
-    assert (pandas.read_csv(file_of(store, 2018, "change"))["source_accuracy"] == told).all()
+    table = pandas.read_csv(file_of(store, 2018, "change"))
+    assert (table["source_accuracy"] == told).all() and (table["interval"] == "no interval").all()
+    assert table["interval_reason"].str.contains("of the maps before they were corrected").all()
     assert "1 published" in landloom(*common, "--accuracy", "85 % (made up)").stderr, (
         "made anew: it says something else"
     )
-    assert item_of(store, 2018)["properties"]["landloom:source_accuracy"]["accuracy"] == "85 % (made up)"
+    assert (
+        item_of(store, 2018)["properties"]["landloom:source_accuracy"]["accuracy"] == "overall accuracy 85.0 %, made up"
+    )
 
 
 def test_transitions_may_be_configured(maps: str, store: Store, matrix: ErrorMatrix, tmp_path: Path) -> None:

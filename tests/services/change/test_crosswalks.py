@@ -79,9 +79,10 @@ def test_worldcover_and_older_io_maps_are_known(tmp_path: Path) -> None:
 def test_the_matrix_of_the_guidance_is_whole() -> None:
     meanings, names = load_degradation(), [one.name for one in load_crosswalk("unccd").classes]
     assert list(meanings.transitions) == names and all(list(row) == names for row in meanings.transitions.values())
-    assert all(meanings.transitions[name][name] == "stable" for name in names)
-    assert meanings.transitions["wetland"]["tree_covered"] == "degradation"
-    assert meanings.transitions["other_land"]["cropland"] == "improvement"
+    # Trends.Earth, LDMP/data/land_cover_transition_matrix_unccd.json, in the order of the classes.
+    rows = ["0-----0", "+0+---0", "+-0---0", "---0--0", "++++0+0", "++++-00", "0000000"]
+    sign = {"degradation": "-", "stable": "0", "improvement": "+"}
+    assert ["".join(sign[one] for one in row.values()) for row in meanings.transitions.values()] == rows
 
 
 def test_degradation_stands_in_the_product_with_the_reason_for_no_interval(tmp_path: Path) -> None:
@@ -91,6 +92,8 @@ def test_degradation_stands_in_the_product_with_the_reason_for_no_interval(tmp_p
     account = publish_change(store, series, settings)
     item = json.loads(store.read(account.item))
     assert {"degradation", "degradation_csv"} <= set(item["assets"])
+    share = item["properties"]["landloom:degraded_percent_of_land"]
+    assert share["mapped"] == pytest.approx(50, abs=0.01) and share["kind"] == "no interval" and share["reason"]
     assert "no interval can be given" in item["properties"]["landloom:source_accuracy"]["interval"]
     page = (Path(store.href(account.item)).parent / item["assets"]["page"]["href"]).read_text()
     assert "One of three sub-indicators" in page and "<td>degradation</td>" in page

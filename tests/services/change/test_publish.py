@@ -19,11 +19,14 @@ from services.api.snapshot import Snapshot, read_item
 from services.change.publish import COLLECTION, Account, publish_change
 from services.change.series import open_series
 from services.change.settings import Settings
+from services.change.source_accuracy import SourceAccuracy
 from services.change.tables import TITLES
 from services.change.themes import load_themes
+from services.change.uncertainty import Uncertainty
 from tests.catalog.tile_years import publish_all
 from tests.services.change.maps import CROPS, TREES, UTM, write_collection, write_map
 
+KNOWN = Uncertainty((2017, 2018, 2019), (SourceAccuracy(overall=0.85, origin="Karra et al. 2021"),) * 3)
 EAST = UTM @ Affine.translation(300, 0)
 
 
@@ -78,10 +81,10 @@ def test_places_and_their_area_are_valid_items_of_one_collection(tmp_path: Path)
 
 
 def test_tables_of_the_area_add_its_places_and_tell_the_accuracy(tmp_path: Path) -> None:
-    account, store = _published(tmp_path / "out", _maps(tmp_path / "maps"), accuracy="85 % (Karra et al. 2021)")
+    account, store = _published(tmp_path / "out", _maps(tmp_path / "maps"), uncertainty=KNOWN)
     for name in TITLES.keys() - {"degradation"}:
         table = _table(store, account, name)
-        assert len(table) and (table.source_accuracy == "85 % (Karra et al. 2021)").all()
+        assert len(table) and (table.source_accuracy == "overall accuracy 85.0 %, Karra et al. 2021").all()
         item = json.loads(store.read(account.item))
         text = store.href(f"{account.item.rpartition('/')[0]}/{item['assets'][f'{name}_csv']['href'][2:]}")
         assert len(pd.read_csv(text)) == len(table)

@@ -13,6 +13,8 @@ from catalog.errors import BadInput
 from services.change import blocks, zonal, zone_cells
 from services.change.ground_area import pixel_areas
 from services.change.series import open_series
+from services.change.source_accuracy import SourceAccuracy
+from services.change.uncertainty import Uncertainty
 from services.change.zonal import Zonal, count_zones
 from services.change.zonal_tables import Ratio, relative_change, zonal_tables
 from services.change.zones import Zones, read_zones
@@ -28,6 +30,7 @@ from tests.services.change.maps import (
     write_years,
 )
 
+KNOWN = Uncertainty((2017, 2018), (SourceAccuracy(overall=0.85, origin="made up"),) * 2)
 CODES = np.array([0, WATER, TREES, CROPS, CLOUDS, RANGELAND], np.uint8)
 LEFT, TOP = UTM.c, UTM.f
 NUMBER = {"water": 1, "trees": 2, "crops": 4, "rangeland": 8}
@@ -166,7 +169,7 @@ def counted(tmp_path: Path) -> Zonal:
 
 
 def test_zones_beyond_the_maps_are_told_and_never_dropped(counted: Zonal) -> None:
-    zones = zonal_tables(counted, None, "unknown")["zones"].set_index("zone")
+    zones = zonal_tables(counted, None, Uncertainty())["zones"].set_index("zone")
     assert zones["coverage"].to_dict() == {
         "whole": "covered",
         "half": "partly covered",
@@ -183,18 +186,18 @@ def test_zones_beyond_the_maps_are_told_and_never_dropped(counted: Zonal) -> Non
 
 
 def test_shares_are_of_what_was_observed(counted: Zonal) -> None:
-    tables = zonal_tables(counted, None, "85 % (made up)")
+    tables = zonal_tables(counted, None, KNOWN)
     areas = tables["areas"].set_index(["zone", "year", "class"])
     assert areas.loc[("half", 2018, "crops"), "mapped_share"] == pytest.approx(0.2, rel=1e-6)
     assert areas.loc[("half", 2018, "crops"), "mapped_hectares"] == pytest.approx(0.2, rel=1e-3)
     assert areas.loc[("whole", 2017, "crops"), "mapped_hectares"] == 0
     assert np.isnan(areas.loc[("beyond", 2017, "trees"), "mapped_share"])
     assert len(areas) == 4 * 2 * len(counted.series.legend.classes)
-    assert all((table["source_accuracy"] == "85 % (made up)").all() for table in tables.values())
+    assert all((table["source_accuracy"] == "overall accuracy 85.0 %, made up").all() for table in tables.values())
 
 
 def test_change_is_relative_only_to_what_was_there(counted: Zonal) -> None:
-    changes = zonal_tables(counted, None, "unknown")["changes"].set_index(["zone", "class"])
+    changes = zonal_tables(counted, None, Uncertainty())["changes"].set_index(["zone", "class"])
     trees = changes.loc[("whole", "trees")]
     assert trees["relative_change"] == pytest.approx(0.0, abs=1e-9) and trees["from_share"] == pytest.approx(0.8)
     crops = changes.loc[("whole", "crops")]
@@ -215,7 +218,7 @@ def test_nothing_is_divided_by_nearly_nothing() -> None:
 
 def test_the_ratio_of_two_classes_has_no_value_where_the_lower_one_is_missing(counted: Zonal) -> None:
     names = counted.series.legend.names
-    zones = zonal_tables(counted, Ratio.parse("trees/rangeland", names), "unknown")["zones"].set_index("zone")
+    zones = zonal_tables(counted, Ratio.parse("trees/rangeland", names), Uncertainty())["zones"].set_index("zone")
     assert zones.loc["whole", "trees_to_rangeland_2017"] == pytest.approx(4)
     assert np.isnan(zones.loc["whole", "trees_to_rangeland_2018"])
     for text in ("trees", "trees/trees", "trees/meadow", "/"):
@@ -224,7 +227,7 @@ def test_the_ratio_of_two_classes_has_no_value_where_the_lower_one_is_missing(co
 
 
 def test_the_transition_table_adds_up(counted: Zonal) -> None:
-    table = zonal_tables(counted, None, "unknown")["transitions"]
+    table = zonal_tables(counted, None, Uncertainty())["transitions"]
     whole = table[table["zone"] == "whole"].set_index(["from_class", "to_class"])["mapped_hectares"]
     assert whole.sum() == pytest.approx(1.0, rel=1e-3)
     assert whole[("rangeland", "trees")] == pytest.approx(0.16, rel=1e-3)

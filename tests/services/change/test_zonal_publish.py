@@ -21,6 +21,8 @@ from catalog.validation import validate
 from services.api.snapshot import Snapshot, read_item
 from services.change import zonal_publish
 from services.change.series import Series, open_series
+from services.change.source_accuracy import SourceAccuracy
+from services.change.uncertainty import Uncertainty
 from services.change.zonal_publish import Made, ZonalSettings, publish_zonal
 from services.change.zonal_tables import Ratio
 from services.change.zones import Zones, read_zones
@@ -81,7 +83,8 @@ def zones(zones_file: Path) -> Zones:
     return read_zones(zones_file)
 
 
-SETTINGS = ZonalSettings("squares", ratio=Ratio("crops", "rangeland"), accuracy="85 % (made up)")
+KNOWN = Uncertainty((2017, 2018, 2019), (SourceAccuracy(overall=0.85, origin="made up"),) * 3)
+SETTINGS = ZonalSettings("squares", ratio=Ratio("crops", "rangeland"), uncertainty=KNOWN)
 
 
 def test_an_item_with_all_tables_and_figures(store: Store, series: Series, zones: Zones) -> None:
@@ -92,7 +95,7 @@ def test_an_item_with_all_tables_and_figures(store: Store, series: Series, zones
     validate(item)
     validate(json.loads(store.read("lulc-zonal/collection.json")))
     assert item["properties"]["landloom:parameters"]["class"] in ("trees", "crops")
-    assert item["properties"]["landloom:source_accuracy"]["accuracy"] == "85 % (made up)"
+    assert item["properties"]["landloom:source_accuracy"]["accuracy"] == "overall accuracy 85.0 %, made up"
     assert sum(link["rel"] == "derived_from" for link in item["links"]) == 3
     table = geopandas.read_parquet(io.BytesIO(read(store, made, "zones")))
     assert table.crs.to_epsg() == 4326 and len(table) == 10 and table.geometry.is_valid.all()
@@ -190,6 +193,9 @@ def test_the_command_names_what_is_published_of_the_maps_accuracy(zones_file: Pa
     cover[:, ::5] = RANGELAND
     maps = write_years(tmp_path / "maps", cover, cover, transform=GRID, **options)
     common = ("zonal", "--maps", maps, "--zones", zones_file, "--out", tmp_path / "out")
-    for arguments, expected in (((), "overall accuracy 86.0 %"), (("--accuracy", "85 % (made up)"), "85 % (made up)")):
+    for arguments, expected in (
+        ((), "overall accuracy 86.0 %"),
+        (("--accuracy", "85 % (made up)"), "overall accuracy 85.0 %, made up"),
+    ):
         item = json.loads(Path(landloom(*common, *arguments).stdout.strip()).read_text())
         assert expected in item["properties"]["landloom:source_accuracy"]["accuracy"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from benchmarks.measure import Measured, landloom, python, run
+from benchmarks.measure import landloom, medians, print_work, python, run
 from benchmarks.report import Figure
 from catalog.cog import write_cog
 from services.change.blocks import opened
@@ -35,33 +34,31 @@ _FOLDER = Path("out") / "bench" / "change"
 def change() -> list[Figure]:
     """Seconds and memory for two tile-years and for five, and the other ways on the same two."""
     two, five = (_years(count) for count in (2, 5))
-    seconds, ways = {}, {}
-    # On a shared machine the least of several tells most.
-    for way, times in (("count", 5), ("numpy", 5), ("sklearn", 1)):
-        runs = [run(python("benchmarks.change", way, str(two))) for _ in range(times)]
-        seconds[way], ways[way] = min(float(one.output.splitlines()[-1]) for one in runs), runs[0]
-    persistence = run(python("benchmarks.change", "count", str(five)))
+    ways_of_two = ("imports", "count", "numpy", "sklearn")
+    programs = {way: python("benchmarks.change", way, str(two)) for way in ways_of_two}
+    programs["five"] = python("benchmarks.change", "count", str(five))
+    ways = medians(programs)
     figures = [
-        Figure("transitions of two tile-years, seconds", seconds["count"], "", _told(ways["count"])),
+        Figure("transitions of two tile-years, seconds", ways["count"].seconds, "", ways["count"].told),
         Figure(
             "the notebook's confusion_matrix, times as long",
-            seconds["sklearn"] / seconds["count"],
+            ways["sklearn"].seconds / ways["count"].seconds,
             ">= 20",
-            f"{seconds['sklearn']:.1f} s, {_told(ways['sklearn'])}",
+            ways["sklearn"].told,
         ),
         Figure(
             "plain numpy, times as long",
-            seconds["numpy"] / seconds["count"],
+            ways["numpy"].seconds / ways["count"].seconds,
             ">= 1",
-            f"{seconds['numpy']:.1f} s, {_told(ways['numpy'])}",
+            ways["numpy"].told,
         ),
-        Figure("memory, share of plain numpy's", ways["count"].peak_rss / ways["numpy"].peak_rss, "< 0.1"),
         Figure(
-            "transitions and persistence of five years, seconds",
-            float(persistence.output.splitlines()[-1]),
-            "",
-            _told(persistence),
+            "memory, share of plain numpy's",
+            ways["count"].peak_rss / ways["numpy"].peak_rss,
+            "< 0.1",
+            f"of which Python and its libraries {ways['imports'].peak_rss / 1e9:.2f} GB",
         ),
+        Figure("transitions and persistence of five years, seconds", ways["five"].seconds, "", ways["five"].told),
     ]
     for count, folder in ((2, two), (5, five)):
         out = Path(tempfile.mkdtemp(prefix="landloom-bench-"))
@@ -113,10 +110,6 @@ def _change(part: float, whole: float) -> str:
     return f"{100 * (part / whole - 1):+.0f} %" if whole else "–"
 
 
-def _told(one: Measured) -> str:
-    return f"{one.peak_rss / 1e9:.2f} GB at most"
-
-
 def _years(count: int) -> Path:
     """A catalog of so many years of one tile: patches of 200 m, one in 30 of them new each year, and odd pixels."""
     folder = _FOLDER / str(count)
@@ -135,6 +128,10 @@ def _years(count: int) -> Path:
             patches[moved] = random.choice(_CODES, int(moved.sum()), p=_SHARES)
         write_collection(folder)
     return folder
+
+
+def _imports(folder: Path) -> object:
+    return open_series, opened, tally_place
 
 
 def _count(folder: Path) -> object:
@@ -164,7 +161,10 @@ def _sklearn(folder: Path) -> object:
 
 
 if __name__ == "__main__":
-    ways: dict[str, Callable[[Path], object]] = {"count": _count, "numpy": _numpy, "sklearn": _sklearn}
-    started = time.perf_counter()
-    ways[sys.argv[1]](Path(sys.argv[2]))
-    print(time.perf_counter() - started)
+    ways: dict[str, Callable[[Path], object]] = {
+        "imports": _imports,
+        "count": _count,
+        "numpy": _numpy,
+        "sklearn": _sklearn,
+    }
+    print_work(lambda: ways[sys.argv[1]](Path(sys.argv[2])))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,47 @@ def run(command: Sequence[str], threads: int = 1) -> Measured:
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{text}")
     return Measured(seconds, core_seconds, peak, total, text)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a program told of the part of it that counts, without its start."""
+
+    seconds: float
+    core_seconds: float
+    peak_rss: float
+    """Of the whole program, bytes."""
+
+    @property
+    def told(self) -> str:
+        """For a note."""
+        return f"{self.seconds:.1f} s, {self.core_seconds:.1f} core-seconds, {self.peak_rss / 1e9:.2f} GB at most"
+
+
+def print_work(work: Callable[[], object]) -> None:
+    """Do what counts, and print its seconds and core-seconds: what a program does for `medians`."""
+    started, before = time.perf_counter(), time.process_time()
+    work()
+    print(time.perf_counter() - started, time.process_time() - before)
+
+
+def medians(programs: dict[str, list[str]], times: int = 3) -> dict[str, Work]:
+    """Run programs in turn, each so many times: what a shared machine does meanwhile meets all of them.
+
+    Args:
+        programs: name to command, which ends with `print_work`.
+        times: how often each is run.
+
+    Returns:
+        Of each, the run with the median of the seconds.
+    """
+    runs: dict[str, list[Work]] = {name: [] for name in programs}
+    for _ in range(times):
+        for name, command in programs.items():
+            one = run(command)
+            seconds, core_seconds = map(float, one.output.splitlines()[-1].split())
+            runs[name].append(Work(seconds, core_seconds, one.peak_rss))
+    return {name: sorted(done, key=lambda one: one.seconds)[times // 2] for name, done in runs.items()}
 
 
 def landloom(*arguments: str) -> list[str]:

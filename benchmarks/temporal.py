@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.report import Figure
-from services.change.emissions import codes_log_emission, matrix_emission, scores_log_emission
+from services.change.emissions import codes_log_emission, matrix_emission, scores_log_emission, sharpened, usual_prior
+from services.change.sharpness import fit_sharpness
 from services.change.temporal import fit, most_likely
 from tests.services.change.simulated_years import (
     Years,
@@ -43,7 +44,8 @@ def _by_classes(years: Years) -> np.ndarray:
 
 
 def _by_scores(scores: np.ndarray) -> np.ndarray:
-    log_emission = scores_log_emission(scores, np.ones(scores.shape[1]))
+    shares = sharpened(scores, fit_sharpness(scores))
+    log_emission = scores_log_emission(shares, usual_prior(shares))
     return most_likely(log_emission, fit(log_emission))
 
 

@@ -21,7 +21,11 @@ from catalog.manifest import Manifest
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 TITLES = {
     "data": ("Land cover", "Class of each pixel, by its published code"),
-    "confidence": ("Confidence", "Share of the vote that the class won, in per cent, lower with few looks; 0 = none"),
+    "confidence": (
+        "Confidence",
+        "Per cent: how probable it is that the class is right where landloom:confidence says calibrated, else the "
+        "share of the vote; 0 = none",
+    ),
     "observations": ("Observations", "Number of clear looks at each pixel"),
     "scores": ("Scores", "Share of the vote of each class of the network, in per cent, one band a class"),
     "thumbnail": ("Thumbnail", "The mapped part in the legend's colours"),

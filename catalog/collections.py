@@ -15,6 +15,7 @@ from catalog.items import item_key_of, read_items, zone_of
 from catalog.legend import Legend
 from catalog.links import JSON, dumped, linked, root_with, zone_with
 from catalog.models import MODELS, TITLE
+from catalog.products import PRODUCTS, rebuild_product
 from catalog.store import Store
 
 ZONES = "lulc-annual-zones"
@@ -131,7 +132,10 @@ def rebuild(store: Store) -> dict[str, int]:
         counts[collection] = _rebuilt(store, collection)
         if counts[collection]:
             build_index(store, collection)
-    there = {collection: COLLECTIONS[collection][0] for collection, count in counts.items() if count}
+    counts |= {product.id: rebuild_product(store, product) for product in PRODUCTS}
+    titles = {collection: title for collection, (title, _) in COLLECTIONS.items()}
+    titles |= {product.id: product.title for product in PRODUCTS}
+    there = {collection: titles[collection] for collection, count in counts.items() if count}
     if there:
         networks = {MODELS: TITLE} if store.exists(f"{MODELS}/collection.json") else {}
         store.update("catalog.json", lambda content: root_with(content, there | networks))

@@ -10,7 +10,7 @@ from typing import Any
 
 from catalog.errors import StoreError
 from catalog.garbage import rare_collections
-from catalog.items import item_key_of, read_items
+from catalog.items import items_by_key
 from catalog.store import Store
 
 INDEX = "items.parquet"
@@ -68,8 +68,7 @@ def _write(items: Iterable[dict[str, Any]], parquet: Path) -> int:
 
 
 def _absolute(store: Store, collection: str) -> Iterator[dict[str, Any]]:
-    for item in read_items(store, collection):
-        key = item_key_of(item)
+    for key, item in items_by_key(store, collection):
         folder = key.rpartition("/")[0]
         assets = {
             name: {**asset, "href": store.href(f"{folder}/{asset['href'].removeprefix('./')}")}

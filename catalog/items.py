@@ -97,6 +97,7 @@ def build_item(
             FINGERPRINT: manifest.fingerprint,
             "landloom:legend": f"{legend.id} {legend.version}",
             "landloom:model": f"{manifest.model.id} {manifest.model.version}",
+            "landloom:confidence": manifest.model.confidence,
             "landloom:blocks": list(manifest.blocks),
             "landloom:datatakes": len(manifest.datatakes),
             "landloom:mean_observations": round(looks / seen, 2) if seen else 0,
@@ -143,15 +144,21 @@ def published_fingerprint(store: Store, key: str) -> str | None:
 
 
 def read_items(store: Store, collection: str) -> Iterator[dict[str, Any]]:
-    """The JSON of every item of a collection, by name: `{collection}/{tile}/{label}/{tile}-{label}.json`.
+    """The JSON of every item of a collection, see `items_by_key`."""
+    return (item for _, item in items_by_key(store, collection))
+
+
+def items_by_key(store: Store, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and JSON of every item of a collection, by name: `{collection}/{tile}/{label}/{tile}-{label}.json`.
 
     Sixteen are read at once and few are held at a time: a far store answers slowly, and all would not fit in memory.
     """
     keys = item_keys(store, collection)
     with ThreadPoolExecutor(16) as readers:
         for start in range(0, len(keys), 64):
-            for content in readers.map(store.read, keys[start : start + 64]):
-                yield json.loads(content)
+            some = keys[start : start + 64]
+            for key, content in zip(some, readers.map(store.read, some), strict=True):
+                yield key, json.loads(content)
 
 
 def item_keys(store: Store, collection: str) -> list[str]:

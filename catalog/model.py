@@ -28,6 +28,19 @@ PROVENANCE_KEY = "landloom:provenance"
 """Of what is told of its making there."""
 
 
+class VoteCalibration(BaseModel):
+    """How the confidence of a vote over several looks is brought to mean what it says, and on what that was fitted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    correlation: float = Field(ge=0, le=1, description="of the errors of two looks at a place, see `catalog.vote`")
+    reference: str = Field(description="what the confidence is the probability of agreeing with")
+    places: int = Field(ge=2, description="with several dates, none of them learned, on which it was fitted")
+    error: float = Field(
+        ge=0, le=1, description="expected calibration error there, each place judged by the others' correlation"
+    )
+
+
 class ModelSpec(BaseModel):
     """The description inside a network's ONNX file (metadata key `landloom`), plus the file's checksum."""
 
@@ -45,7 +58,15 @@ class ModelSpec(BaseModel):
         default=None, description="made for top-of-atmosphere reflectance only: surface reflectance is raised to it"
     )
     architecture: str = Field(default="unknown", description="as the literature calls it")
+    vote: VoteCalibration | None = Field(
+        default=None, description="None: the confidence of maps is the plain share of the vote, uncalibrated"
+    )
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
+
+    @property
+    def confidence(self) -> dict[str, Any]:
+        """How the confidence of its maps is calibrated, as items tell it."""
+        return {"calibrated": self.vote is not None, **(self.vote.model_dump() if self.vote else {})}
 
 
 class Provenance(BaseModel):

@@ -23,9 +23,9 @@ from catalog.legend import CLOUD
 from catalog.manifest import Manifest
 from catalog.scenes import Exclusion
 from catalog.store import NotFound, Store
+from catalog.vote import NO_SCORE
 from pipelines.area import mapped_geometry
 from pipelines.stage import read_staged
-from pipelines.vote import NO_SCORE
 
 
 class CannotPublish(LandloomError):

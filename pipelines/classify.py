@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,23 +10,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from affine import Affine
 
+from catalog.clear import CLOUD_EDGE, clear_pixels
 from catalog.errors import BadInput
 from catalog.grid import BLOCK_EDGES, Block, Tile, block, owned_mask
-from catalog.legend import CLOUD
 from catalog.manifest import Manifest
 from catalog.model import ModelSpec, Network
 from catalog.scenes import Exclusion
+from catalog.vote import Vote, Voted
 from pipelines.read import Look, SceneReader
-from pipelines.vote import Vote, Voted
 
-CLOUD_EDGE = 5
-"""Pixels (of 10 m) round a cloud whose look does not count: thin rims and halos."""
 CHIP = (1040, 704)
 """Largest rows and columns of the part of a chip that is kept: larger chips lose less to the halo, but the network's
 memory grows with them (200 MB with these)."""
-SCL_CLOUD = np.isin(np.arange(256), (8, 9, 10))
-"""Which values of the scene classification are clouds: of medium and high probability, cirrus."""
-SCL_SHADOW = 3
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,8 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
     tile, here = Tile.from_name(manifest.tile), block(number)
     owned = owned_mask(tile, *here.window)
     shape = here.shape
-    vote = Vote(manifest.model.classes, manifest.legend, shape)
+    calibration = manifest.model.vote
+    vote = Vote(manifest.model.classes, manifest.legend, shape, calibration.correlation if calibration else None)
     report = BlockReport()
     frame = Frame.of(network.spec)
     for when, look in _read_ahead(manifest, tile, here, reader, frame.halo + frame.margin, report):
@@ -115,56 +110,6 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
     voted = vote.result(manifest.min_observations, manifest.scores)
     report.vote_seconds += time.perf_counter() - started
     return voted, report
-
-
-def clear_pixels(
-    scores: np.ndarray, valid: np.ndarray, scl: np.ndarray | None, classes: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Tell which pixels of a look count.
-
-    Left out are clouds (the network's, and the scene classification's where there is one), their edges, and the
-    scene classification's shadows. Specks of cloud less than three pixels wide have no edge: they are mostly
-    bright roofs, and would blank a whole town.
-
-    Args:
-        scores: uint8 `[classes, H, W]`.
-        valid: bool `[H, W]`.
-        scl: uint8 `[H, W]`, scene classification of Sentinel-2 L2A, or None.
-        classes: of the network.
-
-    Returns:
-        bool `[H, W]`: clear; and bool `[H, W]`: seen at all.
-    """
-    cloud = np.zeros(valid.shape, bool)
-    if CLOUD in classes:
-        land = [scores[i] for i, name in enumerate(classes) if name != CLOUD]
-        cloud = scores[classes.index(CLOUD)] > functools.reduce(np.maximum, land)
-    hidden = np.zeros(valid.shape, bool)
-    if scl is not None:
-        cloud |= SCL_CLOUD[scl]
-        hidden = scl == SCL_SHADOW
-    cloud &= valid
-    hidden |= cloud
-    if cloud.any():
-        hidden |= _grow(_grow(cloud, 1, shrink=True), CLOUD_EDGE + 1)
-    return valid & ~hidden, valid
-
-
-def _grow(mask: np.ndarray, radius: int, *, shrink: bool = False) -> np.ndarray:
-    """Dilate (or erode) a mask by a square of `2 radius + 1` pixels, by whole-array shifts."""
-    grown = ~mask if shrink else mask.copy()
-    for axis in (0, 1):
-        done = 0
-        while done < radius:
-            # Shifting the already grown mask doubles its reach each time.
-            step = min(max(done, 1), radius - done)
-            ahead, behind = [slice(None)] * 2, [slice(None)] * 2
-            ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
-            before = grown.copy()
-            grown[tuple(ahead)] |= before[tuple(behind)]
-            grown[tuple(behind)] |= before[tuple(ahead)]
-            done += step
-    return ~grown if shrink else grown
 
 
 def _read_ahead(

@@ -46,11 +46,6 @@ class Accounts:
         return json.dumps(self.__dict__, indent=1).encode()
 
 
-def name_run() -> str:
-    """A name that sorts by time, `20260102T030405123456`."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-
-
 def map_tile_years(
     job: Job,
     planned: Sequence[Planned],

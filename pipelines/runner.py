@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
@@ -15,6 +16,11 @@ from catalog.errors import LandloomError
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
 download a runner."""
+
+
+def name_run() -> str:
+    """A name that sorts by time, `20260102T030405123456`."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
 
 
 def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[str] = ()) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from catalog.chips import UNLABELLED, Chip, Pixels
+from catalog.clear import SCL_CLOUD, SCL_SHADOW
 from catalog.errors import BadInput
 from catalog.legend import CLOUD
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.store import Store
 from pipelines.candidates import Sighting
-from pipelines.classify import SCL_CLOUD, SCL_SHADOW
 from pipelines.label_sources import LabelSource
 from pipelines.read import SceneReader
 from pipelines.sampling import split_of

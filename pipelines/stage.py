@@ -13,8 +13,8 @@ import numpy as np
 from catalog.errors import LandloomError
 from catalog.manifest import Manifest
 from catalog.store import Store
+from catalog.vote import Voted
 from pipelines.classify import BlockReport
-from pipelines.vote import Voted
 
 
 def stage(store: Store, manifest: Manifest, number: int, voted: Voted, report: BlockReport) -> None:

@@ -80,9 +80,9 @@ def design_command(
 ) -> None:
     """Draw a stratified random sample of pixels for interpreters: classes are strata, of two years transitions."""
     from services.change.designing import Wishes, make_design
-    from services.change.domains import read_zones
     from services.change.interpretation import write_sample
     from services.change.strata import open_maps
+    from services.change.zones import read_zones
 
     if size is not None and size < 1:
         raise BadInput(f"--size {size} is no number of units. Give one, as 600.")
@@ -99,13 +99,16 @@ def design_command(
         seed=seed,
     )
     geometry = ground_of(bbox, centre, size_km, aoi)
-    polygons = read_zones(zones, key) if zones else None
+    read = read_zones(zones, key, dissolve=True) if zones else None
     with console.status(f"Looking for maps in {maps}"):
         series = open_maps(maps, years_of(years), geometry, collection=collection, asset=asset)
     with progress_bar() as progress:
         bar = progress.add_task("Counting and drawing", total=None)
         design, drawn = make_design(
-            series, wishes, polygons, lambda done, total: progress.update(bar, completed=done, total=total)
+            series,
+            wishes,
+            read.frame if read else None,
+            lambda done, total: progress.update(bar, completed=done, total=total),
         )
         progress.update(bar, visible=False)
     files = write_sample(design, drawn, out)
@@ -116,7 +119,7 @@ def design_command(
         widths = [f"{design.predicted[how][one.name]:,.1f}" for how in ("chosen", "proportional", "equal")]
         table.add_row(one.name, f"{one.hectares:,.1f}", f"{expected:.2f}", f"{units:,}", *widths)
     console.print(table)
-    _tell(*[one.told for one in design.accuracies], *design.notes)
+    _tell(*[one.told for one in design.accuracies], *design.notes, *(read.notes if read else ()))
     _tell(f"{design.unobserved:,.1f} ha without a class in all years are not sampled.")
     _tell(*(f"Left out {place}: {reason}" for place, reason in design.excluded.items()))
     _tell(f"Interpreters fill {', '.join(f'reference_{one}' for one in design.years)} with {', '.join(design.names)}.")

@@ -25,24 +25,31 @@ from pipelines.cli.options import (
     ReferenceReport,
     S3Endpoint,
     SizeKm,
+    Verbose,
     Years,
     app,
+    beam_options_of,
     catalogs_of,
     console,
     extra,
     ground_of,
     number,
     product_name,
-    progress_bar,
+    set_log_level,
     years_of,
 )
+from pipelines.cli.workers import by_workers
 
 
 @app.command(
     "change",
-    epilog="Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some places left out.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
+    "--direct_running_mode=multi_processing, or --runner=FlinkRunner. "
+    "Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some places left out.",
 )
 def change_command(
+    context: typer.Context,
     maps: Maps,
     out: Products,
     years: Years = "",
@@ -70,6 +77,7 @@ def change_command(
     note: Annotated[str, typer.Option(help="What readers have to know, as a difference in method.")] = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
+    verbose: Verbose = False,
 ) -> None:
     """Publish what changed: areas, transitions and whether they last, as STAC. Without an area: all that is mapped."""
     with extra("change"):
@@ -84,6 +92,8 @@ def change_command(
     from services.change.themes import load_themes
     from services.change.uncertainty import find_uncertainty
 
+    set_log_level(verbose)
+    beam_options = beam_options_of(context.args, "change")
     if not 0 <= minimum_mapping_unit < 1e6:
         raise BadInput(f"--minimum-mapping-unit {minimum_mapping_unit:g} is no area. Give hectares, as 0.5.")
     geometry = ground_of(bbox, centre, size_km, aoi)
@@ -110,12 +120,8 @@ def change_command(
         notes=(note,) if note else (),
         overwrite=overwrite,
     )
-    with progress_bar() as progress:
-        bar = progress.add_task("Places", total=len(translated.places))
-        account = publish_change(
-            store, translated, settings, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
-        progress.update(bar, visible=False)
+    with by_workers(store, beam_options, "Places", verbose) as (run, on_progress):
+        account = publish_change(store, translated, settings, on_progress, run)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} left out",

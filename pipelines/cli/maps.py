@@ -93,7 +93,8 @@ def map_command(
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
     from pipelines.annual_map import Job
-    from pipelines.run import map_tile_years, name_run
+    from pipelines.run import map_tile_years
+    from pipelines.runner import name_run
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args)

@@ -20,7 +20,7 @@ from pipelines.cli.options import (
     progress_bar,
     whole,
 )
-from services.inference import DEFAULT_MODEL, model_provenance, model_spec, open_network
+from services.inference import DEFAULT_MODEL, model_file, model_provenance, model_spec, open_network
 
 models = typer.Typer(help="The networks: those that Landloom ships and your own.", no_args_is_help=True)
 app.add_typer(models, name="models")
@@ -78,6 +78,45 @@ def models_add_command(
     typer.echo(registry().href(key))
 
 
+@models.command("calibrate")
+def models_calibrate_command(
+    model: Annotated[str, typer.Argument(help="Network: an ID that `landloom models list` shows, or a file.")],
+    dataset: Annotated[
+        list[str], typer.Option(help="Training set with several dates of its validation places; may be given often.")
+    ],
+    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    version: Annotated[str, typer.Option(help="Of what is written: the weights stay.")],
+    reference_name: Annotated[str, typer.Option(help="Whose labels they are.")] = "",
+) -> None:
+    """Make the confidence of a network's maps mean what it says. Needs the extra `train`."""
+    with extra("train"):
+        from services.inference.release import calibrate_maps
+    if calibrate_maps(model_file(model), dataset, out, version, reference_name) is None:
+        raise BadInput(
+            "A vote's confidence is fitted across places: give training sets whose split validation has two or more "
+            "places with several dates on one grid."
+        )
+    tell_calibration(model_spec(str(out)))
+    typer.echo(out)
+
+
+def tell_calibration(spec: ModelSpec) -> None:
+    """Print how the confidence of a network's maps is calibrated."""
+    if spec.vote:
+        console.print(
+            f"Confidence of votes: errors of looks correlate by {spec.vote.correlation:.2f}, fitted on "
+            f"{spec.vote.places} places; calibration error {100 * spec.vote.error:.1f} % (each place judged by the "
+            "others' correlation).",
+            highlight=False,
+        )
+    else:
+        console.print(
+            "Confidence of votes: not calibrated, since fewer than two validation places have several dates. Maps give "
+            "the share of the vote.",
+            highlight=False,
+        )
+
+
 @app.command("evaluate")
 def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder for evaluation.html, evaluation.json and the plots.")],
@@ -91,6 +130,14 @@ def evaluate_command(
     clouds: Annotated[
         bool, typer.Option("--clouds", help="Lay clouds of the set's cloudy places over its clear ones first.")
     ] = False,
+    votes: Annotated[
+        str,
+        typer.Option(
+            metavar="CONFIDENCE",
+            help="Vote over the dates of each place first, as in a map, and judge this confidence: published, "
+            "cross-fitted (each place by the others), or share (uncalibrated).",
+        ),
+    ] = "",
     item: Annotated[str, typer.Option(help="Instead of a network: path or URL of a published item's JSON.")] = "",
     reference: Annotated[Path | None, typer.Option(help="Polygons or points to compare the item with.")] = None,
     attribute: Annotated[str, typer.Option(help="Column of --reference that tells the class.")] = "",
@@ -104,15 +151,20 @@ def evaluate_command(
     reference_name: Annotated[str, typer.Option(help="Whose labels or polygons they are, for titles.")] = "",
 ) -> None:
     """Tell how far a network agrees with labelled chips, or a map with polygons or points. Needs `evaluate`."""
-    of_network = {"--model": model, "--dataset": dataset}
+    of_network = {"--model": model, "--dataset": dataset, "--votes": votes, "--clouds": clouds}
     of_map = {"--item": item, "--reference": reference, "--attribute": attribute, "--classes": classes}
     _one_subject(of_network, of_map)
     with extra("evaluate"):
         from services.evaluation.maps import evaluate_map
         from services.evaluation.page import write_evaluation
+        from services.evaluation.pictures import Picture
         from services.inference.evaluate import evaluate_network
+        from services.inference.votes import Confidence, evaluate_votes
 
+    pictures: list[Picture] = []
     if dataset:
+        if votes and votes not in get_args(Confidence):
+            raise BadInput(f"--votes {votes!r} is none of {', '.join(get_args(Confidence))}.")
         from services.inference.chips import read_chips
 
         network = open_network(model or DEFAULT_MODEL)
@@ -126,14 +178,21 @@ def evaluate_command(
         told += ", clouds laid on" if clouds else ""
         with progress_bar() as progress:
             bar = progress.add_task("Evaluating chips", total=len(chips))
-            evaluation, pictures = evaluate_network(
-                network, chips, told, reference_name, lambda done, _: progress.update(bar, completed=done)
-            )
+
+            def tell(done: int, _: int) -> None:
+                progress.update(bar, completed=done)
+
+            if votes:
+                evaluation = evaluate_votes(network, chips, told, votes, reference_name, tell)  # type: ignore[arg-type]
+            else:
+                evaluation, pictures = evaluate_network(network, chips, told, reference_name, tell)
     else:
         assert reference
         evaluation, pictures = evaluate_map(item, reference, attribute, classes, reference_name)
     page = write_evaluation(evaluation, pictures, out)
     console.print(evaluation.table())
+    if votes:
+        console.print(evaluation.calibrations(("level", "looks")))
     typer.echo(page)
 
 

@@ -26,15 +26,18 @@ from pipelines.cli.options import (
     ReferenceReport,
     S3Endpoint,
     SizeKm,
+    Verbose,
     Years,
     app,
+    beam_options_of,
     catalogs_of,
     console,
     ground_of,
     number,
-    progress_bar,
+    set_log_level,
     years_of,
 )
+from pipelines.cli.workers import by_workers
 from services.change.emissions import REPEATED
 from services.change.temporal import CHANGE_WEIGHT
 
@@ -44,9 +47,13 @@ if TYPE_CHECKING:
 
 @app.command(
     "temporal",
-    epilog="Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some places left out.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
+    "--direct_running_mode=multi_processing, or --runner=FlinkRunner. "
+    "Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some places left out.",
 )
 def temporal_command(
+    context: typer.Context,
     maps: Maps,
     out: Products,
     years: Years = "",
@@ -64,7 +71,8 @@ def temporal_command(
         ),
     ] = None,
     prior: Annotated[
-        Path | None, typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default all alike.')
+        Path | None,
+        typer.Option(help='JSON of the training prior: {"trees": 0.4, …}; by default their mean score, at least 5 %.'),
     ] = None,
     transitions: Annotated[
         Path | None, typer.Option(help='JSON of yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}.')
@@ -79,6 +87,7 @@ def temporal_command(
     reference: ReferenceReport = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
+    verbose: Verbose = False,
 ) -> None:
     """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`."""
     from services.change.corrected_series import correct_series
@@ -87,6 +96,8 @@ def temporal_command(
     from services.change.series import open_series
     from services.change.uncertainty import find_uncertainty
 
+    set_log_level(verbose)
+    beam_options = beam_options_of(context.args, "temporal")
     geometry = ground_of(bbox, centre, size_km, aoi)
     with console.status(f"Looking for maps in {maps}"):
         series = open_series(maps, years_of(years), geometry, collection=collection, asset=asset)
@@ -102,16 +113,8 @@ def temporal_command(
         accuracy=known.published,
         reference=known.reference,
     )
-    with progress_bar() as progress:
-        bar = progress.add_task("Passes over places", total=None)
-        account = correct_series(
-            series,
-            store,
-            settings,
-            overwrite=overwrite,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-        progress.update(bar, visible=False)
+    with by_workers(store, beam_options, "Passes over places", verbose) as (run, on_progress):
+        account = correct_series(series, store, settings, overwrite=overwrite, on_progress=on_progress, run=run)
     table = Table(title="Change, hectares, all pairs of years", title_justify="left")
     for column in ("place", "in the maps", "corrected", "removed"):
         table.add_column(column, justify="left" if column == "place" else "right")

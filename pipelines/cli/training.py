@@ -12,6 +12,7 @@ from rich.table import Table
 from catalog.model import MODEL_CLASSES
 from catalog.store import open_store
 from pipelines import worker_log
+from pipelines.cli.networks import tell_calibration
 from pipelines.cli.options import (
     Aoi,
     Bbox,
@@ -35,6 +36,7 @@ from pipelines.cli.options import (
     set_log_level,
     whole,
 )
+from services.inference import model_spec
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
@@ -191,7 +193,7 @@ def export_command(
         list[str] | None,
         typer.Option(
             help="Training set: its chips to learn from set the ranges of 8-bit integers, its validation places the "
-            "temperature. Without any: float32, uncalibrated."
+            "temperature and the confidence of votes. Without any: float32, uncalibrated."
         ),
     ] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Place that was not learned; may be given often.")] = None,
@@ -208,6 +210,7 @@ def export_command(
             "the others' temperature).",
             highlight=False,
         )
+        tell_calibration(model_spec(str(out)))
     typer.echo(out)
 
 

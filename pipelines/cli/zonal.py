@@ -21,22 +21,29 @@ from pipelines.cli.options import (
     Products,
     ReferenceReport,
     S3Endpoint,
+    Verbose,
     Years,
     app,
+    beam_options_of,
     catalogs_of,
     console,
     extra,
     product_name,
-    progress_bar,
+    set_log_level,
     years_of,
 )
+from pipelines.cli.workers import by_workers
 
 
 @app.command(
     "zonal",
-    epilog="Exit codes: 0 published or skipped, 1 stopped by an error, 2 bad arguments, 3 some maps could not be read.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
+    "--direct_running_mode=multi_processing, or --runner=FlinkRunner. "
+    "Exit codes: 0 published or skipped, 1 stopped by an error, 2 bad arguments, 3 some maps could not be read.",
 )
 def zonal_command(
+    context: typer.Context,
     maps: Maps,
     zones: Annotated[
         Path, typer.Option(help="Polygons with their attributes: GeoPackage, GeoJSON, GeoParquet; any CRS.")
@@ -55,10 +62,10 @@ def zonal_command(
     reference: ReferenceReport = "",
     overwrite: Anew = False,
     s3_endpoint: S3Endpoint = "",
+    verbose: Verbose = False,
 ) -> None:
     """Tell area, share and change of each class in each zone, as tables, figures and a map, published as STAC."""
     with extra("change"):
-        import exactextract  # noqa: F401
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401
     from services.change.crosswalks import crosswalked, load_crosswalk
@@ -68,6 +75,8 @@ def zonal_command(
     from services.change.zonal_tables import Ratio
     from services.change.zones import read_zones
 
+    set_log_level(verbose)
+    beam_options = beam_options_of(context.args, "zonal")
     read = read_zones(zones, key, join)
     ground = box(*read.frame.total_bounds).buffer(0.05, join_style="mitre")
     with console.status(f"Looking for maps in {maps}"):
@@ -84,12 +93,8 @@ def zonal_command(
         uncertainty=find_uncertainty(catalogs, series, translated, accuracy, reference, walk.targets if walk else {}),
         overwrite=overwrite,
     )
-    with progress_bar() as progress:
-        bar = progress.add_task("Places", total=len(series.places))
-        made = publish_zonal(
-            store, translated, read, settings, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
-        progress.update(bar, visible=False)
+    with by_workers(store, beam_options, "Places", verbose) as (run, on_progress):
+        made = publish_zonal(store, translated, read, settings, on_progress, run)
     told = ", ".join(f"{count:,} {how}" for how, count in made.coverage.items())
     console.print(
         f"{len(read.frame):,} zones: {told}{' (skipped: up to date)' if made.skipped else ''}", highlight=False

@@ -16,30 +16,20 @@ from catalog.assets import AssetFile
 from catalog.errors import BadInput
 from catalog.items import fingerprint_of
 from catalog.manifest import digest
+from catalog.products import ACCURACY, add_to_collection
 from catalog.store import Store
 from services.change.accuracy_report import Report
 from services.change.design import Design
 from services.change.estimation import Estimate
 from services.change.interpretation import SAMPLE_TYPES
 from services.change.items import (
-    Collection,
     ItemAsset,
     ItemName,
-    add_to_collection,
     build_item,
     source_href,
     write_item,
 )
 
-COLLECTION = Collection(
-    id="lulc-accuracy",
-    title="Accuracy and areas of land cover, from reference samples",
-    description="Overall, user's and producer's accuracy of categorical land-cover maps, and areas and change of their "
-    "classes estimated from probability samples of reference data, each with a 95 % interval.",
-    keywords=("land cover", "accuracy", "area estimation", "reference data"),
-    extensions=("file/v2.1.0", "processing/v1.2.0"),
-    indexed=True,
-)
 _ASSETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "report.json": ("report", "application/json", "All figures, as data", ("data",)),
     "areas.csv": ("table", "text/csv", "Areas and accuracies: mapped and estimated, with intervals", ("data",)),
@@ -71,13 +61,13 @@ def publish_report(
     """
     if not re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", name):
         raise BadInput(f"--name {name!r} is no name. Give letters, digits and hyphens, as alta-floresta.")
-    item_name = ItemName(COLLECTION, name, design.label)
+    item_name = ItemName(ACCURACY, name, design.label)
     made_from = {"design": design.fingerprint, "sample": hashlib.sha256(sample.read_bytes()).hexdigest()}
     fingerprint = digest({**made_from, "maps": [one.href for one in report.maps], "software": report.software})
     content, there = store.read_versioned(item_name.key)
     before = fingerprint_of(content)
     if before == fingerprint and not overwrite:
-        add_to_collection(store, COLLECTION, {item_name.key: json.loads(content or b"{}")})
+        add_to_collection(store, ACCURACY, {item_name.key: json.loads(content or b"{}")})
         return item_name.key, False
     if before is not None and not overwrite:
         raise BadInput(
@@ -103,7 +93,7 @@ def publish_report(
         sources=[(source_href(store, one.href), one.id) for one in report.maps],
     )
     write_item(store, item_name, fingerprint, assets, sample.parent, item, (content, there))
-    add_to_collection(store, COLLECTION, {item_name.key: json.loads(item)})
+    add_to_collection(store, ACCURACY, {item_name.key: json.loads(item)})
     return item_name.key, True
 
 
@@ -119,8 +109,6 @@ def _properties(report: Report, design: Design, name: str) -> dict[str, Any]:
         "updated": report.created,
         "processing:datetime": report.created,
         "processing:software": {"landloom": report.software},
-        # Names the folder, as of the maps: the index finds items by it.
-        "io:tile_id": name,
         "landloom:design": {"fingerprint": design.fingerprint, "seed": design.seed, **design.options},
         "landloom:units": {"drawn": report.drawn, "interpreted": report.interpreted},
         "landloom:hectares": round(report.hectares, 4),

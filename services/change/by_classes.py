@@ -10,12 +10,15 @@ from services.change.blocks import Block, OpenPlace
 from services.change.correction import Settings, chain_of, check_classes, per_cent
 from services.change.emissions import codes_log_emission, matrix_emission, steady_truth
 from services.change.ground_area import pixel_areas
+from services.change.runs import packed, unpacked
 from services.change.series import Series
 from services.change.temporal import most_likely, posterior
 
 
 class ByClasses:
     """From mapped classes: pixels with the same classes in all years are alike, so each such history counts once."""
+
+    sharpness = None
 
     def __init__(self, series: Series, settings: Settings):
         """Args:
@@ -31,20 +34,25 @@ class ByClasses:
         self._histories, self._counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._hectares = np.zeros(self._radix)
 
-    def look(self, place: OpenPlace) -> None:
+    def look(self, place: OpenPlace) -> bytes:
         """Count the histories of a place."""
+        hectares, histories, counts = np.zeros(self._radix), np.zeros(0, np.int64), np.zeros(0, np.int64)
         for block in place.blocks():
             areas = np.broadcast_to(
                 pixel_areas(place.crs, place.transform, block.rows, block.cols), block.codes.shape[1:]
             )
             inside = np.ones(block.codes.shape[1:], bool) if block.inside is None else block.inside
             for codes in block.codes:
-                self._hectares += np.bincount(codes[inside], areas[inside], minlength=self._radix)
+                hectares += np.bincount(codes[inside], areas[inside], minlength=self._radix)
             found = pandas.Series(self._history(block)[inside]).value_counts()
-            joined = np.concatenate([self._histories, found.index.to_numpy(np.int64)])
-            counts = np.concatenate([self._counts, found.to_numpy(np.int64)])
-            self._histories, number = np.unique(joined, return_inverse=True)
-            self._counts = np.bincount(number, counts, minlength=self._histories.size).astype(np.int64)
+            histories, counts = _joined(histories, counts, found.index.to_numpy(np.int64), found.to_numpy(np.int64))
+        return packed(hectares=hectares, histories=histories, counts=counts)
+
+    def take(self, seen: bytes) -> None:
+        """Add the histories of a place."""
+        place = unpacked(seen)
+        self._hectares += place["hectares"]
+        self._histories, self._counts = _joined(self._histories, self._counts, place["histories"], place["counts"])
 
     def learn(self) -> None:
         """Find the chain; then correct each history once."""
@@ -89,3 +97,12 @@ class ByClasses:
         position = np.full(self._radix, -1)
         position[self.classes] = np.arange(self.classes.size)
         return np.stack([position[histories // self._radix**year % self._radix] for year in range(self._years)])
+
+
+def _joined(
+    histories: np.ndarray, counts: np.ndarray, others: np.ndarray, other_counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Histories, each once and sorted, and how many pixels have them."""
+    joined, number = np.unique(np.concatenate([histories, others]), return_inverse=True)
+    added = np.bincount(number, np.concatenate([counts, other_counts]), minlength=joined.size)
+    return joined, added.astype(np.int64)

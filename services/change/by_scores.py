@@ -15,8 +15,10 @@ from catalog.legend import load_legend
 from catalog.sources import read_json
 from services.change.blocks import BLOCK, Block, MapUnreadable, OpenPlace
 from services.change.correction import Settings, chain_of, check_classes, per_cent
-from services.change.emissions import scores_log_emission, tempering
+from services.change.emissions import LEAST_SCORE, scores_log_emission, sharpened, tempering, usual_prior
+from services.change.runs import packed, unpacked
 from services.change.series import Series
+from services.change.sharpness import fit_sharpness
 from services.change.temporal import most_likely, posterior
 
 _SAMPLE = 200_000
@@ -37,7 +39,8 @@ class ByScores:
         series: to be corrected, of maps made by `landloom map --scores`.
         settings: without an error matrix.
         """
-        self._settings, self._series = settings, series
+        self._settings, self._places = settings, len(series.places)
+        self._years, self._names = len(series.years), series.legend.names
         self._sample: list[np.ndarray] = []
         item = series.places[0].maps[0]
         bands = [one["name"] for one in _scores_asset(item.source, item.id)["bands"]]
@@ -47,31 +50,48 @@ class ByScores:
         self.classes = np.unique(number_of)
         self._joins = (self.classes[:, None] == number_of).astype(np.float32)
         """Which band counts for which class, 0 or 1, `[classes, bands]`."""
+        self._shown = np.zeros(len(series.legend.classes) + 1, bool)
+        """Which class numbers any map shows: weak scores of others, in every year, are no ground."""
 
-    def look(self, place: OpenPlace) -> None:
+    def look(self, place: OpenPlace) -> bytes:
         """Take a sample: some rows of each block, spread over those with data."""
-        room = _SAMPLE // len(self._series.places)
+        room, sample = _SAMPLE // self._places, [np.zeros((self._years, len(self.classes), 0))]
         blocks = -(-place.shape[0] // BLOCK) * -(-place.shape[1] // BLOCK)
+        shown = np.zeros_like(self._shown)
         for block in place.blocks():
+            codes = block.codes if block.inside is None else block.codes[:, block.inside]
+            shown |= np.bincount(codes.ravel(), minlength=shown.size) > 0
             seen = np.flatnonzero((block.codes > 0).any(axis=(0, 2)))
             for first in np.unique(seen[np.linspace(0, seen.size - 1, _STRIPS).astype(int)]) if seen.size else ():
                 rows = slice(int(first), min(int(first) + _STRIP_ROWS, block.codes.shape[1]))
                 scores = self._read(place, block, rows).reshape(len(block.codes), len(self.classes), -1)
                 scores = scores[..., ~np.isnan(scores).all(axis=(0, 1))]
                 step = max(1, scores.shape[-1] * blocks * _STRIPS // max(1, room))
-                self._sample.append(scores[..., ::step])
+                sample.append(scores[..., ::step])
+        return packed(sample=np.concatenate(sample, axis=-1), shown=shown)
+
+    def take(self, seen: bytes) -> None:
+        """Add the sample of a place, and what its maps show."""
+        place = unpacked(seen)
+        self._sample.append(place["sample"])
+        self._shown |= place["shown"]
 
     def learn(self) -> None:
-        """Find prior and chain, of the classes that have any score."""
-        sample = np.concatenate([np.zeros((len(self._series.years), len(self.classes), 0)), *self._sample], axis=-1)
-        mean = np.nanmean(sample, axis=(0, 2)) if sample.size else np.zeros(len(self.classes))
-        self.classes, self._joins = self.classes[mean > 0], self._joins[mean > 0]
-        check_classes(self.classes)
-        sample, mean = sample[:, mean > 0], mean[mean > 0]
-        self._prior = np.ones(len(mean)) if self._settings.prior is None else self._given_prior(self._settings.prior)
-        looks = scores_log_emission(sample, self._prior)
-        self.chain = chain_of(looks, None, self._settings, self.classes)
+        """Find sharpness, prior and chain, of the classes that a map shows and that have any score."""
+        sample = np.concatenate([np.zeros((self._years, len(self.classes), 0)), *self._sample], axis=-1)
         self._sample = []
+        mean = np.nanmean(sample, axis=(0, 2)) if sample.size else np.zeros(len(self.classes))
+        kept = (mean > 0) & self._shown[self.classes]
+        self.classes, self._joins = self.classes[kept], self._joins[kept]
+        check_classes(self.classes)
+        sample = sharpened(sample[:, kept], 1.0)
+        self.sharpness = fit_sharpness(sample)
+        sample = sharpened(sample, self.sharpness)
+        if self._settings.prior is None:
+            self._prior = usual_prior(sample)
+        else:
+            self._prior = sharpened(self._given_prior(self._settings.prior)[:, None], self.sharpness)[:, 0]
+        self.chain = chain_of(scores_log_emission(sample, self._prior), None, self._settings, self.classes)
 
     def correct(self, place: OpenPlace, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """Strip by strip."""
@@ -83,7 +103,7 @@ class ByScores:
             scores = self._read(place, block, rows)
             pixels = scores.reshape(len(scores), len(self.classes), -1)
             seen = (~np.isnan(pixels[:, 0])).sum(axis=0)
-            plain = scores_log_emission(pixels, self._prior)
+            plain = scores_log_emission(sharpened(pixels, self.sharpness), self._prior)
             path = most_likely(plain, self.chain, self._settings.change_weight)
             probability = posterior(plain * tempering(seen, self._settings.repeated), self.chain)
             shape = len(scores), rows.stop - rows.start, width
@@ -116,12 +136,13 @@ class ByScores:
         return np.stack(found)
 
     def _given_prior(self, prior: Mapping[str, float]) -> np.ndarray:
-        names = [self._series.legend.names[number - 1] for number in self.classes]
+        names = [self._names[number - 1] for number in self.classes]
         if set(names) - set(prior):
             raise BadInput(
                 f"The training prior lacks {', '.join(sorted(set(names) - set(prior)))}. Give a share of every class."
             )
-        return np.array([prior[name] for name in names])
+        # Scores in whole per cent do not tell a rarer class from none.
+        return np.maximum([prior[name] for name in names], 2 * LEAST_SCORE)
 
 
 def _scores_asset(source: str, name: str) -> dict[str, Any]:

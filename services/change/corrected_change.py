@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas
 
 from services.change.blocks import OpenPlace
+from services.change.corrected_tally import Tally
 from services.change.correction import Settings
 from services.change.interval_columns import Interval, interval_columns, joined
 from services.change.items import part_in
 from services.change.pair_uncertainty import SamplePair
 from services.change.transitions import TransitionMatrix
 from services.change.uncertainty import Uncertainty
-
-if TYPE_CHECKING:
-    from services.change.corrected_series import Tally
 
 _CORRECTED = "published accuracies are of the maps before they were corrected: draw a reference sample"
 

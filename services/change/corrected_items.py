@@ -23,7 +23,7 @@ from services.change.items import source_href
 from services.change.map_legend import MapLegend
 
 if TYPE_CHECKING:
-    from services.change.corrected_series import Tally
+    from services.change.corrected_tally import Tally
 
 _TITLES = {
     "data": ("Land cover", "Most likely class of each pixel, given the maps of all years of the series"),
@@ -111,6 +111,7 @@ def build_year_item(store: Store, maps: OpenPlace, correction: Correction, setti
         "landloom:transition": json.dumps(
             {"classes": names, "probability": correction.chain.transition.round(6).tolist()}
         ),
+        **({} if correction.sharpness is None else {"landloom:sharpness": round(correction.sharpness, 3)}),
         "landloom:source_accuracy": {"accuracy": settings.accuracy, "interval": _INTERVAL},
         "landloom:notes": list(series.notes),
         "renders": renders(legend),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,54 +25,18 @@ from catalog.index import build_index
 from catalog.items import fingerprint_of, published_fingerprint
 from catalog.manifest import digest
 from catalog.store import Store
-from services.change.blocks import MapUnreadable, OpenPlace, opened
+from services.change.blocks import OpenPlace, opened
 from services.change.by_classes import ByClasses
 from services.change.by_scores import ByScores
 from services.change.corrected_change import change_table
 from services.change.corrected_items import YearMade, build_year_item, catalog_legend, item_key
+from services.change.corrected_tally import Tally
 from services.change.correction import Correction, Settings
 from services.change.ground_area import pixel_areas
+from services.change.runs import Progress, Run, in_process, packed, unpacked
 from services.change.series import Place, Series
 
 _FILES = ("data", "confidence")
-
-
-@dataclass
-class Tally:
-    """What became of the change of a place, by pair of years that follow each other."""
-
-    mapped: np.ndarray
-    """Hectares from a class number (row) to another (column) in the maps, `[years - 1, classes + 1, classes + 1]`."""
-    corrected: np.ndarray
-    """The same in the corrected series, of the same pixels: those observed in both years."""
-    filled: np.ndarray
-    """Hectares that a map does not show and the corrected one does, `[years]`."""
-    pixels: np.ndarray
-    """Pixels of each class number in the corrected series, `[years, classes + 1]`."""
-
-    @classmethod
-    def empty(cls, years: int, classes: int) -> Tally:
-        """Nothing counted yet."""
-        pairs = (years - 1, classes + 1, classes + 1)
-        return cls(np.zeros(pairs), np.zeros(pairs), np.zeros(years), np.zeros((years, classes + 1), np.int64))
-
-    def add(self, mapped: np.ndarray, corrected: np.ndarray, areas: np.ndarray, inside: np.ndarray) -> None:
-        """Count a block: class numbers `[years, H, W]`, hectares and the area of interest `[H, W]`."""
-        side = self.mapped.shape[1]
-        for year in range(1, len(mapped)):
-            both = inside & (mapped[year - 1] > 0) & (mapped[year] > 0)
-            for numbers, found in ((mapped, self.mapped), (corrected, self.corrected)):
-                pair = numbers[year - 1][both].astype(np.int32) * side + numbers[year][both]
-                found[year - 1] += np.bincount(pair, areas[both], side * side).reshape(side, side)
-        for year, (shown, made) in enumerate(zip(mapped, corrected, strict=True)):
-            self.filled[year] += areas[inside & (shown == 0) & (made > 0)].sum()
-            self.pixels[year] += np.bincount(made[inside], minlength=side)
-
-    @property
-    def changed(self) -> tuple[float, float]:
-        """Hectares that change, in the maps and in the corrected series, all pairs of years together."""
-        mapped, corrected = (one.sum() - np.trace(one, axis1=1, axis2=2).sum() for one in (self.mapped, self.corrected))
-        return float(mapped), float(corrected)
 
 
 @dataclass
@@ -93,7 +57,8 @@ def correct_series(
     settings: Settings,
     *,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = lambda done, total: None,
+    run: Run = in_process,
 ) -> Account:
     """Publish a corrected series: for each place and year the most likely class, and how likely it is.
 
@@ -106,37 +71,18 @@ def correct_series(
         settings: how to correct.
         overwrite: make those anew, too, that would be skipped.
         on_progress: called with the passes over places done and planned.
+        run: does the work of each of the two passes, place by place.
 
     Raises:
         BadInput: the settings do not fit the maps.
     """
     settings.check()
     account = Account(len(series.places) + len(series.excluded), failed=dict(series.excluded))
-    fingerprint = _fingerprint(series, settings)
+    fingerprint = _fingerprint(series, settings, ())
     if not overwrite and all(_published(store, series, place, fingerprint) for place in series.places):
         account.skipped = [place.name for place in series.places]
     else:
-        kind = ByScores if settings.error_matrix is None else ByClasses
-        correction: Correction = kind(series, settings)
-        done, total = 0, 2 * len(series.places)
-        readable = []
-        for place in series.places:
-            on_progress(done, total)
-            try:
-                with opened(series, place) as maps:
-                    correction.look(maps)
-                readable.append(place)
-            except MapUnreadable as error:
-                account.failed[place.name] = str(error)
-            done += 1
-        if readable:
-            correction.learn()
-        for place in readable:
-            on_progress(done, total)
-            with opened(series, place) as maps:
-                account.published[place.name] = _publish(store, maps, correction, settings, fingerprint)
-            done += 1
-        on_progress(total, total)
+        _correct(account, series, store, settings, overwrite, on_progress, run)
     if ready := [*account.published, *account.skipped]:
         # Skipped ones as well: a run that was killed before this is caught up by the next.
         add_items(store, TEMPORAL, _items(store, series, ready))
@@ -144,8 +90,84 @@ def correct_series(
     return account
 
 
-def _fingerprint(series: Series, settings: Settings) -> str:
-    """Changes with the maps, the area and the settings: all that decides the result."""
+def _correct(
+    account: Account,
+    series: Series,
+    store: Store,
+    settings: Settings,
+    overwrite: bool,
+    on_progress: Progress,
+    run: Run,
+) -> None:
+    """Look at all places, learn, then publish those that could be read."""
+    kind = ByScores if settings.error_matrix is None else ByClasses
+    correction: Correction = kind(series, settings)
+    without, count = replace(series, places=()), len(series.places)
+    readable = []
+    look = Look(without, correction, f"{TEMPORAL}-look-{_fingerprint(series, settings, ())}")
+    for outcome in run(look, series.places, lambda done, total: on_progress(done, 2 * count)):
+        if outcome.failed:
+            account.failed[outcome.place.name] = outcome.failed
+        else:
+            correction.take(outcome.content)
+            readable.append(outcome.place)
+    if not readable:
+        return
+    correction.learn()
+    # What could not be read is missing in the chain.
+    fingerprint = _fingerprint(series, settings, sorted(account.failed))
+    account.skipped = [
+        place.name for place in readable if not overwrite and _published(store, series, place, fingerprint)
+    ]
+    to_make = [place for place in readable if place.name not in set(account.skipped)]
+    publish = PublishYears(store, without, settings, correction, fingerprint)
+    for outcome in run(publish, to_make, lambda done, total: on_progress(done + 2 * count - total, 2 * count)):
+        if outcome.failed:
+            account.failed[outcome.place.name] = outcome.failed
+        else:
+            account.published[outcome.place.name] = Tally(**unpacked(outcome.content))
+
+
+@dataclass(frozen=True)
+class Look:
+    """The work of looking at a place, from which the chain is learnt."""
+
+    series: Series
+    """Without its places."""
+    correction: Correction
+    key: str
+
+    def __call__(self, place: Place) -> bytes:
+        """What was seen."""
+        with opened(self.series, place) as maps:
+            return self.correction.look(maps)
+
+
+@dataclass(frozen=True)
+class PublishYears:
+    """The work of publishing the years of a place."""
+
+    store: Store
+    series: Series
+    """Without its places."""
+    settings: Settings
+    correction: Correction
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """See `Work`."""
+        return f"{TEMPORAL}-{self.fingerprint}"
+
+    def __call__(self, place: Place) -> bytes:
+        """What became of its change."""
+        with opened(self.series, place) as maps:
+            tally = _publish(self.store, maps, self.correction, self.settings, self.fingerprint)
+        return packed(**vars(tally))
+
+
+def _fingerprint(series: Series, settings: Settings, left_out: Sequence[str]) -> str:
+    """Changes with the maps, those that could not be read, the area and the settings: all that decides the result."""
     maps = [
         [one.source, one.asset.get("file:checksum"), one.properties.get("updated"), one.properties.get("created")]
         for place in series.places
@@ -154,7 +176,8 @@ def _fingerprint(series: Series, settings: Settings) -> str:
     area = None if series.area is None else series.area.wkt
     sample = settings.reference and [settings.reference.design.fingerprint, settings.reference.label.tolist()]
     told = {"settings": settings.told(), "accuracy": settings.accuracy, "reference": sample}
-    return digest({"maps": maps, "area": area, **told, "software": version("landloom")})
+    missing = {"left_out": list(left_out)} if left_out else {}
+    return digest({"maps": maps, "area": area, **told, **missing, "software": version("landloom")})
 
 
 def _published(store: Store, series: Series, place: Place, fingerprint: str) -> bool:

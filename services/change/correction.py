@@ -13,10 +13,10 @@ import numpy as np
 
 from catalog.errors import BadInput
 from services.change.blocks import Block, OpenPlace
-from services.change.emissions import REPEATED
+from services.change.emissions import LEAST_SHARE, REPEATED
 from services.change.error_matrix import ErrorMatrix
 from services.change.reference import Reference
-from services.change.temporal import CHANGE_WEIGHT, Chain, fit, posterior
+from services.change.temporal import CHANGE_WEIGHT, USUAL_CHANGE, USUAL_WEIGHT, Chain, fit, posterior
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class Settings:
     error_matrix: ErrorMatrix | None = None
     """None: from the scores that are published with the maps."""
     prior: Mapping[str, float] | None = None
-    """Share of each class where the network learnt; None: all alike. Not the mean score of the series: soft scores of
-    rare classes, divided by next to nothing and multiplied over the years, found snow in the tropics."""
+    """Share of each class where the network learnt; None: `services.change.emissions.usual_prior`."""
     transition: np.ndarray | None = None
     """Probabilities of going from a class (row) to another (column) in a year, in the legend's order; None: learnt."""
     repeated: float = REPEATED
@@ -54,8 +53,10 @@ class Settings:
         return {
             "emission": "scores" if matrix is None else "error matrix",
             "error_matrix": None if matrix is None else [list(matrix.names), matrix.counts.tolist()],
-            "prior": None if self.prior is None else dict(self.prior),
-            "transition": None if self.transition is None else self.transition.tolist(),
+            "prior": f"mean, at least {LEAST_SHARE}" if self.prior is None else dict(self.prior),
+            "transition": f"learnt, {USUAL_CHANGE} a year expected, weighing {USUAL_WEIGHT}"
+            if self.transition is None
+            else self.transition.tolist(),
             "repeated": self.repeated,
             "change_weight": self.change_weight,
         }
@@ -68,8 +69,15 @@ class Correction(Protocol):
     """Numbers of the classes of the chain, in the legend's order, `[classes]`."""
     chain: Chain
 
-    def look(self, place: OpenPlace) -> None:
-        """Take in a place, before `learn`."""
+    @property
+    def sharpness(self) -> float | None:
+        """Exponent of the scores; None: from an error matrix."""
+
+    def look(self, place: OpenPlace) -> bytes:
+        """What is to be learnt from a place; changes nothing."""
+
+    def take(self, seen: bytes) -> None:
+        """Take in what was seen of a place, before `learn`; places in the order of the series."""
 
     def learn(self) -> None:
         """Find the chain of the true classes."""

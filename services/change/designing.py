@@ -54,7 +54,8 @@ def make_design(
     Args:
         series: of one or two years, see `services.change.strata.open_maps`.
         wishes: what is asked for.
-        zones: for which areas are to be told, see `services.change.domains.read_zones`; None: none.
+        zones: for which areas are to be told, frame of `services.change.zones.read_zones`,
+            dissolved; None: none.
         on_progress: called with the steps done and all.
 
     Raises:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import geopandas
@@ -55,35 +54,12 @@ class ZoneEstimate(BaseModel):
     net: Estimate | None = Field(description="net change between two years; null where there is one")
 
 
-def read_zones(file: Path, key: str) -> geopandas.GeoDataFrame:
-    """Polygons with a column `zone`, in degrees; several with one name are one zone.
-
-    Raises:
-        BadInput: the file cannot be read, has no such column, no coordinate system or no polygons.
-    """
-    try:
-        found = geopandas.read_parquet(file) if file.suffix == ".parquet" else geopandas.read_file(file)
-    except Exception as error:
-        raise BadInput(f"The zones {str(file)!r} cannot be read: {error}. Give polygons.") from error
-    columns = [str(one) for one in found.columns if one != found.geometry.name]
-    if key not in columns:
-        raise BadInput(f"{str(file)!r} has no column {key!r}. It has {', '.join(columns) or 'none'}. Give --key.")
-    if found.crs is None:
-        raise BadInput(f"{str(file)!r} does not say its coordinate system. Write it with its CRS.")
-    found = found[found.geom_type.isin(["Polygon", "MultiPolygon"])]
-    if found.empty or found[key].isna().any():
-        raise BadInput(f"{str(file)!r} has no polygons, or some without {key}. Give named polygons.")
-    valid = found.set_geometry(found.geometry.make_valid()).to_crs("EPSG:4326")
-    named = geopandas.GeoDataFrame({"zone": valid[key].astype(str)}, geometry=valid.geometry, crs=valid.crs)
-    return named.dissolve("zone").reset_index()
-
-
 def count_zones(series: Series, zones: geopandas.GeoDataFrame, left_out: Sequence[str] = ()) -> list[Zone]:
     """What the maps have of each zone: pixels whose centres lie in it; where zones overlap, in the first by name.
 
     Args:
         series: of one or two years.
-        zones: see `read_zones`.
+        zones: frame of `services.change.zones.read_zones`, dissolved.
         left_out: places that could not be read when the cells were counted.
     """
     size = len(series.legend.classes) ** len(series.years)

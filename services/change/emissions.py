@@ -6,7 +6,8 @@ Two things differ from Abercrombie and Friedl 2016, both because errors repeat f
   the share `repeated` of its errors is taken out of them; with it in, expectation maximisation blames true change on
   errors and finds a quarter less than there is (measured on simulated years, see the tests);
 - no number of years makes an error that repeats unlikely. So the confidence counts years that err alike as fewer looks:
-  score emissions are tempered for it. For the path they are not: tempered, they explain any history without change.
+  score emissions are tempered for it. For the path they are not: tempered, they explain any history without change. On
+  the contrary, they are sharpened (`services.change.sharpness`), as the error matrix is for the path.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ REPEATED = 0.5
 SCORE_FLOOR = 0.01
 """How much less likely than the prior a score may make a class: no network is surer than that, and scores are published
 in whole per cent. Of the ratio, not of the score: of a class rarer than any floor of scores, 0 would speak for it."""
+LEAST_SCORE = 0.005
+"""What a score of 0 stands for: scores are published in whole per cent. A rarer class is not ruled out by it."""
+LEAST_SHARE = 0.05
+"""Of a class by which scores are divided: chosen by `benchmarks/temporal_choice.py`."""
 _MATRIX_FLOOR = 1e-3
 
 
@@ -97,6 +102,32 @@ def codes_log_emission(number: np.ndarray, emission: np.ndarray) -> np.ndarray:
     """
     table = np.vstack([np.log(emission), np.zeros((1, emission.shape[1]))])  # -1 is the last row
     return np.moveaxis(table[number], -1, 1)
+
+
+def sharpened(scores: np.ndarray, exponent: float) -> np.ndarray:
+    """Shares to the power of `exponent`, made to sum to 1 again: above 1 surer than before, below 1 less sure.
+
+    Args:
+        scores: shares 0 to 1, none counted below `LEAST_SCORE`, NaN for a missing year; classes along the second axis
+            from the end.
+        exponent: above 0.
+    """
+    powers = np.maximum(scores, LEAST_SCORE) ** exponent
+    return powers / powers.sum(axis=-2, keepdims=True)
+
+
+def usual_prior(scores: np.ndarray) -> np.ndarray:
+    """Share of each class where scores are calibrated, if unknown: their mean, at least `LEAST_SHARE`, `[classes]`.
+
+    Scores that are calibrated where they are used have the classes' shares as their mean. But of a class that is
+    next to nowhere, a weak score that comes back every year, divided by next to nothing, would outweigh a strong
+    one of another class.
+
+    Args:
+        scores: shares 0 to 1, NaN for a missing year, `[years, classes, pixels]`.
+    """
+    shares = np.maximum(np.nanmean(scores, axis=(0, 2)), LEAST_SHARE)
+    return shares / shares.sum()
 
 
 def scores_log_emission(scores: np.ndarray, prior: np.ndarray, floor: float = SCORE_FLOOR) -> np.ndarray:

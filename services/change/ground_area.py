@@ -49,11 +49,27 @@ def pixel_areas(crs: object, transform: Affine, rows: slice, cols: slice) -> np.
     Raises:
         BadInput: a geographic grid that is rotated, or pixels where the projection has no inverse.
     """
+    along_rows, along_cols = area_factors(crs, transform, rows, cols)
+    return along_rows if along_rows.shape[1] == 1 else along_rows @ along_cols
+
+
+def area_factors(crs: object, transform: Affine, rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The same as two factors, small where areas of all pixels are not: `[rows, n]` and `[n, cols]`.
+
+    Args:
+        crs: see `pixel_areas`.
+        transform: see `pixel_areas`.
+        rows: see `pixel_areas`.
+        cols: see `pixel_areas`.
+
+    Raises:
+        BadInput: see `pixel_areas`.
+    """
     system = pyproj.CRS.from_user_input(crs)
     if system.is_geographic:
-        return _geographic(system, transform, rows)
+        return _geographic(system, transform, rows), np.ones((1, cols.stop - cols.start))
     row_weights, hectares, col_weights = _interpolated(system, transform, rows, cols)
-    return row_weights @ hectares @ col_weights.T
+    return row_weights, hectares @ col_weights.T
 
 
 def alike(crs: object, transform: Affine, rows: slice, cols: slice) -> Iterator[tuple[slice, slice, float]]:

@@ -1,4 +1,4 @@
-"""What the items of `lulc-change`, `lulc-zonal` and `lulc-accuracy` have in common, and how their collections grow.
+"""What the items of `lulc-change`, `lulc-zonal` and `lulc-accuracy` have in common.
 
 An item is `{collection}/{subject}/{label}/{subject}-{label}.json`; its files lie beside it under its fingerprint. The
 item's JSON is written last: it is the only commit.
@@ -6,7 +6,6 @@ item's JSON is written last: it is the only commit.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,25 +18,11 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.assets import AssetFile
 from catalog.errors import StoreError
-from catalog.index import INDEX, build_index
 from catalog.items import FINGERPRINT, bbox_of, fingerprint_of, rounded
-from catalog.links import JSON, dumped, linked, root_with
+from catalog.links import JSON, dumped
+from catalog.products import Collection
 from catalog.store import Store
 from catalog.validation import validate
-
-
-@dataclass(frozen=True)
-class Collection:
-    """A collection of products, as people read of it."""
-
-    id: str
-    title: str
-    description: str
-    keywords: tuple[str, ...]
-    extensions: tuple[str, ...] = ("classification/v1.1.0", "file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0")
-    """Of STAC, that its items use."""
-    indexed: bool = False
-    """Whether its items are written as STAC GeoParquet, too."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +145,6 @@ def build_item(
     return dumped(item)
 
 
-def add_to_collection(store: Store, collection: Collection, items: dict[str, dict[str, Any]]) -> None:
-    """Let a collection grow by items; doing so twice changes nothing, and of two runs at once both count.
-
-    Args:
-        store: the output.
-        collection: of the items.
-        items: key in the store to JSON.
-    """
-    store.update(f"{collection.id}/collection.json", lambda content: _grown(content, collection, items))
-    store.update("catalog.json", lambda content: root_with(content, {collection.id: collection.title}))
-    if collection.indexed:
-        build_index(store, collection.id)
-
-
 def write_item(
     store: Store,
     name: ItemName,
@@ -215,41 +186,3 @@ def source_href(store: Store, source: str) -> str:
     """Of a source item: relative where it lies in the same catalog, which may then be moved."""
     root = store.href("x").removesuffix("x")
     return f"../../../{source.removeprefix(root)}" if source.startswith(root) else source
-
-
-def _grown(content: bytes | None, collection: Collection, items: dict[str, dict[str, Any]]) -> bytes:
-    mirror = {
-        "href": f"./{INDEX}",
-        "type": "application/vnd.apache.parquet",
-        "roles": ["collection-mirror"],
-        "title": "All items, as STAC GeoParquet",
-    }
-    empty: dict[str, Any] = {
-        "type": "Collection",
-        "id": collection.id,
-        "stac_version": "1.1.0",
-        "stac_extensions": [],
-        "title": collection.title,
-        "description": collection.description,
-        "keywords": list(collection.keywords),
-        "license": "other",
-        "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
-        **({"assets": {"items": mirror}} if collection.indexed else {}),
-        "links": [
-            {"rel": "root", "href": "../catalog.json", "type": JSON},
-            {"rel": "parent", "href": "../catalog.json", "type": JSON},
-        ],
-    }
-    known = json.loads(content) if content else empty
-    spatial, temporal = known["extent"]["spatial"], known["extent"]["temporal"]
-    boxes = [*spatial["bbox"], *(one["bbox"] for one in items.values())]
-    # One that crosses the antimeridian is taken as all around the globe.
-    boxes = [[-180.0, box[1], 180.0, box[3]] if box[0] > box[2] else box for box in boxes]
-    least, most = (min(box[i] for box in boxes) for i in (0, 1)), (max(box[i] for box in boxes) for i in (2, 3))
-    spatial["bbox"] = [[*least, *most]]
-    spans = [(one["properties"]["start_datetime"], one["properties"]["end_datetime"]) for one in items.values()]
-    moments = [moment for span in (*temporal["interval"], *spans) for moment in span]
-    temporal["interval"] = [[min(moments), max(moments)]]
-    links = {f"./{key.removeprefix(f'{collection.id}/')}": one["id"] for key, one in items.items()}
-    known["links"] = linked(known["links"], "item", "application/geo+json", links)
-    return dumped(known)

@@ -49,7 +49,8 @@ def persistence(codes: np.ndarray) -> Persistence:
         codes: class numbers in order of years, uint8 `[years, H, W]`, 0 unobserved.
     """
     shape = codes.shape[1:]
-    kind = np.where(codes[0] > 0, np.uint8(STABLE), np.uint8(UNDETERMINED)).reshape(-1)
+    # 0 is undetermined and 1 stable, whatever the class.
+    kind = np.minimum(codes[0], np.uint8(STABLE)).reshape(-1)
     since, flips = np.zeros_like(kind), np.zeros_like(kind)
     differs = codes[1] != codes[0]
     for year in range(2, len(codes)):

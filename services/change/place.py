@@ -51,7 +51,7 @@ def publish_place(
         StoreError: the output cannot be written.
     """
     content, there = store.read_versioned(name.key)
-    fingerprint = _fingerprint(series, place, settings)
+    fingerprint = place_fingerprint(series, place, settings)
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
         return False, json.loads(content)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
@@ -103,17 +103,13 @@ def counted(store: Store, name: ItemName, item: dict[str, Any]) -> Tally:
     return Tally(*tables)
 
 
-def _fingerprint(series: Series, place: Place, settings: Settings) -> str:
-    told = ("file:checksum", "updated", "created")
-    maps = [
-        [one.id, one.source, one.href, *(str(one.asset.get(key) or one.properties.get(key)) for key in told)]
-        for one in place.maps
-    ]
+def place_fingerprint(series: Series, place: Place, settings: Settings) -> str:
+    """Of all that decides what is published of a place."""
     area = hashlib.sha256(series.area.wkb).hexdigest() if series.area is not None else ""
     classes = [[one.value, one.name, one.title, one.color] for one in series.legend.classes]
     classes += [list(one) for one in series.legend.translated]
     return digest(
-        {"maps": maps, "area": area, "classes": classes, "told": told_of(series, settings, place=True)}
+        {"maps": place.identity, "area": area, "classes": classes, "told": told_of(series, settings, place=True)}
         | {"software": version("landloom"), "sieve": settings.minimum_mapping_unit}
     )
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,34 +22,25 @@ import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from catalog.errors import BadInput, LandloomError, StoreError
-from catalog.items import FINGERPRINT, fingerprint_of
+from catalog.errors import BadInput
+from catalog.items import FINGERPRINT, fingerprint_of, published_fingerprint
 from catalog.manifest import digest
+from catalog.products import CHANGE, add_to_collection
 from catalog.store import Store
 from services.change.items import (
-    Collection,
     ItemName,
-    add_to_collection,
     build_item,
     part_in,
     source_href,
     write_item,
 )
 from services.change.page import area_files
-from services.change.place import counted, publish_place
-from services.change.series import Series
+from services.change.place import counted, place_fingerprint, publish_place
+from services.change.runs import Progress, Run, in_process
+from services.change.series import Place, Series
 from services.change.settings import Settings, told_of
 from services.change.tables import end_matrix, intervals_of_ends, summary
 from services.change.tally import Tally
-
-COLLECTION = Collection(
-    id="lulc-change",
-    title="Land-cover change",
-    description="What changed between years of categorical land-cover maps: areas, transitions, and whether the change "
-    "lasts. Mapped areas are counted pixel by pixel on the ellipsoid; each item tells what is known of the accuracy of "
-    "its source maps, and all tables what is known of the true figures.",
-    keywords=("land cover", "change", "transition matrix"),
-)
 
 
 @dataclass
@@ -66,7 +58,11 @@ class Account:
 
 
 def publish_change(
-    store: Store, series: Series, settings: Settings, on_progress: Callable[[int, int], None] = lambda done, total: None
+    store: Store,
+    series: Series,
+    settings: Settings,
+    on_progress: Progress = lambda done, total: None,
+    run: Run = in_process,
 ) -> Account:
     """Publish the change of a series in the collection `lulc-change`.
 
@@ -74,39 +70,82 @@ def publish_change(
         store: the output.
         series: the maps.
         settings: how.
-        on_progress: called with the places done and planned.
+        on_progress: called with the places done and planned, of those that are not skipped.
+        run: publishes the places.
 
     Raises:
         BadInput: no place could be counted; with the reasons.
         StoreError: the output cannot be written.
     """
     account = Account(len(series.places) + len(series.excluded) + 1, failed=dict(series.excluded))
+    work = PublishPlaces(store, series, settings)
+    standing = work.standing(series.places)
+    to_make = [place for place in series.places if settings.overwrite or place.name not in standing]
+    skipped = {place.name for place in series.places} - {place.name for place in to_make}
+    for outcome in run(work.alone(), to_make, on_progress):
+        if outcome.failed:
+            account.failed[outcome.place.name] = outcome.failed
     tallies: list[Tally] = []
     items: dict[str, dict[str, Any]] = {}
-    for done, place in enumerate(series.places):
-        on_progress(done, len(series.places))
-        name = ItemName(COLLECTION, place.name, f"{settings.name}-{_label(series)}")
-        try:
-            made, item = publish_place(store, series, place, settings, name)
-        except StoreError:
-            raise
-        except LandloomError as error:
-            account.failed[place.name] = str(error)
+    for place in series.places:
+        if place.name in account.failed:
             continue
-        (account.published if made else account.skipped).append(name.id)
-        items[name.key] = item
-        # Added up at once: of thousands of places, what is held stays small.
+        name = work.name(place)
+        content, _ = store.read_versioned(name.key)
+        if content is None or fingerprint_of(content) != place_fingerprint(series, place, settings):
+            account.failed[place.name] = "its item is gone, or another run has replaced it: run again"
+            continue
+        (account.skipped if place.name in skipped else account.published).append(name.id)
+        item = json.loads(content)
+        # Added up at once, and no more kept than is needed: of thousands of places, what is held stays small.
         tallies = [Tally.together([*tallies, counted(store, name, item)])]
-    on_progress(len(series.places), len(series.places))
+        properties = {key: item["properties"][key] for key in (FINGERPRINT, "start_datetime", "end_datetime")}
+        items[name.key] = {"id": item["id"], "bbox": item["bbox"], "properties": properties}
     if not tallies:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(account.failed.items())[:5])
         raise BadInput(f"No place could be counted. {reasons}")
-    name = ItemName(COLLECTION, settings.name, _label(series))
+    name = ItemName(CHANGE, settings.name, _label(series))
     made, items[name.key] = _publish_area(store, series, settings, tallies[0], items, account.failed)
     (account.published if made else account.skipped).append(name.id)
     account.item = name.key
-    add_to_collection(store, COLLECTION, items)
+    add_to_collection(store, CHANGE, items)
     return account
+
+
+@dataclass(frozen=True)
+class PublishPlaces:
+    """The work of publishing places."""
+
+    store: Store
+    series: Series
+    settings: Settings
+    key: str = ""
+
+    def alone(self) -> PublishPlaces:
+        """The same without the series' places, since each is given to it; and with a key."""
+        made = [place_fingerprint(self.series, place, self.settings) for place in self.series.places]
+        key = f"{CHANGE.id}-{self.settings.name}-{digest({'places': made})}"
+        return replace(self, series=replace(self.series, places=()), key=key)
+
+    def name(self, place: Place) -> ItemName:
+        """Of a place's item."""
+        return ItemName(CHANGE, place.name, f"{self.settings.name}-{_label(self.series)}")
+
+    def standing(self, places: Sequence[Place]) -> set[str]:
+        """Names of the places that are published from the same maps with the same settings."""
+
+        def stands(place: Place) -> bool:
+            found = published_fingerprint(self.store, self.name(place).key)
+            return found == place_fingerprint(self.series, place, self.settings)
+
+        # A far store answers slowly.
+        with ThreadPoolExecutor(16) as readers:
+            return {place.name for place, there in zip(places, readers.map(stands, places), strict=True) if there}
+
+    def __call__(self, place: Place) -> bytes:
+        """Publish a place."""
+        publish_place(self.store, self.series, place, self.settings, self.name(place))
+        return b""
 
 
 def _label(series: Series) -> str:
@@ -122,7 +161,7 @@ def _publish_area(
     items: dict[str, dict[str, Any]],
     failed: dict[str, str],
 ) -> tuple[bool, dict[str, Any]]:
-    name = ItemName(COLLECTION, settings.name, _label(series))
+    name = ItemName(CHANGE, settings.name, _label(series))
     content, there = store.read_versioned(name.key)
     ground = {one.name: one.geometry for one in series.places} | series.excluded_ground
     excluded = {

@@ -162,7 +162,7 @@ def drawn_readings(
     assert accuracy.matrix is not None and accuracy.tiles is not None
     matrix, random = np.array(accuracy.matrix), np.random.default_rng(_SEED)
     k = len(matrix)
-    # One imaginary unit a row, spread evenly (Perks' prior), as for the confidence of the maps.
+    # One imaginary unit a row, spread evenly (Perks' prior).
     shape = matrix / matrix.sum() * accuracy.tiles + 1 / k
     normal = random.standard_normal((2, DRAWS, k, k))
     normal[1] = correlation * normal[0] + np.sqrt(1 - correlation**2) * normal[1]

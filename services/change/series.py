@@ -31,6 +31,15 @@ class Place:
         """Where any of the maps lies, longitude and latitude."""
         return shapely.union_all([one.geometry for one in self.maps])
 
+    @property
+    def identity(self) -> list[list[str]]:
+        """What differs wherever one of its maps does, a list a map."""
+        told = ("file:checksum", "updated", "created")
+        return [
+            [one.id, one.source, one.href, *(str(one.asset.get(key) or one.properties.get(key)) for key in told)]
+            for one in self.maps
+        ]
+
 
 @dataclass(frozen=True)
 class Series:

@@ -59,11 +59,12 @@ def tally_place(place: OpenPlace, sink: Sink | None = None) -> Tally:
     years, legend = place.series.years, place.series.legend
     counted = _Counts(len(years), len(legend.classes), year_pairs(years))
     for block in place.blocks(margin=1):
-        whole = Persistence(*np.zeros((3, *block.shape), np.uint8))
+        whole = Persistence(*np.zeros((3, *block.shape) if sink else (3, 0), np.uint8))
         # Part by part, so that what is made on the way stays in the processor's cache.
         for rows, cols, hectares in alike(place.crs, place.transform, block.rows, block.cols):
             around = block.codes[:, rows.start : rows.stop + 2, cols.start : cols.stop + 2]
-            codes = around[:, 1:-1, 1:-1]
+            # A copy, so that it is read along rows by all that follows.
+            codes = around[:, 1:-1, 1:-1].copy()
             found, edges = persistence(codes), np.stack([near_edge(one) for one in around])
             inside = None if block.inside is None else block.inside[rows, cols]
             counted.add(codes, edges, found, inside, hectares)
@@ -84,6 +85,8 @@ class _Counts:
         self._of_pixel = len(KINDS), 2, years, years
         self.transitions = [np.zeros((2, *self._of_pair)) for _ in pairs]
         self.persistence = np.zeros((2, *self._of_pixel))
+        self._frequent = np.arange(classes + 1)
+        """The most frequent class of the part before first."""
 
     def add(
         self, codes: np.ndarray, edges: np.ndarray, found: Persistence, inside: np.ndarray | None, hectares: float
@@ -92,7 +95,7 @@ class _Counts:
         flat = (lambda one: one[..., inside]) if inside is not None else (lambda one: one.reshape(*one.shape[:-2], -1))
         codes, edges, kind, since, flips = map(flat, (codes, edges, found.kind, found.since, found.flips))
         # Few pixels change: of the others it is enough how many have each class, and that follows from year to year.
-        classes = {0: np.array([np.count_nonzero(codes[0] == k) for k in range(self._of_pair[0])])}
+        classes = {0: self._pixels_of(codes[0])}
         for number, (first, second) in enumerate(self.pairs):
             before, after = codes[first], codes[second]
             moved = np.flatnonzero(before != after)
@@ -106,12 +109,23 @@ class _Counts:
             pixels[..., 0, 0] += np.diag(stayed)
             self.transitions[number] += np.stack([pixels, pixels * hectares])
         near = np.logical_or.reduce(edges)
-        moving = kind != STABLE
+        moving = np.flatnonzero(kind != STABLE)
         index = np.ravel_multi_index([one[moving] for one in (kind, near, since, flips)], self._of_pixel)
         kinds = np.bincount(index, minlength=self.persistence[0].size).reshape(self._of_pixel)
-        at_edge = np.count_nonzero(near & ~moving)
-        kinds[STABLE, :, 0, 0] += [np.count_nonzero(~moving) - at_edge, at_edge]
+        at_edge = np.count_nonzero(near) - np.count_nonzero(near[moving])
+        kinds[STABLE, :, 0, 0] += [kind.size - moving.size - at_edge, at_edge]
         self.persistence += np.stack([kinds, kinds * hectares])
+
+    def _pixels_of(self, codes: np.ndarray) -> np.ndarray:
+        """Pixels of each class number, `[classes + 1]`; few classes occur in a part, and those are looked for first."""
+        counts, left = np.zeros(self._of_pair[0], np.int64), codes.size
+        for k in self._frequent:
+            if left == 0:
+                break
+            counts[k] = np.count_nonzero(codes == np.uint8(k))
+            left -= counts[k]
+        self._frequent = np.argsort(-counts, kind="stable")
+        return counts
 
     def tables(self, years: tuple[int, ...], legend: MapLegend) -> Tally:
         names, kinds = [UNOBSERVED, *legend.names], [name for name, _, _ in KINDS.values()]

@@ -17,10 +17,13 @@ import numpy as np
 from catalog.errors import BadInput
 
 CHANGE_WEIGHT = 6.0
-"""How many changes that are none one missed change weighs: chosen on simulated years, `benchmarks/temporal.py`."""
+"""How many changes that are none one missed change weighs: chosen by `benchmarks/temporal_choice.py`."""
 _BLOCK = 1 << 16
 """Pixels whose probabilities are in memory at a time: some 40 MB a hundred year-classes."""
 _ITERATIONS, _SETTLED = 100, 1e-5
+USUAL_CHANGE, USUAL_WEIGHT = 0.02, 0.1
+"""What is expected of the ground before any map is seen: the share of each class that changes in a year, to all others
+alike; and how much that weighs beside the maps, as a share of them."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,17 @@ class Chain:
         return float(1 - self.initial @ np.diag(self.transition))
 
 
-def fit(log_emission: np.ndarray, weights: np.ndarray | None = None) -> Chain:
+def fit(log_emission: np.ndarray, weights: np.ndarray | None = None, expected: float = USUAL_WEIGHT) -> Chain:
     """Estimate the chain by expectation maximisation, the emissions fixed (Baum-Welch; Rabiner 1989, Eq. 40).
 
-    Never from counted transitions of the maps, most of which are errors.
+    Never from counted transitions of the maps, most of which are errors. Each row has a Dirichlet prior, of
+    `USUAL_CHANGE` (maximum a posteriori: Gauvain and Lee 1994): where little changes, the likeliest rate is none at
+    all, and then no look at a pixel, however clear, finds any.
 
     Args:
         log_emission: `[years, classes, pixels]`.
         weights: how many pixels each stands for, `[pixels]`; by default one.
+        expected: how much the usual change weighs beside the maps.
 
     Raises:
         BadInput: fewer than two years, or no pixel.
@@ -64,12 +70,15 @@ def fit(log_emission: np.ndarray, weights: np.ndarray | None = None) -> Chain:
         raise BadInput(f"A series of {years} years and {pixels} pixels tells no change. Give two years or more.")
     weights = np.ones(pixels) if weights is None else np.asarray(weights, np.float64)
     chain = Chain(np.full(classes, 1 / classes), 0.95 * np.eye(classes) + 0.05 / classes)
+    usual = np.full((classes, classes), USUAL_CHANGE / max(1, classes - 1))
+    np.fill_diagonal(usual, 1 - USUAL_CHANGE)
     for _ in range(_ITERATIONS):
-        # One pixel that stays in each class: a class that hardly occurs stays as it is.
-        moves, starts = np.eye(classes), np.full(classes, 1e-3)
+        # A pixel of each class: one that hardly occurs changes as is usual.
+        moves, starts = usual.copy(), np.full(classes, 1e-3)
         for block in _blocks(pixels):
             more_moves, more_starts = _expected(log_emission[..., block], weights[block], chain)
             moves, starts = moves + more_moves, starts + more_starts
+        moves += expected * moves.sum(axis=1, keepdims=True) * usual
         before, chain = chain, Chain(starts / starts.sum(), moves / moves.sum(axis=1, keepdims=True))
         if np.abs(chain.transition - before.transition).max() < _SETTLED:
             break
@@ -127,6 +136,26 @@ def posterior(log_emission: np.ndarray, chain: Chain) -> np.ndarray:
             backward = chain.transition @ (emission[year] * backward)
             backward /= backward.sum(axis=0)
     return found
+
+
+def log_evidence(log_emission: np.ndarray, chain: Chain) -> float:
+    """Mean log-likelihood of a pixel's years (Rabiner 1989, Eq. 103).
+
+    Args:
+        log_emission: `[years, classes, pixels]`.
+        chain: the true classes' chain.
+    """
+    total, pixels = 0.0, log_emission.shape[-1]
+    for block in _blocks(pixels):
+        most = log_emission[..., block].max(axis=1, keepdims=True)
+        ahead = chain.initial[:, None]
+        for seen in np.exp(log_emission[..., block] - most):
+            now = ahead * seen
+            share = now.sum(axis=0)
+            total += float(np.log(share).sum())
+            ahead = chain.transition.T @ (now / share)
+        total += float(most.sum())
+    return total / pixels
 
 
 def _expected(log_emission: np.ndarray, weights: np.ndarray, chain: Chain) -> tuple[np.ndarray, np.ndarray]:

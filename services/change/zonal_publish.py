@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +18,16 @@ from catalog.assets import AssetFile
 from catalog.errors import BadInput
 from catalog.items import fingerprint_of
 from catalog.manifest import digest
+from catalog.products import ZONAL, add_to_collection
 from catalog.store import Store
 from services.change.items import (
-    Collection,
     ItemAsset,
     ItemName,
-    add_to_collection,
     build_item,
     source_href,
     write_item,
 )
+from services.change.runs import Progress, Run, in_process
 from services.change.series import Series
 from services.change.uncertainty import Uncertainty
 from services.change.zonal import Zonal, count_zones
@@ -35,14 +35,6 @@ from services.change.zonal_figures import DRAWN, choropleth_png, composition_png
 from services.change.zonal_tables import COVERED, OUTSIDE, PARTLY, TITLES, Ratio, zonal_tables
 from services.change.zones import Zones
 
-COLLECTION = Collection(
-    id="lulc-zonal",
-    title="Land cover by zone",
-    description="Area, share and change of land-cover classes in zones such as municipalities. Mapped areas are "
-    "counted on the ellipsoid, border pixels by the share that lies in a zone; each item tells what is known of the "
-    "accuracy of its source maps.",
-    keywords=("land cover", "change", "zonal statistics"),
-)
 _PARQUET, _CSV, _PNG = "application/vnd.apache.parquet", "text/csv", "image/png"
 
 
@@ -80,7 +72,8 @@ def publish_zonal(
     series: Series,
     zones: Zones,
     settings: ZonalSettings,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = lambda done, total: None,
+    run: Run = in_process,
 ) -> Made:
     """Count zones and publish tables (GeoParquet, Parquet, CSV), figures (PNG) and an interactive map (HTML).
 
@@ -90,6 +83,7 @@ def publish_zonal(
         zones: to be counted.
         settings: how.
         on_progress: called with the places done and planned.
+        run: does the counting, place by place.
 
     Raises:
         BadInput: no zone lies on a map, or the class to show is none of the legend's.
@@ -98,14 +92,14 @@ def publish_zonal(
     names = series.legend.names
     if settings.shown and settings.shown not in names:
         raise BadInput(f"--class {settings.shown!r} is none of the maps' classes. Give one of {', '.join(names)}.")
-    name = ItemName(COLLECTION, settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
+    name = ItemName(ZONAL, settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
     fingerprint = _fingerprint(series, zones, settings)
     content, there = store.read_versioned(name.key)
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
         known = json.loads(content)
-        add_to_collection(store, COLLECTION, {name.key: known})
+        add_to_collection(store, ZONAL, {name.key: known})
         return _made(name.key, known, skipped=True)
-    found = count_zones(series, zones, on_progress=on_progress)
+    found = count_zones(series, zones, on_progress=on_progress, run=run)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
         assets, told = _files(folder, found, settings)
@@ -115,14 +109,14 @@ def publish_zonal(
             geometry=_ground(zones),
             years=series.years,
             title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
-            lineage="Pixels counted by the share that lies in a zone (exactextract), areas on the ellipsoid",
+            lineage="Pixels counted by the share that lies in a zone, areas on the ellipsoid",
             properties=told,
             assets=assets,
             sources=[(source_href(store, one.source), one.id) for place in series.places for one in place.maps],
         )
         write_item(store, name, fingerprint, assets, folder, item, (content, there))
     written = json.loads(item)
-    add_to_collection(store, COLLECTION, {name.key: written})
+    add_to_collection(store, ZONAL, {name.key: written})
     return _made(name.key, written, skipped=False)
 
 
@@ -189,12 +183,7 @@ def _ground(zones: Zones) -> shapely.Geometry:
 
 
 def _fingerprint(series: Series, zones: Zones, settings: ZonalSettings) -> str:
-    told = ("file:checksum", "updated", "created")
-    maps = [
-        [one.id, one.source, one.href, *(str(one.asset.get(key) or one.properties.get(key)) for key in told)]
-        for place in series.places
-        for one in place.maps
-    ]
+    maps = [one for place in series.places for one in place.identity]
     outlines = hashlib.sha256(b"".join(zones.frame.geometry.to_wkb())).hexdigest()
     columns = hashlib.sha256(zones.frame.drop(columns="geometry").to_csv().encode()).hexdigest()
     ratio = None if settings.ratio is None else vars(settings.ratio)

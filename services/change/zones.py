@@ -34,7 +34,7 @@ class Zones:
     """What was mended or is missing."""
 
 
-def read_zones(file: Path | str, key: str = "", table: Path | str | None = None) -> Zones:
+def read_zones(file: Path | str, key: str = "", table: Path | str | None = None, *, dissolve: bool = False) -> Zones:
     """Read zones.
 
     Invalid polygons are made valid and counted in the notes.
@@ -43,6 +43,8 @@ def read_zones(file: Path | str, key: str = "", table: Path | str | None = None)
         file: polygons, GeoPackage, GeoJSON, GeoParquet or any other format and CRS that geopandas reads.
         key: column that tells zones apart; by default `id` where it does, else the number in the file.
         table: CSV or Parquet with more columns, joined by `key`; values are compared as text.
+        dissolve: polygons of one name are one zone, without other attributes, and zones are in order of their names;
+            otherwise such polygons are refused.
 
     Raises:
         BadInput: the file cannot be read, has no CRS, holds other geometries than polygons, or none; the key is not
@@ -68,13 +70,15 @@ def read_zones(file: Path | str, key: str = "", table: Path | str | None = None)
         notes.append(f"{int((lost | empty).sum()):,} zones have no polygon, and so no area: {named}.")
     frame = found.drop(columns=found.geometry.name).rename(columns=str)
     frame = frame.rename(columns={ZONE: f"{ZONE}_given"})
-    frame.insert(0, ZONE, _names(frame, f"{ZONE}_given" if key == ZONE else key, file))
+    frame.insert(0, ZONE, _names(frame, f"{ZONE}_given" if key == ZONE else key, file, dissolve))
     if table is not None:
         if not key:
             raise BadInput(f"To join {str(table)!r} say by which column: --key, one of {', '.join(frame.columns[1:])}.")
         frame, told = _joined(frame, key, table)
         notes += told
     zones = geopandas.GeoDataFrame(frame, geometry=lonlat.to_numpy(), crs="EPSG:4326")
+    if dissolve:
+        zones = zones[[ZONE, "geometry"]].dissolve(ZONE).reset_index()
     # Edges are straight in degrees, as GeoJSON has it, not the shortest way over the ground.
     dense = shapely.orient_polygons(shapely.segmentize(zones.geometry.to_numpy(), _STEP))
     areas = [abs(_GEOD.geometry_area_perimeter(one)[0]) for one in dense]
@@ -127,15 +131,16 @@ def polygons(shape: shapely.Geometry | None) -> shapely.Geometry:
     return shapely.union_all(parts[shapely.area(parts) > 0])
 
 
-def _names(frame: pd.DataFrame, key: str, file: Path | str) -> Sequence[str]:
+def _names(frame: pd.DataFrame, key: str, file: Path | str, several: bool) -> Sequence[str]:
     if key and key not in frame:
         raise BadInput(f"{str(file)!r} has no column {key!r}. It has {', '.join(frame.columns) or 'none'}.")
     chosen = key or ("id" if "id" in frame and frame["id"].notna().all() and frame["id"].is_unique else "")
     if not chosen:
         return [str(number) for number in range(1, len(frame) + 1)]
     names = frame[chosen].astype(str)
-    if frame[chosen].isna().any() or not names.is_unique:
-        twice = names[names.duplicated()].head(1).tolist()
+    unnamed = frame[chosen].isna()
+    if unnamed.any() or not (several or names.is_unique):
+        twice = [] if several else names[names.duplicated() & ~unnamed].head(1).tolist()
         raise BadInput(
             f"Column {key!r} of {str(file)!r} does not tell zones apart: "
             f"{f'{twice[0]!r} stands twice' if twice else 'a value is missing'}. Give another --key, or dissolve them."

@@ -5,6 +5,7 @@ All shares are 0 to 1. They are shares of agreement with a reference that may er
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -131,6 +132,19 @@ class Evaluation(BaseModel):
             shares = (one.precision, one.recall, one.f1, one.iou)
             table.add_row(self.style(one.name).title, f"{one.pixels:,}", f"{one.places:,}", *map(str, shares))
         table.caption = "\n".join(self.remarks())
+        return table
+
+    def calibrations(self, kinds: Sequence[str]) -> Table:
+        """How far confidence and agreement lie apart in the groups of some kinds, for the terminal."""
+        table = Table(title="Calibration", title_justify="left")
+        for column in ("", "pixels", f"{self.reference.unit}s", "agreement", "mean confidence", "calibration error"):
+            table.add_column(column, justify="left" if not column else "right")
+        for kind in kinds:
+            for one in self.groups.get(kind, []):
+                mean = f"{100 * (one.calibration.confidence or 0):.1f} %"
+                told = (str(one.overall), mean, str(one.calibration.error))
+                table.add_row(one.name, f"{one.pixels:,}", f"{one.places:,}", *told)
+            table.add_section()
         return table
 
     def remarks(self) -> list[str]:

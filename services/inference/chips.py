@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -43,6 +44,9 @@ class Chip:
     """The network whose answers the labels are, if they are a network's."""
     corrected: np.ndarray
     """Boolean `[H, W]`: somebody labelled what the teacher had called otherwise; the label is learned."""
+    date: datetime | None = None
+    grid: tuple[int | None, tuple[float, ...]] | None = None
+    """EPSG code and transform, where known: chips of one place and size on one grid show the same pixels."""
 
     @property
     def valid(self) -> np.ndarray:
@@ -96,6 +100,8 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
                     chip.source,
                     chip.teacher,
                     corrected,
+                    chip.date,
+                    (chip.epsg, chip.transform),
                 )
             )
     if not chips:

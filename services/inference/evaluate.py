@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def evaluate_network(
     Raises:
         BadInput: a network of other bands or classes, labels that are no class, or none at all.
     """
-    number_of = _check(network.spec)
+    number_of = check(network.spec)
     names = MODEL_CLASSES
     style = {model: one for one in load_legend("ten").classes for model in one.model_classes}
     classes = [ClassStyle(name=name, title=style[name].title, color=style[name].color) for name in names]
@@ -76,7 +76,7 @@ def evaluate_network(
                 f"Chip {chip.id} has the label {strange[0]} in labels.tif; classes are 0 to {len(names) - 1} "
                 f"({', '.join(names)}), and {UNLABELLED} stands where nothing is known. Correct its labels."
             )
-        scores = predict(network, _as_wanted(chip, network.spec))
+        scores = predict(network, as_wanted(chip, network.spec))
         found, confidence = number_of[scores.argmax(axis=0)], scores.max(axis=0) / 255
         place = np.zeros(int(known.sum()), np.int64)
         tally = Tally.count((chip.place,), len(names), place, chip.classes[known], found[known], confidence[known])
@@ -89,7 +89,7 @@ def evaluate_network(
     evaluation = summarize(
         subject=f"{network.spec.id} {network.spec.version}",
         data=data,
-        reference=_reference(chips, reference),
+        reference=reference_of(chips, reference),
         classes=classes,
         parts=parts,
         left_out={"px with data but without a label": unlabelled},
@@ -98,7 +98,7 @@ def evaluate_network(
     return evaluation, [pictures[number] for number in shown]
 
 
-def _check(spec: ModelSpec) -> np.ndarray:
+def check(spec: ModelSpec) -> np.ndarray:
     """Make sure that a network fits the chips' bands and classes; where its classes stand among theirs, `[classes]`."""
     for what, own, known in (("band", spec.bands, TEACHER_BANDS), ("class", spec.classes, MODEL_CLASSES)):
         if strange := [one for one in own if one not in known]:
@@ -106,7 +106,7 @@ def _check(spec: ModelSpec) -> np.ndarray:
     return np.array([MODEL_CLASSES.index(name) for name in spec.classes])
 
 
-def _as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
+def as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
     """A chip's image in a network's bands, uint16 `[bands, H, W]`, at the level it was made for."""
     image = chip.image[[TEACHER_BANDS.index(band) for band in spec.bands]]
     seen = chip.image.any(axis=0)
@@ -122,7 +122,7 @@ def _as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
     return image
 
 
-def _reference(chips: Iterable[Chip], name: str) -> Reference:
+def reference_of(chips: Sequence[Chip], name: str = "") -> Reference:
     """Whose labels the chips carry: a teacher's, or those of their source."""
     teachers = {chip.teacher for chip in chips if chip.teacher}
     sources = {chip.source for chip in chips if not chip.teacher}

@@ -124,6 +124,15 @@ class _Images(CalibrationDataReader):
         return next(self._images, None)
 
 
+def describe(file: Path, spec: ModelSpec, out: Path) -> None:
+    """Write an ONNX file anew with another description of its network; the network stays what it is."""
+    model = onnx.load(file)
+    entry = next(one for one in model.metadata_props if one.key == METADATA_KEY)
+    entry.value = spec.model_dump_json(exclude={"sha256"})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, out)
+
+
 def add_provenance(file: Path, provenance: Provenance) -> None:
     """Write into an ONNX file how its network was made."""
     model = onnx.load(file)

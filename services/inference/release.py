@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES, ModelSpec, Provenance
+from catalog.model import MODEL_CLASSES, ModelSpec, Provenance, VoteCalibration
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
@@ -20,10 +20,11 @@ from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
 from services.inference.chips import NINE_TO_SIX, Chip, mirror, read_chips
 from services.inference.evaluate import evaluate_network
-from services.inference.export import add_provenance, export
+from services.inference.export import add_provenance, describe, export
 from services.inference.onnx import OnnxNetwork
 from services.inference.temperature import Temperature, fit_temperature
 from services.inference.unet import UNet, normalise
+from services.inference.votes import calibrate
 
 
 def export_checkpoint(
@@ -31,8 +32,8 @@ def export_checkpoint(
 ) -> Temperature | None:
     """Export what `train` wrote.
 
-    The class weights of the training are taken back, and the scores are brought to mean what they say on the training
-    sets' split `validation`.
+    The class weights of the training are taken back, and the scores, and the confidence of votes over several of them,
+    are brought to mean what they say on the training sets' split `validation`.
 
     Args:
         checkpoint: as `train` wrote it.
@@ -66,8 +67,34 @@ def export_checkpoint(
             network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
     export(network, spec, out, range_samples(read_chips(datasets, "train", leave_out)) if datasets else ())
     if temperature:
+        calibrate_maps(out, datasets, out, version)
         add_provenance(out, _provenance(out, checkpoint, datasets, leave_out, temperature))
     return temperature
+
+
+def calibrate_maps(
+    file: Path, datasets: Sequence[str], out: Path, version: str, reference: str = ""
+) -> VoteCalibration | None:
+    """Write a network's ONNX file with what makes the confidence of its maps mean what it says; its weights stay.
+
+    Args:
+        file: of the network.
+        datasets: training sets whose split `validation` holds places of several dates.
+        out: ONNX file to write.
+        version: of what is written.
+        reference: whose labels they are; by default as the training sets tell.
+
+    Returns:
+        What was fitted; None, and nothing written, with fewer than two such places.
+
+    Raises:
+        BadInput: no such network or training sets, or one of other bands or classes.
+    """
+    network = OnnxNetwork(file)
+    fitted = calibrate(network, read_chips(datasets, "validation"), reference)
+    if fitted:
+        describe(file, network.spec.model_copy(update={"version": version, "vote": fitted}), out)
+    return fitted
 
 
 def _provenance(

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from catalog.collections import add_items
 from catalog.index import INDEX, build_index
-from catalog.items import read_items
+from catalog.items import items_by_key, read_items
 from catalog.manifest import Period
 from catalog.models import model_key
 from catalog.store import Store, open_store
@@ -89,12 +89,12 @@ def test_an_item_registered_while_it_is_built_is_not_lost(store: Store, monkeypa
     late = iter([manifest_of("48QUF")])
 
     def read_while_another_run_ends(store: Store, collection: str):
-        yield from list(read_items(store, collection))
+        yield from list(items_by_key(store, collection))
         for manifest in late:
             register(store, manifest)
             build_index(store, collection)
 
-    monkeypatch.setattr("catalog.index.read_items", read_while_another_run_ends)
+    monkeypatch.setattr("catalog.index.items_by_key", read_while_another_run_ends)
     assert build_index(store, ANNUAL) == 5
     assert len(geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))) == 5
 

@@ -74,6 +74,7 @@ def test_tells_where_it_came_from(store: Store) -> None:
     network = f"../../../{model_key(manifest.model)}"
     assert derived == [*(scene.href for scene in manifest.datatakes[0].scenes), network]
     assert item["properties"]["landloom:model"] == "unet 1"
+    assert item["properties"]["landloom:confidence"] == {"calibrated": False}
     assert item["properties"]["landloom:fingerprint"] == manifest.fingerprint
     assert item["properties"]["processing:software"] == {"landloom": "0.1.0"}
 

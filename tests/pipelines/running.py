@@ -15,7 +15,8 @@ from catalog.sources import open_source
 from pipelines.annual_map import Job
 from pipelines.area import area_of_tiles
 from pipelines.plan import Settings, plan
-from pipelines.run import Accounts, map_tile_years, name_run
+from pipelines.run import Accounts, map_tile_years
+from pipelines.runner import name_run
 from services.inference import model_spec
 
 ROOT = Path(__file__).parents[2]

@@ -7,14 +7,17 @@ import warnings
 from datetime import UTC, datetime
 
 import geopandas
+import numpy as np
 import pytest
 import shapely
 import typer
 
+from catalog.store import open_store
 from pipelines import cli, run
+from services.inference import DEFAULT_MODEL, open_network
 from tests.networks import write_spectral_network
 from tests.pipelines.running import landloom
-from tests.training_sets import write_lakes
+from tests.training_sets import LAKES, a_chip, a_lake, write_lakes
 
 BOX = ("--bbox", "12.3,52.3,12.4,52.4")
 YEAR = ("--year", "2021")
@@ -287,6 +290,8 @@ def test_show_and_evaluate_name_what_they_cannot_read(command, tmp_path):
         (("--dataset", "no-such-set"), "no-such-set/collection.json' is no training set"),
         (("--dataset", "set", "--split", "half"), "--split 'half' is none of train, validation, test"),
         (("--dataset", "set", "--model", "other"), "no network 'other'"),
+        (("--dataset", "set", "--votes", "mine"), "--votes 'mine' is none of published, cross-fitted, share"),
+        (("--item", "item.json", "--votes", "share"), "--votes and --item do not go together"),
     ],
 )
 def test_an_evaluation_names_what_is_missing_or_too_much(command, tmp_path, arguments, told):
@@ -341,3 +346,27 @@ def test_an_evaluation_prints_the_table_and_where_the_page_lies(command, tmp_pat
     found = json.loads((out / "evaluation.json").read_text())
     assert found["data"] == "1 chips of lakes, split validation"
     assert [one["name"] for one in found["groups"]["place"]] == ["shore"]
+
+
+def test_the_confidence_of_maps_is_calibrated_on_places_of_several_dates_and_evaluated(command, tmp_path):
+    store, out = open_store(str(tmp_path / "lakes")), tmp_path / "calibrated.onnx"
+    for number in range(6):
+        place, month = f"lake-{number // 3}", 4 + number % 3
+        date = f"2021-0{month}-05T10:00:00Z"
+        chip = a_chip(f"{place}-{month}", place=place, scene=f"{place}-{month}", date=date, split="validation")
+        LAKES.write_chip(store, chip, a_lake(number))
+    LAKES.publish(store)
+    calibrate = ("models", "calibrate", DEFAULT_MODEL, "--out", out, "--version", "9")
+    code, printed, told = command(*calibrate, "--dataset", tmp_path / "lakes", "--reference-name", "the lakes")
+    assert code == 0 and printed == f"{out}\n" and "fitted on 2 places" in " ".join(told.split())
+    before, after = open_network(DEFAULT_MODEL), open_network(str(out))
+    assert (after.spec.version, after.spec.vote.places, after.spec.vote.reference) == ("9", 2, "the lakes")
+    chip = np.random.default_rng(0).integers(1, 5000, (1, 6, 64, 64), np.uint16)
+    assert np.array_equal(before.scores(chip), after.scores(chip)) and after.provenance == before.provenance
+    evaluate = ("evaluate", "--model", out, "--dataset", tmp_path / "lakes", "--votes", "published", "--out")
+    code, _, told = command(*evaluate, tmp_path / "out")
+    assert code == 0 and "3 and 4 looks" in " ".join(told.split()).replace("│ ", "")
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {one["name"] for one in found["groups"]["level"]} == {"L2A, one look", "L2A, several looks"}
+    code, printed, told = command(*calibrate, "--dataset", write_lakes(tmp_path / "single"))
+    assert code == 2 and not printed and "two or more places with several dates" in told

@@ -22,7 +22,8 @@ from pipelines import sample
 from pipelines.annual_map import Job
 from pipelines.area import Area, area_of_tiles
 from pipelines.plan import Settings, plan
-from pipelines.run import map_tile_years, name_run
+from pipelines.run import map_tile_years
+from pipelines.runner import name_run
 from pipelines.sample import CLASS_OF, SCENE, write_sample
 from services.evaluation.maps import evaluate_map
 from services.inference import DEFAULT_MODEL, model_spec

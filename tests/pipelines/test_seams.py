@@ -12,19 +12,20 @@ from affine import Affine
 from rasterio.warp import transform_geom
 from rasterio.windows import Window, from_bounds
 
+from catalog.clear import clear_pixels, grow
 from catalog.grid import Tile
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.model import MODEL_CLASSES
 from catalog.sources import open_source
 from catalog.store import open_store
+from catalog.vote import Vote
 from pipelines import classify
 from pipelines.area import area_of_tiles
-from pipelines.classify import Frame, classify_block, clear_pixels
+from pipelines.classify import Frame, classify_block
 from pipelines.plan import Settings, plan
 from pipelines.read import SceneReader
 from pipelines.simulate import Product, simulate
-from pipelines.vote import Vote
 from services.inference import DEFAULT_MODEL, open_network
 from tests.networks import SIX_BANDS
 from tests.pipelines.items import write_items
@@ -180,7 +181,7 @@ def test_a_product_cut_in_two_gives_the_map_of_the_whole(simulated, network, tmp
     one, two = (published(tmp_path / out, "33UUU", bounds) for out in ("whole", "out"))
     assert one["observations"].max() == two["observations"].max() == 3, "the parts count once"
     line = np.kron(north, np.ones((2, 2), bool))
-    near = classify._grow(line, 3) & classify._grow(~line, 3)
+    near = grow(line, 3) & grow(~line, 3)
     assert not differing(one, two)[~near].any()
     assert (one["data"] != two["data"])[near].mean() < 0.01
 
@@ -234,7 +235,7 @@ def from_one_chip(manifest, network, pad):
     """The same from a single chip over all, `pad` pixels larger on each side."""
     tile, (row0, row1, col0, col1) = Tile.from_name(manifest.tile), WINDOW
     transform = tile.transform @ Affine.translation(col0 - pad, row0 - pad)
-    vote = Vote(MODEL_CLASSES, NINE, (row1 - row0, col1 - col0))
+    vote = Vote(MODEL_CLASSES, NINE, (row1 - row0, col1 - col0), network.spec.vote.correlation)
     inner, reader = (slice(pad, -pad),) * 2, SceneReader()
     for datatake in manifest.datatakes:
         look = reader.read(datatake, SIX_BANDS, tile.epsg, transform, (row1 - row0 + 2 * pad, col1 - col0 + 2 * pad))

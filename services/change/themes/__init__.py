@@ -81,7 +81,7 @@ def by_theme(matrix: TransitionMatrix, themes: dict[str, Theme]) -> pd.DataFrame
                         row[f"{label}_percent"] = float(100 * split[kind].sum() / area)
                 row["near_edge_percent"] = float(100 * split[:, 1].sum() / area)
         rows.append(row)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["theme", "title", "pixels", "mapped_hectares"])
     table.insert(0, "to_year", matrix.to_year)
     table.insert(0, "from_year", matrix.from_year)
     return table.astype({"pixels": "Int64", "mapped_hectares": float})

@@ -10,16 +10,17 @@ import pytest
 import requests
 
 from catalog.errors import BadInput
+from catalog.products import ACCURACY
 from catalog.store import open_store
 from catalog.validation import validate
-from services.change.accuracy_item import COLLECTION, publish_report
+from services.change.accuracy_item import publish_report
 from services.change.accuracy_page import write_report
 from services.change.accuracy_report import Report, make_report
 from services.change.designing import Wishes
 from tests.servers.catalog import serve_catalog
 from tests.services.change.truths import designed, interpreted, truth_and_maps
 
-KEY = f"{COLLECTION.id}/delta/2017-2018/delta-2017-2018.json"
+KEY = f"{ACCURACY.id}/delta/2017-2018/delta-2017-2018.json"
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +96,13 @@ def test_maps_of_the_same_output_are_linked_relatively(made):
 def test_the_collection_grows(made, tmp_path):
     publish(tmp_path, made)
     publish(tmp_path, made, "north-delta")
-    collection = read(tmp_path, f"{COLLECTION.id}/collection.json")
+    collection = read(tmp_path, f"{ACCURACY.id}/collection.json")
     validate(collection)
     assert collection["extent"]["temporal"]["interval"] == [["2017-01-01T00:00:00Z", "2018-12-31T23:59:59Z"]]
     items = [link["href"] for link in collection["links"] if link["rel"] == "item"]
     assert items == [f"./{name}/2017-2018/{name}-2017-2018.json" for name in ("delta", "north-delta")]
     root = read(tmp_path, "catalog.json")
-    assert [link["href"] for link in root["links"] if link["rel"] == "child"] == [f"./{COLLECTION.id}/collection.json"]
+    assert [link["href"] for link in root["links"] if link["rel"] == "child"] == [f"./{ACCURACY.id}/collection.json"]
 
 
 def test_the_same_report_again_changes_nothing(made, tmp_path):
@@ -140,7 +141,7 @@ def test_the_catalog_serves_it(made, tmp_path):
     files = [*write_report(report, design, tmp_path / "sample"), tmp_path / "sample" / "design.json"]
     publish(tmp_path, (report, design, files, sample))
     with serve_catalog(str(tmp_path)) as url:
-        found = requests.get(f"{url}/collections/{COLLECTION.id}/items", timeout=30).json()["features"]
+        found = requests.get(f"{url}/collections/{ACCURACY.id}/items", timeout=30).json()["features"]
         assert {one["id"] for one in found} == {"delta-2017-2018", "delta-2017"}
         item = next(one for one in found if one["id"] == "delta-2017-2018")
         stored = read(tmp_path)["properties"]
@@ -148,5 +149,5 @@ def test_the_catalog_serves_it(made, tmp_path):
             assert item["properties"][name] == stored[name]
         page = requests.get(item["assets"]["page"]["href"], timeout=30)
         assert page.ok and "Accuracy and areas, 2017 to 2018" in page.text
-        asked = {"collections": [COLLECTION.id], "datetime": "2018-06-01T00:00:00Z/2018-07-01T00:00:00Z"}
+        asked = {"collections": [ACCURACY.id], "datetime": "2018-06-01T00:00:00Z/2018-07-01T00:00:00Z"}
         assert len(requests.post(f"{url}/search", json=asked, timeout=30).json()["features"]) == 1

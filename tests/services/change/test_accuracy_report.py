@@ -10,10 +10,11 @@ import shapely
 from catalog.errors import BadInput
 from services.change.accuracy_report import Report, make_report, table
 from services.change.designing import Wishes, make_design
-from services.change.domains import DomainSample, read_zones
+from services.change.domains import DomainSample
 from services.change.estimation import Strata
 from services.change.interpretation import read_interpreted
 from services.change.strata import open_maps
+from services.change.zones import read_zones
 from tests.services.change.maps import CROPS, TREES, UTM, WATER, write_years
 from tests.services.change.truths import SIZE, designed, interpreted, seen_by_all, truth_and_maps
 
@@ -29,7 +30,7 @@ def square(row0: int, row1: int, col0: int, col1: int) -> shapely.Polygon:
 def zones_of(path, **shapes) -> geopandas.GeoDataFrame:
     frame = geopandas.GeoDataFrame({"name": [*shapes]}, geometry=[*shapes.values()], crs="EPSG:32633")
     frame.to_file(path, driver="GPKG")
-    return read_zones(path, "name")
+    return read_zones(path, "name", dissolve=True).frame
 
 
 @pytest.fixture(scope="module")
@@ -177,17 +178,3 @@ def test_a_stratum_without_interpreted_units_is_named(tmp_path, truths):
     assert sample.missing == {"water": len(water)}
     with pytest.raises(BadInput, match="Stratum 'water' has 0 interpreted units"):
         make_report(design, sample)
-
-
-@pytest.mark.filterwarnings("ignore:'crs' was not provided")
-@pytest.mark.parametrize(
-    ("key", "crs", "told"),
-    [("district", "EPSG:32633", "no column 'district'. It has name"), ("name", None, "does not say its coord")],
-)
-def test_zones_that_cannot_be_used_are_refused(tmp_path, key, crs, told):
-    frame = geopandas.GeoDataFrame({"name": ["a"]}, geometry=[square(0, 9, 0, 9)], crs=crs)
-    frame.to_file(tmp_path / "zones.gpkg", driver="GPKG")
-    with pytest.raises(BadInput, match=told):
-        read_zones(tmp_path / "zones.gpkg", key)
-    with pytest.raises(BadInput, match=r"gone.gpkg' cannot be read"):
-        read_zones(tmp_path / "gone.gpkg", key)

@@ -24,7 +24,17 @@ from services.change.correction import Settings
 from services.change.error_matrix import ErrorMatrix, read_error_matrix
 from services.change.series import open_series
 from tests.pipelines.running import landloom
-from tests.services.change.maps import CLOUDS, CROPS, RANGELAND, TREES, UTM, write_collection, write_map, write_years
+from tests.services.change.maps import (
+    BUILT,
+    CLOUDS,
+    CROPS,
+    RANGELAND,
+    TREES,
+    UTM,
+    write_collection,
+    write_map,
+    write_years,
+)
 from tests.services.change.simulated_years import CLASSES, Years, simulate_scores, simulate_years
 
 SIDE = 90
@@ -216,6 +226,34 @@ def test_published_scores_correct_without_an_error_matrix(
     mapped, truth = (CODES[one[:, : found.shape[1]]] for one in (mapped, years.truth))
     assert (found == truth).mean() > (mapped == truth).mean() + 0.05
     assert "scores" in item_of(store, 2018)["properties"]["processing:lineage"]
+
+
+def test_scores_make_no_class_that_no_map_shows_and_a_prior_may_be_given(
+    years: Years, store: Store, tmp_path: Path
+) -> None:
+    scores = simulate_scores(years.truth)
+    built, trees = CLASSES.index("built"), CLASSES.index("trees")
+    hidden = scores.copy()
+    hidden[:, built] = 0
+    # Never on top, yet always there: 8 of 100 in a third of the pixels, every year.
+    hidden[:, trees, ::3] -= 0.08
+    hidden[:, built, ::3] += 0.08
+    hidden = np.clip(hidden, 1e-3, 1)
+    hidden /= hidden.sum(axis=1, keepdims=True)
+    visible = np.delete(hidden, built, axis=1).argmax(axis=1)
+    maps = write_years(tmp_path / "maps", *np.delete(CODES, built)[visible].reshape(-1, SIDE, SIDE))
+    write_scores(maps, hidden.reshape(5, -1, SIDE, SIDE))
+    run(maps, store, None)
+    told = item_of(store, 2018)["properties"]
+    assert BUILT not in np.unique(read(store, 2018)) and 0.5 < told["landloom:sharpness"] < 3
+    assert json.loads(told["landloom:correction"])["prior"] == "mean, at least 0.05"
+    prior = dict.fromkeys(CLASSES, 1 / len(CLASSES))
+    series = open_series(maps)
+    assert correct_series(series, store, Settings(prior=prior)).published, "made anew: another prior"
+    assert json.loads(item_of(store, 2018)["properties"]["landloom:correction"])["prior"] == prior
+    del prior["trees"]
+    with pytest.raises(BadInput, match="lacks trees"):
+        correct_series(series, store, Settings(prior=prior))
 
 
 def test_without_scores_or_an_error_matrix_nothing_is_guessed(maps: str, store: Store) -> None:

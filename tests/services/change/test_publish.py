@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,10 +14,11 @@ from PIL import Image
 
 from catalog.collections import rebuild
 from catalog.errors import BadInput
+from catalog.products import CHANGE
 from catalog.store import Store, open_store
 from catalog.validation import validate
 from services.api.snapshot import Snapshot, read_item
-from services.change.publish import COLLECTION, Account, publish_change
+from services.change.publish import Account, publish_change
 from services.change.series import open_series
 from services.change.settings import Settings
 from services.change.source_accuracy import SourceAccuracy
@@ -47,7 +49,7 @@ def _published(out: Path, maps: str, **options: object) -> tuple[Account, Store]
 
 
 def _items(store: Store) -> dict[str, dict]:
-    keys = [key for key in store.list(f"{COLLECTION.id}/") if re.search(r"/([^/]+)/([^/]+)/\1-\2\.json$", key)]
+    keys = [key for key in store.list(f"{CHANGE.id}/") if re.search(r"/([^/]+)/([^/]+)/\1-\2\.json$", key)]
     return {key.rpartition("/")[2].removesuffix(".json"): json.loads(store.read(key)) for key in keys}
 
 
@@ -61,13 +63,13 @@ def test_places_and_their_area_are_valid_items_of_one_collection(tmp_path: Path)
     assert account.planned == len(account.published) == 3
     items = _items(store)
     assert list(items) == ["33UVU-here-2017-2018-2019", "33UWU-here-2017-2018-2019", "here-2017-2018-2019"]
-    collection = json.loads(store.read(f"{COLLECTION.id}/collection.json"))
+    collection = json.loads(store.read(f"{CHANGE.id}/collection.json"))
     for one in (*items.values(), collection, json.loads(store.read("catalog.json"))):
         validate(one)
     assert {link["title"] for link in collection["links"] if link["rel"] == "item"} == set(items)
     for key, item in items.items():
         subject, _, label = key.partition("-")
-        folder = tmp_path / "out" / COLLECTION.id / subject / label
+        folder = tmp_path / "out" / CHANGE.id / subject / label
         assert all((folder / asset["href"]).is_file() for asset in item["assets"].values())
         sources = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
         assert sources and all((folder / href).is_file() for href in sources)
@@ -173,7 +175,7 @@ def test_an_area_between_the_pixels_centres_is_refused(tmp_path: Path) -> None:
 def test_the_catalogs_server_finds_the_products(tmp_path: Path) -> None:
     _, store = _published(tmp_path / "out", _maps(tmp_path / "maps"))
     snapshot = Snapshot.of(store)
-    items = map(read_item, snapshot.lines(COLLECTION.id, "https://example.com"))
+    items = map(read_item, snapshot.lines(CHANGE.id, "https://example.com"))
     served = {one["id"]: one for one in items}
     assert list(served) == list(_items(store))
     told = served["here-2017-2018-2019"]["properties"]
@@ -192,8 +194,16 @@ def test_products_stand_beside_the_maps_in_one_catalog(tmp_path: Path) -> None:
     sources = {link["href"] for link in item["links"] if link["rel"] == "derived_from"}
     assert "../../../lulc-annual/33UUU/2020/33UUU-2020.json" in sources
     assert item["properties"]["landloom:changed_hectares"] == 0
-    rebuild(store)
-    assert store.exists(account.item)
+    written = {key: json.loads(store.read(key)) for key in ("catalog.json", f"{CHANGE.id}/collection.json")}
+    index = geopandas.read_parquet(store.href(f"{CHANGE.id}/items.parquet"))
+    store.delete([*written, f"{CHANGE.id}/items.parquet"])
+    assert rebuild(store) == {"lulc-annual": 2, CHANGE.id: 2}
+    assert {key: json.loads(store.read(key)) for key in written} == written
+    again = geopandas.read_parquet(store.href(f"{CHANGE.id}/items.parquet"))
+    assert again["id"].tolist() == index["id"].tolist() == ["33UUU-here-2020-2021", "here-2020-2021"]
+    area = index.iloc[1]
+    assert Path(area["assets"]["areas"]["href"]).is_file(), "hrefs are absolute"
+    assert area["landloom:changed_hectares"] == 0
 
 
 def test_ground_of_the_area_without_any_map_is_told(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ from services.change.emissions import (
     codes_log_emission,
     matrix_emission,
     scores_log_emission,
+    sharpened,
     steady_truth,
     tempering,
+    usual_prior,
 )
-from services.change.temporal import Chain, fit, most_likely, posterior
+from services.change.sharpness import fit_sharpness
+from services.change.temporal import USUAL_CHANGE, Chain, fit, log_evidence, most_likely, posterior
 from tests.services.change.simulated_years import (
     CLASSES,
     Years,
@@ -117,10 +120,55 @@ def test_change_is_found_far_better_than_in_the_maps_and_hardly_less_of_it(years
 
 def test_scores_find_change_better_still(years: Years) -> None:
     scores = simulate_scores(years.truth)
-    looks = scores_log_emission(scores, np.ones(len(CLASSES)))
+    looks = looks_of(scores)
     corrected = most_likely(looks, fit(looks))
     raw, model = changes_found(years.truth, scores.argmax(axis=1)), changes_found(years.truth, corrected)
-    assert model.f1 > 2 * raw.f1 and model.recall > raw.recall - 0.10
+    assert model.f1 > 2 * raw.f1 and model.recall > raw.recall - 0.07
+
+
+def looks_of(scores: np.ndarray) -> np.ndarray:
+    """Emissions from scores, as they are made for a series."""
+    shares = sharpened(scores, fit_sharpness(scores))
+    return scores_log_emission(shares, usual_prior(shares))
+
+
+def test_scores_that_hedge_are_taken_surer_and_those_too_sure_less(years: Years) -> None:
+    scores = simulate_scores(years.truth[:, :8000])
+    as_they_are = fit_sharpness(scores)
+    assert fit_sharpness(sharpened(scores, 0.5)) == pytest.approx(2 * as_they_are, rel=0.12)
+    assert fit_sharpness(sharpened(scores, 2.0)) < 0.9 * as_they_are
+
+
+def test_a_class_with_a_score_of_0_is_one_that_rounds_to_it() -> None:
+    surer = sharpened(np.array([[[0.9], [0.1], [0.0]]]), 2.0)[0, :, 0]
+    np.testing.assert_allclose(surer[1:] / surer[0], [(0.1 / 0.9) ** 2, (0.005 / 0.9) ** 2])
+    np.testing.assert_allclose(usual_prior(np.array([[[0.8, np.nan], [0.2, np.nan]]])), [0.8, 0.2])
+    np.testing.assert_allclose(usual_prior(np.array([[[1.0], [0.0]]])), [1 / 1.05, 0.05 / 1.05])
+
+
+def test_where_nothing_changes_a_little_change_is_still_expected() -> None:
+    steady = np.where(np.eye(3, dtype=bool)[None].repeat(5, axis=0), 0.0, -9.0).repeat(200, axis=2)
+    stays = np.diag(fit(steady).transition)
+    np.testing.assert_allclose(1 - stays, USUAL_CHANGE * 0.1 / 1.1, rtol=0.1)
+    assert np.diag(fit(steady, expected=0.0).transition).min() > 0.9999
+
+
+def test_the_evidence_is_the_probability_of_all_paths_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    log_emission = np.log(random.random((4, 2, 3)))
+    monkeypatch.setattr(temporal, "_BLOCK", 2)
+    total = 0.0
+    for pixel in range(3):
+        paths = itertools.product(range(2), repeat=4)
+        one = log_emission[..., pixel]
+        steps = [
+            TWO.initial[path[0]]
+            * np.prod([TWO.transition[a, b] for a, b in itertools.pairwise(path)])
+            * np.exp(sum(one[t, c] for t, c in enumerate(path)))
+            for path in paths
+        ]
+        total += np.log(sum(steps))
+    assert log_evidence(log_emission, TWO) == pytest.approx(total / 3)
 
 
 def confidence_error(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -145,7 +193,7 @@ def test_confidence_is_how_often_the_class_is_right(years: Years) -> None:
 
 def test_confidence_of_scores_counts_years_that_err_alike_as_fewer(years: Years) -> None:
     scores = simulate_scores(years.truth, distance=3.0)
-    plain = scores_log_emission(scores, np.ones(len(CLASSES)))
+    plain = looks_of(scores)
     chain = fit(plain)
     path = most_likely(plain, chain)[:, None].astype(int)
     right = path[:, 0] == years.truth

@@ -8,9 +8,11 @@ import pyproj
 import pytest
 import shapely
 from affine import Affine
+from exactextract import exact_extract
+from exactextract.raster import NumPyRasterSource
 
 from catalog.errors import BadInput
-from services.change import blocks, zonal, zone_cells
+from services.change import blocks, zone_counts
 from services.change.ground_area import pixel_areas
 from services.change.series import open_series
 from services.change.source_accuracy import SourceAccuracy
@@ -66,15 +68,19 @@ def brute_force(maps: list[np.ndarray], shape: shapely.Geometry) -> np.ndarray:
 BLOB = shapely.Point(333, 255).buffer(171).difference(shapely.Point(300, 240).buffer(60))
 
 
-@pytest.mark.parametrize(("block", "part"), [(2048, 32), (16, 32), (2048, 4), (30, 4), (16, 3)])
+@pytest.mark.parametrize(("block", "pixels", "table"), [(2048, 1 << 17, 1 << 22), (16, 1 << 17, 0), (30, 100, 1 << 22)])
 def test_border_pixels_count_by_the_share_that_lies_inside(
-    tmp_path: Path, random_maps: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, block: int, part: int
+    tmp_path: Path,
+    random_maps: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    block: int,
+    pixels: int,
+    table: int,
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK", block)
-    if part < 32:  # Squares so small that the zones hold many.
-        monkeypatch.setattr(zonal, "PART", part)
-        monkeypatch.setattr(zone_cells, "PART", part)
-        monkeypatch.setattr(zonal, "_LARGE", 1)
+    monkeypatch.setattr(zone_counts, "_PIXELS", pixels)
+    monkeypatch.setattr(zone_counts, "_TABLE", table)
+    monkeypatch.setattr(zone_counts, "_WAITING", table)
     series = open_series(write_years(tmp_path, *random_maps))
     shapes = (BLOB, shapely.box(3, 4, 17, 22), shapely.Point(410, 300).buffer(150), shapely.box(0, 0, 800, 600))
     found = count_zones(series, zones_of(tmp_path, *shapes))
@@ -89,16 +95,39 @@ def test_border_pixels_count_by_the_share_that_lies_inside(
         np.testing.assert_allclose(matrix.sum(axis=0), found.areas[zone, -1], rtol=1e-9, atol=1e-12)
 
 
-def test_parts_of_the_zones_change_nothing(
-    tmp_path: Path, random_maps: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_zones_count_as_exactextract_counts_them(tmp_path: Path, random_maps: list[np.ndarray]) -> None:
+    random = np.random.default_rng(6)
+    stars = [shapely.Polygon(random.random((9, 2)) * [900, 700] - 50).buffer(0) for _ in range(20)]
+    apart = shapely.MultiPolygon([shapely.box(-100, 95, 60, 205), shapely.Point(500, 500).buffer(90)])
+    zones = zones_of(tmp_path, *stars, BLOB, apart, shapely.box(-500, -500, 2000, 2000), shapely.box(11, 12, 13, 17))
+    found = count_zones(open_series(write_years(tmp_path, *random_maps)), zones)
+    rows, cols = random_maps[0].shape
+    bounds = (LEFT, TOP - 10 * rows, LEFT + 10 * cols, TOP)
+    raster = NumPyRasterSource(random_maps[0], *bounds, srs_wkt=pyproj.CRS(32633).to_wkt())
+    shapes = zones.frame.set_geometry(zones.frame.segmentize(0.005)).to_crs("EPSG:32633")
+    table = exact_extract(raster, shapes, ["cell_id", "coverage"], output="pandas")
+    areas = pixel_areas("EPSG:32633", UTM, slice(0, rows), slice(0, cols)).ravel()
+    number = np.zeros(256, int)
+    number[[WATER, TREES, CROPS, RANGELAND]] = [NUMBER[one] for one in ("water", "trees", "crops", "rangeland")]
+    side = found.areas.shape[-1]
+    for zone, (cells, coverage) in enumerate(zip(table["cell_id"], table["coverage"], strict=True)):
+        years = [number[codes.ravel()[cells]] for codes in random_maps]
+        hectares = coverage * areas[cells]
+        expected = [np.bincount(year, hectares, side) for year in years]
+        # exactextract's shares are single-precision numbers.
+        np.testing.assert_allclose(found.areas[zone], expected, rtol=1e-6, atol=1e-7)
+        matrix = np.bincount(years[0] * side + years[-1], hectares, side**2).reshape(side, side)
+        np.testing.assert_allclose(found.transitions(zone), matrix, rtol=1e-6, atol=1e-7)
+
+
+def test_zones_over_zones_count_as_each_alone(tmp_path: Path, random_maps: list[np.ndarray]) -> None:
     series = open_series(write_years(tmp_path, *random_maps))
-    zones = zones_of(tmp_path, *(shapely.box(x, y, x + 90, y + 70) for x in (5, 105, 205) for y in (5, 105, 205)))
-    whole = count_zones(series, zones)
-    monkeypatch.setattr(zonal, "_CELLS", 100)
-    parts = count_zones(series, zones)
-    np.testing.assert_allclose(parts.areas, whole.areas)
-    np.testing.assert_allclose(parts.pair_areas, whole.pair_areas)
+    shapes = [shapely.box(x, y, x + 250, y + 170) for x in (5, 105, 205) for y in (5, 105, 205)]
+    together = count_zones(series, zones_of(tmp_path, BLOB, *shapes, *shapes[:2]))
+    for number, shape in enumerate((BLOB, *shapes, *shapes[:2])):
+        alone = count_zones(series, zones_of(tmp_path, shape))
+        np.testing.assert_allclose(together.areas[number], alone.areas[0], rtol=1e-12)
+        np.testing.assert_allclose(together.transitions(number), alone.transitions(0), rtol=1e-12)
 
 
 def test_zones_that_share_a_border_add_up_to_the_geodesic_whole(tmp_path: Path, random_maps: list[np.ndarray]) -> None:

@@ -77,6 +77,18 @@ def test_a_column_called_zone_is_kept(tmp_path: Path) -> None:
     assert frame["zone"].tolist() == frame["zone_given"].tolist() == ["x", "y", "z"]
 
 
+def test_polygons_of_one_name_may_be_dissolved(tmp_path: Path) -> None:
+    path = write(tmp_path / "zones.gpkg", SQUARES, district=["south", "north", "south"], people=[1, 2, 3])
+    zones = read_zones(path, "district", dissolve=True)
+    assert zones.frame["zone"].tolist() == ["north", "south"] and list(zones.frame) == ["zone", "geometry"]
+    assert zones.hectares[1] == pytest.approx(2 * zones.hectares[0], rel=1e-3)
+    with pytest.raises(BadInput, match="'south' stands twice"):
+        read_zones(path, "district")
+    unnamed = write(tmp_path / "unnamed.gpkg", SQUARES, district=["south", None, "south"])
+    with pytest.raises(BadInput, match="a value is missing"):
+        read_zones(unnamed, "district", dissolve=True)
+
+
 @pytest.mark.parametrize(
     ("shapes", "crs", "columns", "key", "told"),
     [

@@ -185,10 +185,27 @@ def test_an_export_is_calibrated_and_tells_how_it_was_made_and_how_good_it_is(da
     assert told.temperature == pytest.approx(fitted.value, abs=1e-4)
     assert told.metrics["pooled"]["overall"] == pytest.approx(agreement(file, dataset, str(more)), abs=1e-4)
     assert told.metrics["L2A"]["classes"]["crops"]["recall"] is not None
+    assert open_network(str(file)).spec.vote is None, "no place has several dates"
     item = json.loads(registry().read(register(open_network(str(file)).spec, file, told)))
     assert item["properties"]["landloom:metrics"] == told.metrics
     assert item["properties"]["landloom:training"]["recipe"]["learn_from"] == "labels"
     validate(item)
+
+
+def test_an_export_calibrates_votes_where_places_have_several_dates(dataset, tmp_path):
+    store = open_store(str(tmp_path / "dated"))
+    for number in range(4):
+        place, date = f"bay-{number // 2}", f"2021-0{5 + number % 2}-04T10:00:00Z"
+        chip = a_chip(f"{place}-{number}", place=place, scene=f"{place}-{number}", date=date, split="validation")
+        LAKES.write_chip(store, chip, a_lake(number))
+    LAKES.publish(store)
+    recipe = SMALL.model_copy(update={"learn_from": "labels", "minutes": None, "epochs": 30})
+    training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
+    file = tmp_path / "unet.onnx"
+    export_checkpoint(tmp_path / "unet.pt", [dataset, str(tmp_path / "dated")], file, "tiny", "1")
+    found = open_network(str(file))
+    assert (found.spec.version, found.spec.vote.places, found.spec.vote.reference) == ("1", 2, "teacher threshold")
+    assert found.provenance.temperature > 0
 
 
 def test_training_stops_when_places_it_does_not_learn_get_no_better(dataset, tmp_path, monkeypatch):

@@ -9,14 +9,16 @@ floods: one that fills two months of twelve keeps a sixth of the vote, to be rea
 Snow is no land cover where it melts: it wins only where it also wins in the least snowy of the months seen.
 Cloud is published only where a pixel was seen and never seen clearly.
 
-Confidence is the winner's share after one imaginary look that is spread evenly over the classes (Perks' prior of
-Bayesian statistics, total weight one): a single unanimous look gives 56 %, twelve months of two unanimous looks 95 %,
-and nothing ever 100 %.
+Confidence is the probability that the class is right. Of one look that is its score; of several it is more than their
+mean score: a mean of calibrated probabilities is less sure than it may be (Ranjan and Gneiting 2010, "Combining
+probability forecasts"). So the shares of the vote are sharpened, the more the more looks there are, and the less the
+more the looks err alike.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,29 +38,54 @@ class Voted:
     data: np.ndarray
     """uint8 `[H, W]`, published codes."""
     confidence: np.ndarray
-    """uint8 `[H, W]`, per cent; 0 where there is no land cover."""
+    """uint8 `[H, W]`, per cent, 1 to 99; 0 where there is no land cover."""
     observations: np.ndarray
     """uint16 `[H, W]`, number of clear looks."""
     scores: np.ndarray | None
     """uint8 `[classes but cloud, H, W]`, share of the vote in per cent, 255 = no clear look; None if not asked for."""
 
 
+def confidence(votes: np.ndarray, correlation: float) -> np.ndarray:
+    """How probable it is that the class with most votes is right.
+
+    The shares of the vote are raised to the power n / (1 + (n - 1) r) and divided by their sum. That is how many
+    independent looks n looks are worth whose errors correlate by r: the design effect of Kish 1965 (*Survey sampling*,
+    Eq. 5.4.1). One look keeps its shares; with r = 1 any number does.
+
+    Args:
+        votes: float32 `[codes, ...]`, in looks: their sum is n. Fewer than one count as one.
+        correlation: of the errors of two looks, r, 0 to 1.
+
+    Returns:
+        float32 `[...]`, 0 to 1.
+    """
+    # Not 0, whose powers would be numbers too small for the processor to handle swiftly.
+    votes = np.maximum(votes, np.float32(1e-6))
+    looks = np.maximum(votes.sum(axis=0), 1)
+    exponent = looks / (1 + (looks - 1) * np.float32(correlation))
+    return 1 / np.power(votes / votes.max(axis=0), exponent).sum(axis=0)
+
+
 class Vote:
     """The running vote over one block. Looks are added in order of time, one month after the other."""
 
-    def __init__(self, classes: tuple[str, ...], legend: Legend, shape: tuple[int, int]):
+    def __init__(
+        self, classes: tuple[str, ...], legend: Legend, shape: tuple[int, int], correlation: float | None = None
+    ):
         """Start without any look.
 
         Args:
             classes: the network's classes, cloud among them.
             legend: which of them are published together: their scores are added before the largest is sought.
             shape: `(H, W)` of the block.
+            correlation: of the errors of two looks; None: not known, the confidence is the plain share of the vote.
         """
+        self._correlation = 1.0 if correlation is None else correlation
         codes = legend.codes(classes)
         self._cloud = classes.index(CLOUD) if CLOUD in classes else None
         self._land = [i for i in range(len(classes)) if i != self._cloud]
-        self._codes = np.array(sorted({int(codes[i]) for i in self._land}), dtype=np.uint8)
-        self._members = [[k for k, i in enumerate(self._land) if codes[i] == code] for code in self._codes]
+        self.codes = np.array(sorted({int(codes[i]) for i in self._land}), dtype=np.uint8)
+        self._members = [[k for k, i in enumerate(self._land) if codes[i] == code] for code in self.codes]
         self._cloud_code = int(codes[self._cloud]) if self._cloud is not None else legend.nodata
         self._nodata = legend.nodata
         self._snow = (
@@ -74,7 +101,6 @@ class Vote:
         self._month_sum = np.full((len(self._land), *shape), 0, np.uint32)
         self._month_weight = np.zeros(shape, np.uint32)
         self._total = np.zeros((len(self._land), *shape), np.float32)
-        self._weight = np.zeros(shape, np.float32)
         self._looks = np.zeros(shape, np.uint16)
         self._seen = np.zeros(shape, bool)
         self._least_snow = np.full(shape, np.inf, np.float32)
@@ -124,28 +150,38 @@ class Vote:
             min_observations: pixels with fewer clear looks (but at least one) become no data.
             with_scores: also return the shares of all classes.
         """
-        self._close_month()
         shape = self._looks.shape
-        data, confidence = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        data, sure = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         scores = np.full((len(self._land), *shape), NO_SCORE, np.uint8) if with_scores else None
+        for rows, winner, votes in self.close():
+            looks = self._looks[rows]
+            enough = looks >= min_observations
+            data[rows] = np.where(enough, self.codes[winner], self._nodata)
+            data[rows][self._seen[rows] & (looks == 0)] = self._cloud_code
+            # Never 100: no network is that sure; and 0 is no data.
+            per_cent = np.rint(100 * confidence(votes, self._correlation)).clip(1, 99)
+            sure[rows] = np.where(enough, per_cent, 0)
+            if scores is not None:
+                together = np.maximum(self._total[:, rows].sum(axis=0), np.finfo(np.float32).tiny)
+                shares = np.rint(100 * self._total[:, rows] / together)
+                scores[:, rows] = np.where(looks > 0, shares, NO_SCORE)
+        return Voted(data, sure, self._looks, scores)
+
+    def close(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Count the last month, and give strip by strip of the block what came out. No look is added afterwards.
+
+        Yields:
+            The rows; `[h, W]`, which of `codes` won; and float32 `[codes, h, W]`, the votes in looks, 0 of snow that
+            melts: looks at it tell nothing of what is below.
+        """
+        self._close_month()
         for rows in self._strips():
             votes = self._by_code(self._total[:, rows])
             if self._snow is not None:
                 votes[self._snow][~self._snow_lasts[rows]] = -1.0
             # argmax takes the first of equals, so a tie goes to the lowest code.
             winner = votes.argmax(axis=0)
-            weight = self._weight[rows]
-            together = np.maximum(self._total[:, rows].sum(axis=0), np.finfo(np.float32).tiny)
-            share = (weight * votes.max(axis=0).clip(0) / together + 1 / len(self._codes)) / (weight + 1)
-            looks = self._looks[rows]
-            enough = looks >= min_observations
-            data[rows] = np.where(enough, self._codes[winner], self._nodata)
-            data[rows][self._seen[rows] & (looks == 0)] = self._cloud_code
-            confidence[rows] = np.where(enough, np.floor(100 * share), 0)
-            if scores is not None:
-                shares = np.rint(100 * self._total[:, rows] / together)
-                scores[:, rows] = np.where(looks > 0, shares, NO_SCORE)
-        return Voted(data, confidence, self._looks, scores)
+            yield rows, winner, np.maximum(votes, 0, out=votes)
 
     def _strips(self) -> list[slice]:
         return [slice(row, row + _ROWS) for row in range(0, self._looks.shape[0], _ROWS)]
@@ -170,7 +206,6 @@ class Vote:
             share = np.empty_like(factor)
             for total, one in zip(self._total[:, rows], values, strict=True):
                 total += np.multiply(one, factor, out=share, dtype=np.float32, casting="same_kind")
-            self._weight[rows] += counts
             if self._snow is not None:
                 self._note_snow(rows, values, of_weight, weight > 0)
 

@@ -5,7 +5,7 @@ import pytest
 
 from catalog.legend import load_legend
 from catalog.model import MODEL_CLASSES
-from pipelines.vote import NO_SCORE, Vote, Voted
+from catalog.vote import NO_SCORE, Vote, Voted
 
 NINE = load_legend("nine")
 NODATA, WATER, TREES, FLOODED, CROPS, SNOW, CLOUDS, RANGELAND = 0, 1, 2, 4, 5, 9, 10, 11
@@ -19,8 +19,8 @@ def look(month: int, clear: bool = True, seen: bool = True, **probabilities: flo
     return (2020, month), scores, np.full((1, 1), clear), np.full((1, 1), seen)
 
 
-def vote(*looks: tuple, legend=NINE, min_observations: int = 1) -> Voted:
-    running = Vote(MODEL_CLASSES, legend, (1, 1))
+def vote(*looks: tuple, legend=NINE, min_observations: int = 1, correlation: float | None = None) -> Voted:
+    running = Vote(MODEL_CLASSES, legend, (1, 1), correlation)
     for one in looks:
         running.add(*one)
     return running.result(min_observations, with_scores=True)
@@ -46,11 +46,62 @@ def test_one_clear_look_beats_any_number_of_clouds():
     assert (voted.data[0, 0], voted.observations[0, 0]) == (TREES, 1)
 
 
-def test_a_single_look_is_never_certain_and_more_looks_are_surer():
-    once = vote(look(6, water=1.0)).confidence[0, 0]
-    year = vote(*[look(month, water=1.0) for month in range(1, 13) for _ in range(2)]).confidence[0, 0]
-    assert once == 56
-    assert 90 < year < 100
+@pytest.mark.parametrize("correlation", [None, 0.0, 0.4])
+def test_one_look_is_as_sure_as_its_score_and_no_map_is_certain(correlation):
+    assert vote(look(6, water=0.8, trees=0.2), correlation=correlation).confidence[0, 0] == 80
+    assert vote(look(6, water=1.0), correlation=correlation).confidence[0, 0] == 99
+    year = [look(month, water=1.0) for month in range(1, 13) for _ in range(2)]
+    assert vote(*year, correlation=correlation).confidence[0, 0] == 99
+
+
+def test_looks_that_agree_are_surer_the_less_their_errors_correlate():
+    looks = [look(month, crops=0.6, grass=0.2, trees=0.2) for month in range(1, 11)]
+    sure = [int(vote(*looks, correlation=one).confidence[0, 0]) for one in (None, 1.0, 0.5, 0.2, 0.0)]
+    # 0.6^a / (0.6^a + 2 x 0.2^a), with a = 10 / (1 + 9 r).
+    assert sure == [60, 60, 79, 96, 99]
+    assert {int(vote(*looks, correlation=one).data[0, 0]) for one in (None, 0.5, 0.0)} == {CROPS}
+
+
+def test_more_looks_are_surer_and_a_month_rich_in_looks_counts_as_at_most_two():
+    def sure(*months: int) -> int:
+        return int(vote(*[look(month, crops=0.6, grass=0.4) for month in months], correlation=0.4).confidence[0, 0])
+
+    assert sure(1) == 60 < sure(1, 2) < sure(1, 2, 3, 4) < sure(*range(1, 13))
+    assert sure(1) < sure(1, 1) < sure(1, 2) and sure(*[1] * 30) <= sure(1, 2)
+
+
+def test_a_weak_winner_of_many_classes_gains_by_more_looks_too():
+    looks = [look(month, crops=0.4, water=0.2, trees=0.2, built=0.2) for month in range(1, 11)]
+    assert vote(*looks[:1], correlation=0.3).confidence[0, 0] == 40
+    assert vote(*looks, correlation=0.3).confidence[0, 0] == 68
+
+
+def test_looks_at_snow_that_melts_tell_nothing_of_what_is_below():
+    snowy = [look(month, snow_ice=1.0) for month in (1, 2, 3, 11, 12)]
+    summer = look(7, trees=0.8, grass=0.2)
+    voted = vote(*snowy[:3], summer, *snowy[3:], correlation=0.4)
+    assert (voted.data[0, 0], voted.confidence[0, 0]) == (TREES, 80)
+
+
+def test_confidence_is_how_often_the_class_is_right_whatever_the_number_of_looks():
+    """Looks whose errors are independent: of three classes, one of which is seen with `p` 0.6 and is right so often."""
+    random = np.random.default_rng(0)
+    side = 200
+    truth = random.integers(0, 3, (side, side))
+    classes = [MODEL_CLASSES.index(name) for name in ("water", "trees", "crops")]
+    codes = np.array([WATER, TREES, CROPS])
+    for number in (1, 3, 6):
+        running = Vote(MODEL_CLASSES, NINE, (side, side), 0.0)
+        for month in range(1, number + 1):
+            wrong = (truth + random.integers(1, 3, truth.shape)) % 3
+            shown = np.where(random.random(truth.shape) < 0.6, truth, wrong)
+            scores = np.zeros((len(MODEL_CLASSES), side, side), np.uint8)
+            for k, number_of in enumerate(classes):
+                scores[number_of] = np.where(shown == k, 153, 51)
+            running.add((2020, month), scores, np.ones(truth.shape, bool), np.ones(truth.shape, bool))
+        voted = running.result()
+        right = (voted.data == codes[truth]).mean()
+        assert voted.confidence.mean() / 100 == pytest.approx(right, abs=0.06), number
 
 
 def test_two_snowy_looks_of_twenty_are_not_land_cover():

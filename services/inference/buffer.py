@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
-from services.inference.patches import Patch, Patches
+from services.inference.patches import Patch
 from services.inference.recipe import Recipe
+
+
+class Source(Protocol):
+    """Where patches come from: `Patches`, or a file of them."""
+
+    def draw(self) -> Patch:
+        """The next one."""
 
 
 class Buffer:
     """Keeps patches and deals each of them several times, turned anew, since the teacher's answers cost most."""
 
-    def __init__(self, patches: Patches, recipe: Recipe, random: np.random.Generator):
+    def __init__(self, patches: Source, recipe: Recipe, random: np.random.Generator):
         """Fill a twentieth of the buffer; the rest comes while it is used."""
         self._patches, self._recipe, self._random = patches, recipe, random
         self._kept = [patches.draw() for _ in range(max(1, recipe.buffer // 20))]

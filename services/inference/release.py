@@ -18,7 +18,7 @@ from catalog.store import open_store
 from catalog.training_set import open_training_set
 from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
-from services.inference.chips import NINE_TO_SIX, mirror, read_chips
+from services.inference.chips import NINE_TO_SIX, Chip, mirror, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import add_provenance, describe, export
 from services.inference.onnx import OnnxNetwork
@@ -65,7 +65,7 @@ def export_checkpoint(
         with torch.no_grad():
             network.head.weight.div_(temperature.value)
             network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
-    export(network, spec, out, _samples(datasets, leave_out) if datasets else ())
+    export(network, spec, out, range_samples(read_chips(datasets, "train", leave_out)) if datasets else ())
     if temperature:
         calibrate_maps(out, datasets, out, version)
         add_provenance(out, _provenance(out, checkpoint, datasets, leave_out, temperature))
@@ -164,8 +164,15 @@ def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
     ]
 
 
-def _samples(datasets: Sequence[str], leave_out: Sequence[str], count: int = 32) -> list[np.ndarray]:
-    """Large training chips from end to end of the list, which is ordered by place."""
-    read = read_chips(datasets, "train", leave_out)
-    chips = [chip for chip in read if chip.taught and min(chip.classes.shape) >= 256]
+def range_samples(learned: Sequence[Chip], count: int = 32) -> list[np.ndarray]:
+    """Images that set the ranges of 8-bit integers: large chips from end to end of the list, which is ordered by place.
+
+    Args:
+        learned: the chips that a network learned.
+        count: about so many.
+
+    Returns:
+        uint16 `[6, H, W]` each.
+    """
+    chips = [chip for chip in learned if chip.taught and min(chip.classes.shape) >= 256]
     return [chip.image[NINE_TO_SIX] for chip in chips[:: max(1, len(chips) // count)]]

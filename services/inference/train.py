@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import BadInput, LandloomError
@@ -53,8 +54,11 @@ class Standing:
     """The same on places that are not learned, when last looked at."""
 
 
-class _Lessons(Protocol):
-    def batch(self) -> tuple[np.ndarray, np.ndarray]: ...
+class Lessons(Protocol):
+    """What a network is shown, batch by batch."""
+
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """float32 `[batch, 6, side, side]`, reflectance x 10,000, and `[batch, 10, side, side]`, probabilities."""
 
 
 def train(
@@ -91,7 +95,6 @@ def train(
             if teacher is None
             else f"The recipe learns from labels and asks no teacher: leave --teacher {teacher!r} out."
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
     chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
@@ -103,9 +106,7 @@ def train(
             network.begin_with(checkpoint.load(begin, {})["network"])
         except (KeyError, ValueError) as error:
             raise BadInput(f"Training cannot begin with {str(begin)!r}: {error}.") from error
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    run = _Run(recipe, network, optimiser, device, out, class_weights(chips))
+    run = Run(recipe, network, out, class_weights(chips))
     # A run that goes on draws other patches than it began with.
     random = np.random.default_rng([recipe.seed, run.step])
     taught_by = open_network(teacher, threads) if teacher else None
@@ -120,22 +121,30 @@ def train(
     run.follow(lessons, exam, steps, on_progress)
 
 
-class _Run:
+class Run:
     """One network on its way."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        network: UNet,
-        optimiser: torch.optim.Optimizer,
-        device: torch.device,
-        out: Path,
-        weights: np.ndarray,
-    ):
-        self._recipe, self._network, self._optimiser, self._device, self._out = recipe, network, optimiser, device, out
+    def __init__(self, recipe: Recipe, network: nn.Module, out: Path, weights: np.ndarray):
+        """Begin, or go on from a checkpoint.
+
+        Args:
+            recipe: how.
+            network: normalised bands to logits; moved to a GPU if there is one.
+            out: checkpoint.
+            weights: of the classes, if the recipe wants any.
+
+        Raises:
+            BadInput: the checkpoint is another recipe's or network's.
+        """
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._recipe, self._network, self._device, self._out = recipe, network, device, out
+        self._optimiser = torch.optim.AdamW(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
         weighted = recipe.class_weights == "inverse-log"
         self._weights = torch.from_numpy(weights if weighted else np.ones_like(weights)).to(device)[:, None, None]
-        self._parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
+        self._parts: dict[str, Any] = {"network": network, "optimiser": self._optimiser}
         self.seconds, self.step = 0.0, 0
         self._best: dict[str, torch.Tensor] | None = None
         self._best_loss, self._in_vain = math.inf, 0
@@ -148,12 +157,22 @@ class _Run:
 
     def follow(
         self,
-        lessons: _Lessons,
+        lessons: Lessons,
         exam: list[tuple[np.ndarray, np.ndarray]],
         steps: float,
         on_progress: Callable[[Standing], None],
     ) -> None:
-        """Step by step to the recipe's end, or until nothing has become better for long."""
+        """Step by step to the recipe's end, or until nothing has become better for long.
+
+        Args:
+            lessons: what is learned.
+            exam: batches of places that are not.
+            steps: how many there are, if the recipe's minutes are not over before.
+            on_progress: called after every step.
+
+        Raises:
+            LandloomError: the loss is no longer a number, or the checkpoint cannot be written.
+        """
         limit = (self._recipe.minutes or math.inf) * 60
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         losses: list[float] = []

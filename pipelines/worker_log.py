@@ -18,7 +18,7 @@ def apart(run: str) -> Iterator[Path]:
         run: name of the run, part of the file's name.
 
     Yields:
-        The file; it is removed at the end, unless an error passes.
+        The file; it is removed at the end, unless an error passes and it tells anything.
     """
     path = Path(tempfile.gettempdir()) / f"landloom-workers-{run}.log"
     before = sys.stderr
@@ -29,7 +29,10 @@ def apart(run: str) -> Iterator[Path]:
         try:
             yield path
         except BaseException:
-            print(f"The workers' log: {path}", file=sys.stderr)
+            if path.stat().st_size:
+                print(f"The workers' log: {path}", file=sys.stderr)
+            else:
+                path.unlink()
             raise
         finally:
             sys.stderr.flush()

@@ -104,7 +104,8 @@ def publish_change(
         item = json.loads(content)
         # Added up at once, and no more kept than is needed: of thousands of places, what is held stays small.
         tallies = [Tally.together([*tallies, counted(store, name, item)])]
-        properties = {key: item["properties"][key] for key in (FINGERPRINT, "start_datetime", "end_datetime")}
+        kept = (FINGERPRINT, "start_datetime", "end_datetime", "updated")
+        properties = {key: item["properties"][key] for key in kept}
         items[name.key] = {"id": item["id"], "bbox": item["bbox"], "properties": properties}
     if not tallies:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(account.failed.items())[:5])

@@ -225,7 +225,7 @@ def exception(status: int, code: str, text: str, kind: str = "about:blank") -> J
 def _read(body: bytes, process: str) -> tuple[Execute, str]:
     """What is asked, and the JSON of the inputs themselves."""
     try:
-        asked = Execute.model_validate_json(body or b"{}")
+        asked = Execute.model_validate_json(body)
     except ValidationError as error:
         one = error.errors()[0]
         where = ".".join(map(str, one["loc"])) or "body"

@@ -13,7 +13,19 @@ from services.processes.inputs import AreaInputs, ZoneInputs
 from services.processes.processes import PROCESSES, as_inputs
 
 # What each names in its own way: the catalog, files, the area.
-OF_COMMANDS = {"maps", "out", "s3_endpoint", "bbox", "centre", "size_km", "aoi", "zones", "join", "design", "sample"}
+OF_COMMANDS = {
+    "maps",
+    "out",
+    "s3_endpoint",
+    "bbox",
+    "centre",
+    "size_km",
+    "aoi",
+    "zones",
+    "join",
+    "design",
+    "sample",
+} | {"verbose"}
 COMMANDS = {
     ("change",): ("change", ChangeRequest),
     ("temporal",): ("temporal", TemporalRequest),

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export LANDLOOM_SAMPLE ?= out/sample
 
-.PHONY: help map test quick lint bench browser serve triton clean
+.PHONY: help map test quick lint bench browser serve triton flink clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -73,5 +73,12 @@ serve: .venv/serve ## Serve what `make map` made: STAC API, files, map tiles, we
 triton: .venv/triton ## Run a Triton server with the network that is shipped, on this machine's processor
 	@$(BIN)/landloom triton serve --port-grpc 8001 --port-http 8000 --port-metrics 8002
 
+# Maven and Java are needed once, to build.
+RUNNER := infra/flink/target/beam-flink-runner-1.jar
+flink: .venv/map $(RUNNER) ## Start a Flink cluster on this machine, its runner built from Maven's packages
+	@$(BIN)/landloom cluster up
+$(RUNNER): infra/flink/pom.xml
+	@mvn --quiet --file infra/flink/pom.xml package
+
 clean: ## Remove what was installed and made here
-	rm -rf .venv out build *.egg-info
+	rm -rf .venv out build infra/flink/target *.egg-info

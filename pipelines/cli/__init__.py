@@ -7,13 +7,14 @@ import sys
 from rich.markup import escape
 
 from catalog.errors import BadInput, LandloomError
-from pipelines.cli import accuracy, change, maps, networks, serve, temporal, training, triton, zonal
+from pipelines.cli import accuracy, change, cluster, maps, networks, serve, temporal, training, triton, zonal
 from pipelines.cli.options import app, console
 
 __all__ = [
     "accuracy",
     "app",
     "change",
+    "cluster",
     "maps",
     "networks",
     "run",

@@ -59,7 +59,7 @@ DEAD_LETTERS = 3
     "map",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
-    "--direct_running_mode=multi_processing, or --runner=FlinkRunner. "
+    "--direct_running_mode=multi_processing, or --runner=FlinkRunner --flink_master=HOST:PORT (docs/flink.md). "
     "Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some tile-years dead-lettered.",
 )
 def map_command(
@@ -93,6 +93,7 @@ def map_command(
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
     from pipelines.annual_map import Job
+    from pipelines.flink.submit import check_workers, complete, is_flink
     from pipelines.run import map_tile_years
     from pipelines.runner import name_run
 
@@ -112,8 +113,16 @@ def map_command(
     if inference:
         with console.status(f"Waiting for {inference}"):
             reach_network(inference, settings.model, retry_seconds)
+    if on_flink := is_flink(beam_options):
+        beam_options = complete(beam_options)
+        # Workers stand in another folder.
+        out = out if "://" in out else str(Path(out).absolute())
+        model = str(Path(model).absolute()) if Path(model).is_file() else model
     job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds, inference)
     planned = _plan(area, periods, source, mapping, job.store(), settings)
+    if on_flink and any(one.manifest for one in planned):
+        with console.status("Asking the cluster's workers what they have"):
+            check_workers(job, beam_options)
     with nullcontext() if verbose else worker_log.apart(job.run), progress_bar() as progress:
         bar = progress.add_task("Mapping blocks", total=None)
         accounts = map_tile_years(

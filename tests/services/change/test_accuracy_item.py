@@ -131,6 +131,7 @@ def test_names_that_are_none_are_refused(made, tmp_path, name):
         publish(tmp_path, made, name)
 
 
+@pytest.mark.slow
 def test_the_catalog_serves_it(made, tmp_path):
     """Two reports, of two years and of one, whose properties differ."""
     publish(tmp_path, made)

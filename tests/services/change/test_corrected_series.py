@@ -296,6 +296,7 @@ def test_broken_error_matrix_files_are_refused(tmp_path: Path, text: str, told: 
         read_error_matrix(tmp_path / "matrix.csv", any_order=True)
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_was_removed_and_refuses_bad_input(
     maps: str, matrix: ErrorMatrix, tmp_path: Path
 ) -> None:
@@ -310,6 +311,7 @@ def test_the_command_tells_what_was_removed_and_refuses_bad_input(
     assert "--repeated 2.0: Input should be less than or equal to 1" in " ".join(refused.split())
 
 
+@pytest.mark.slow
 def test_items_and_tables_name_what_is_published_of_the_maps_accuracy(matrix: ErrorMatrix, tmp_path: Path) -> None:
     flat = np.full((10, 10), TREES)
     flat[5:] = RANGELAND

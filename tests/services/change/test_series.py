@@ -169,6 +169,7 @@ def test_a_value_outside_the_legend_is_refused(tmp_path: Path) -> None:
         codes_of(series)
 
 
+@pytest.mark.slow
 def test_maps_are_found_through_a_stac_api_and_read_over_http(tmp_path: Path) -> None:
     publish_all(tmp_path / "out", ("33UUU", 2020), ("33UUU", 2021), ("48QUE", 2021), folder=tmp_path, size=300)
     here = open_series(str(tmp_path / "out"))

@@ -116,6 +116,7 @@ def test_the_catalogs_server_finds_it(store: Store, series: Series, zones: Zones
     assert served["assets"]["map"]["href"].startswith("https://example.com/lulc-zonal/squares/2017-2019/")
 
 
+@pytest.mark.slow
 def test_columns_of_the_item_s_tables_can_be_joined(store: Store, series: Series, zones: Zones) -> None:
     made = publish_zonal(store, series, zones, SETTINGS)
     areas, table = (pd.read_parquet(io.BytesIO(read(store, made, name))) for name in ("areas", "zones"))
@@ -123,6 +124,7 @@ def test_columns_of_the_item_s_tables_can_be_joined(store: Store, series: Series
     assert len(both) == len(areas) and both["name"].notna().all()
 
 
+@pytest.mark.slow
 def test_what_is_up_to_date_is_skipped(store: Store, series: Series, zones: Zones) -> None:
     made = publish_zonal(store, series, zones, SETTINGS)
     folder = made.key.rpartition("/")[0]
@@ -152,6 +154,7 @@ def test_a_class_that_the_maps_lack_is_refused(store: Store, series: Series, zon
         publish_zonal(store, series, zones, replace(SETTINGS, shown="meadow"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="there is no chromium (Debian: apt-get install chromium)")
 def test_the_map_opens_without_a_network_and_draws_every_zone(
     store: Store, series: Series, zones: Zones, tmp_path: Path
@@ -174,6 +177,7 @@ def test_the_map_opens_without_a_network_and_draws_every_zone(
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
+@pytest.mark.slow
 def test_the_command(maps: str, zones_file: Path, tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("id,people\n" + "".join(f"{k},{k * 100}\n" for k in range(10)))
     common = ("zonal", "--maps", maps, "--zones", zones_file, "--out", tmp_path / "out", "--years", "2017,2019")
@@ -188,6 +192,7 @@ def test_the_command(maps: str, zones_file: Path, tmp_path: Path) -> None:
     assert "crops/meadow" in refused and "Traceback" not in refused
 
 
+@pytest.mark.slow
 def test_the_command_names_what_is_published_of_the_maps_accuracy(zones_file: Path, tmp_path: Path) -> None:
     cover, options = np.full((60, 50), TREES), {"collection": "io-lulc-annual-v02", "crs": "EPSG:4326"}
     cover[:, ::5] = RANGELAND

@@ -1,5 +1,12 @@
 """What can go wrong, by what is to be done about it. Catch `LandloomError` to catch them all."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class LandloomError(Exception):
     """Base of every error Landloom raises on purpose; its text names the value and the remedy."""
@@ -23,3 +30,9 @@ class ServerUnavailable(LandloomError):
 
 class StoreError(LandloomError):
     """The output cannot be written or read (disk full, bucket refused): the run stops."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where a file is first not of its form, and why: `classes.2.name: Field required`."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"

@@ -23,7 +23,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
-from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable, StoreError
+from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable, StoreError, first_fault
 from catalog.scenes import BANDS, AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
 from catalog.store import NotFound, open_store
 
@@ -317,8 +317,6 @@ def _read_mapping(path: str, source: str) -> StacApi:
     except OSError as error:
         raise BadInput(f"There is no mapping file {path!r}. Give a JSON file, see docs/sources.md.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadInput(f"Mapping {path!r} is not valid at {where}: {first['msg']}. See docs/sources.md.") from error
+        raise BadInput(f"Mapping {path!r} is not valid at {first_fault(error)}. See docs/sources.md.") from error
     stated = {name: getattr(described, name) for name in described.model_fields_set}
     return KNOWN_APIS.get(source, StacApi(url=source)).model_copy(update=stated)

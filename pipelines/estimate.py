@@ -10,7 +10,7 @@ import shapely
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shapely.geometry import shape
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, first_fault
 from catalog.grid import Tile, block, owned_geometry
 from catalog.manifest import Manifest
 from pipelines.plan import Planned
@@ -80,9 +80,7 @@ def load_prices(path: str) -> PriceTable:
     try:
         return PriceTable.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadInput(f"Price table {path!r} is not valid at {where}: {first['msg']}.") from error
+        raise BadInput(f"Price table {path!r} is not valid at {first_fault(error)}.") from error
 
 
 def default_prices() -> str:

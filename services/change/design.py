@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, first_fault
 from catalog.manifest import digest
 from services.change.domains import Zone
 from services.change.map_legend import MapClass
@@ -100,10 +100,8 @@ def read_design(file: Path) -> Design:
             "accuracy design` wrote."
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BadInput(
-            f"The design {str(file)!r} is not valid at {where}: {first['msg']}. Draw the sample anew."
+            f"The design {str(file)!r} is not valid at {first_fault(error)}. Draw the sample anew."
         ) from error
 
 

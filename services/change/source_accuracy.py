@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, first_fault
 from services.change.accuracy import square
 from services.change.error_matrix import read_error_matrix
 from services.change.series import Series
@@ -124,10 +124,8 @@ def read_accuracy(text: str) -> SourceAccuracy:
                 f"--accuracy {text!r} cannot be read: {error.strerror or error}. Give a JSON file."
             ) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
             raise BadInput(
-                f"--accuracy {text!r} is not valid at {where}: {first['msg']}. See docs/accuracy.md."
+                f"--accuracy {text!r} is not valid at {first_fault(error)}. See docs/accuracy.md."
             ) from error
     if not (found := _PERCENT.fullmatch(text.strip())):
         return SourceAccuracy(origin=text.strip())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, first_fault
 from services.change.map_legend import MapClass, MapLegend
 from services.change.series import Series
 
@@ -55,9 +55,7 @@ def load_crosswalk(name: str) -> Crosswalk:
             f"There is no crosswalk {name!r}. Give ipcc, unccd, worldcover, or a JSON file, see docs/change.md."
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadInput(f"Crosswalk {name!r} is not valid at {where}: {first['msg']}. See docs/change.md.") from error
+        raise BadInput(f"Crosswalk {name!r} is not valid at {first_fault(error)}. See docs/change.md.") from error
 
 
 def crosswalked(series: Series, crosswalk: Crosswalk) -> Series:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, first_fault
 from services.change.transitions import TransitionMatrix
 
 Meaning = Literal["degradation", "stable", "improvement"]
@@ -52,9 +52,7 @@ def load_degradation(name: str = "sdg-15-3-1") -> DegradationMatrix:
             f"There is no degradation matrix {name!r}. Give sdg-15-3-1, or a JSON file, see docs/change.md."
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadInput(f"Matrix {name!r} is not valid at {where}: {first['msg']}. See docs/change.md.") from error
+        raise BadInput(f"Matrix {name!r} is not valid at {first_fault(error)}. See docs/change.md.") from error
 
 
 def meaning_cells(meanings: DegradationMatrix, names: tuple[str, ...]) -> dict[Meaning, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from catalog.errors import BadInput
+from catalog.errors import BadInput, first_fault
 from services.change.persistence import KINDS
 from services.change.transitions import TransitionMatrix
 
@@ -45,9 +45,7 @@ def load_themes(path: Path | None = None) -> dict[str, Theme]:
     except OSError as error:
         raise BadInput(f"There is no file of themes {str(path)!r}. Give a JSON file, see docs/change.md.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadInput(f"Themes {str(path)!r} are not valid at {where}: {first['msg']}. See docs/change.md.") from error
+        raise BadInput(f"Themes {str(path)!r} are not valid at {first_fault(error)}. See docs/change.md.") from error
 
 
 def theme_cells(theme: Theme, names: tuple[str, ...]) -> np.ndarray:

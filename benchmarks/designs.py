@@ -37,7 +37,7 @@ from services.inference.onnx import OnnxNetwork
 from services.inference.patches import Patch, Patches
 from services.inference.recipe import Recipe, load_recipe
 from services.inference.release import range_samples
-from services.inference.train import Lessons, Run
+from services.inference.train import Run
 from services.inference.unet import UNet
 
 _FOLDS = 3
@@ -56,8 +56,6 @@ class Design:
     separable: bool = False
     """Convolutions by channel and then by pixel (Howard et al. 2017, "MobileNets"), but for the first."""
     temperature: float = 1.0
-    """Both sides' logits are divided by it in training (Hinton et al. 2015, "Distilling the knowledge in a neural
-    network"); below 1 the teacher's answers become surer."""
     longer: float = 1.0
     """Times as many steps as the others."""
 
@@ -97,32 +95,6 @@ class Stored:
         number = self._next % len(self._parts[0])
         self._next += 1
         return Patch(*(np.array(part[number]) for part in self._parts))
-
-
-class Softened:
-    """Lessons whose answers are brought to a temperature."""
-
-    def __init__(self, lessons: Lessons, temperature: float):
-        self._lessons, self._power = lessons, 1 / temperature
-
-    def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """As `Lessons` tells."""
-        images, targets = self._lessons.batch()
-        softened = targets**self._power
-        total = softened.sum(axis=1, keepdims=True)
-        return images, softened / np.where(total > 0, total, 1)
-
-
-class Cooled(nn.Module):
-    """A network whose logits are divided by a temperature, for training."""
-
-    def __init__(self, network: nn.Module, temperature: float):
-        super().__init__()
-        self.network, self._temperature = network, temperature
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, divided."""
-        return self.network(x) / self._temperature
 
 
 def separated(network: UNet) -> UNet:
@@ -202,11 +174,16 @@ def _train(design: Design, learned: list[Chip], steps: int, folder: Path) -> dic
         separated(network)
     # All patches are in use after as few steps as it takes to deal each once.
     stored = Stored(folder)
-    recipe = _recipe(widths=design.widths, buffer=len(np.load(folder / "target.npy", mmap_mode="r")), fresh=_BATCH)
-    lessons = Softened(Buffer(stored, recipe, np.random.default_rng(0)), design.temperature)
+    recipe = _recipe(
+        widths=design.widths,
+        temperature=design.temperature,
+        buffer=len(np.load(folder / "target.npy", mmap_mode="r")),
+        fresh=_BATCH,
+    )
+    lessons = Buffer(stored, recipe, np.random.default_rng(0))
     checkpoint = folder / f"{design.name}.pt"
     checkpoint.unlink(missing_ok=True)
-    run = Run(recipe, Cooled(network, design.temperature), checkpoint, np.ones(len(MODEL_CLASSES), np.float32))
+    run = Run(recipe, network, checkpoint, np.ones(len(MODEL_CLASSES), np.float32))
     started = time.process_time()
     run.follow(lessons, [], round(steps * design.longer), lambda now: None)
     taken = time.process_time() - started

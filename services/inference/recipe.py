@@ -26,6 +26,12 @@ class Recipe(BaseModel):
     learn_from: Literal["teacher", "labels"] = Field(
         default="teacher", description="a teacher's answers for every patch, or the chips' own labels"
     )
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="both sides' logits are divided by it (Hinton et al. 2015, \"Distilling the knowledge in a neural "
+        'network"); below 1 what is learned becomes surer',
+    )
     hard_labels: float = Field(
         default=0.05, ge=0, le=1, description="with a teacher: share of the patches from chips it did not label"
     )

@@ -210,13 +210,18 @@ class Run:
         return loss.item()
 
     def _loss(self, images: np.ndarray, targets: np.ndarray) -> torch.Tensor:
-        """Cross-entropy with probabilities, nats a pixel, classes weighted."""
+        """Cross-entropy with probabilities at the recipe's temperature, nats a pixel, classes weighted."""
+        temperature = self._recipe.temperature
         shown = normalise(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
-        wanted = torch.from_numpy(np.ascontiguousarray(targets)).to(self._device) * self._weights
+        wanted = torch.from_numpy(np.ascontiguousarray(targets)).to(self._device)
+        if temperature != 1:
+            wanted = wanted ** (1 / temperature)
+            wanted = wanted / wanted.sum(dim=1, keepdim=True).clamp(min=torch.finfo(wanted.dtype).tiny)
+        wanted = wanted * self._weights
         # Half as long on a processor with bfloat16 instructions, and on GPUs.
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             logits = self._network(shown.contiguous(memory_format=torch.channels_last))
-        return -(wanted * torch.log_softmax(logits.float(), dim=1)).sum() / wanted.sum().clamp(min=1)
+        return -(wanted * torch.log_softmax(logits.float() / temperature, dim=1)).sum() / wanted.sum().clamp(min=1)
 
     @torch.no_grad()
     def _look(self, exam: list[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -41,6 +41,7 @@ from pipelines.cli.options import (
     number,
     periods_of,
     progress_bar,
+    progress_of,
     set_log_level,
 )
 from pipelines.estimate import default_prices, estimate, load_prices
@@ -123,15 +124,8 @@ def map_command(
     if on_flink and any(one.manifest for one in planned):
         with console.status("Asking the cluster's workers what they have"):
             check_workers(job, beam_options)
-    with nullcontext() if verbose else worker_log.apart(job.run), progress_bar() as progress:
-        bar = progress.add_task("Mapping blocks", total=None)
-        accounts = map_tile_years(
-            job,
-            planned,
-            beam_options,
-            lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-        progress.update(bar, visible=False)
+    with nullcontext() if verbose else worker_log.apart(job.run), progress_of("Mapping blocks") as on_progress:
+        accounts = map_tile_years(job, planned, beam_options, on_progress)
     _tell(accounts, planned, out)
     if accounts.dead_lettered:
         raise typer.Exit(DEAD_LETTERS)
@@ -218,16 +212,14 @@ def supercells_command(
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Publish one COG and item per grid zone and year, cut as io-lulc-annual-v02, from the published maps."""
-    with progress_bar() as progress:
-        bar = progress.add_task("Zones", total=None)
+    with progress_of("Zones") as on_progress:
         account = make_supercells(
             open_store(out, s3_endpoint=s3_endpoint or None),
             [period.start.year for period in periods_of(year, "")] if year else (),
             zone.split(",") if zone else (),
             overwrite=overwrite,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_progress=on_progress,
         )
-        progress.update(bar, visible=False)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} failed",

@@ -30,6 +30,7 @@ from services.change.series import open_series
 from services.change.settings import Settings
 from services.change.themes import load_themes
 from services.change.zonal import count_zones
+from services.change.zonal_publish import ZonalSettings, publish_zonal
 from services.change.zones import Zones, read_zones
 from tests.pipelines.running import ROOT, contents
 from tests.pipelines.test_faults import KILL_WHEN
@@ -72,6 +73,11 @@ def temporal(maps: str, out: Path, run: Run) -> Any:
     return correct_series(open_series(maps), open_store(str(out)), CorrectionSettings(error_matrix=MATRIX), run=run)
 
 
+def by_zone(maps: str, out: Path, run: Run) -> Any:
+    zones = read_zones(Path(maps).parents[1] / "zones.parquet")
+    return publish_zonal(open_store(str(out)), open_series(maps), zones, ZonalSettings("here"), run=run)
+
+
 @pytest.mark.parametrize("publish", [change, temporal])
 @pytest.mark.parametrize("options", [(), TWO_PROCESSES], ids=["one worker", "two"])
 def test_products_are_those_of_one_process_bit_for_bit(maps: str, tmp_path: Path, publish: Any, options: Any) -> None:
@@ -92,7 +98,8 @@ def test_zones_of_many_places_are_summed(maps: str, tmp_path: Path, zones: Zones
     assert not store.list(), "what was staged is removed"
 
 
-@pytest.mark.parametrize("publish", [change, temporal])
+@pytest.mark.usefixtures("zones")
+@pytest.mark.parametrize("publish", [change, temporal, by_zone])
 def test_a_broken_place_is_told_and_the_others_are_published(maps: str, tmp_path: Path, publish: Any) -> None:
     broken = Path(maps).parent / "33UWU-2018" / "map.tif"
     whole = broken.read_bytes()

@@ -178,17 +178,6 @@ def estimate_command(
             console.print(f"{rate}: {note}", highlight=False, markup=False)
 
 
-@app.command("sample")
-def sample_command(
-    out: Annotated[Path, typer.Option(help="Folder for the sample's STAC catalog.")] = Path("out/sample"),
-) -> None:
-    """Write the sample input: a real Sentinel-2 scene of Brandenburg an der Havel, and land-use polygons."""
-    from pipelines.sample import write_sample
-
-    catalog = write_sample(out)
-    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False, markup=False)
-
-
 @app.command("show")
 def show_command(
     item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],

@@ -7,7 +7,7 @@ import sys
 from rich.markup import escape
 
 from catalog.errors import BadInput, LandloomError
-from pipelines.cli import accuracy, change, cluster, maps, networks, serve, temporal, training, triton, zonal
+from pipelines.cli import accuracy, change, cluster, maps, networks, serve, status, temporal, training, triton, zonal
 from pipelines.cli.options import app, console
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "networks",
     "run",
     "serve",
+    "status",
     "temporal",
     "training",
     "triton",

@@ -208,7 +208,9 @@ class MapTileYears(beam.PTransform):
         """See the class."""
         planned = (
             root
-            | "Tile-years" >> beam.Create(list(enumerate(self._request.tile_years())), reshuffle=False)
+            # Listed by a worker: tens of thousands would be too large for a job's own description.
+            | "Begin" >> beam.Impulse()
+            | "Tile-years" >> beam.FlatMap(_numbered, self._request)
             # Grouping by a number of its own lets every worker have its part, in order.
             | "Spread tile-years" >> beam.GroupByKey()
             | "Tile-year" >> beam.FlatMap(_each)
@@ -226,6 +228,10 @@ class MapTileYears(beam.PTransform):
             | "Account" >> beam.ParDo(Account(self._job))
         )
         return (mapped, planned[PlanTileYear.PUBLISHED]) | "Items" >> beam.Flatten() | "Register" >> Register(self._job)
+
+
+def _numbered(_: bytes, request: Request) -> Iterator[tuple[int, tuple[str, Period]]]:
+    yield from enumerate(request.tile_years())
 
 
 def _each(numbered: tuple[int, Iterable[Any]]) -> Iterator[tuple[int, Any]]:

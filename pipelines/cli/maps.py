@@ -105,8 +105,8 @@ def map_command(
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
-    from pipelines.annual_map import Job
     from pipelines.flink.submit import check_workers, complete, is_flink
+    from pipelines.job import Job
     from pipelines.run import map_tile_years
     from pipelines.runner import name_run
 

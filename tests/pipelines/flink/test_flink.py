@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import BadInput
-from pipelines.annual_map import Job
 from pipelines.flink import cluster as flink
 from pipelines.flink import submit
 from pipelines.flink.submit import CannotWork, check_workers, complete
+from pipelines.job import Job
 from pipelines.runner import name_run
 from tests.pipelines.flink.conftest import YEARS
 from tests.pipelines.running import ROOT, contents, landloom, map_tiles

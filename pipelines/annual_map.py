@@ -29,6 +29,7 @@ from pipelines.records import EndedTileYear, Failure, PlannedTileYear
 from pipelines.register import Register
 from pipelines.request import Request, source_of
 from pipelines.stage import is_complete, stage, staged_blocks
+from pipelines.tries import WorkerDied, noted_try
 from services.inference import open_network, reach_network
 
 log = logging.getLogger(__name__)
@@ -135,11 +136,13 @@ class ClassifyBlock(Step):
                 f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
             )
         try:
-            voted, report = classify_block(manifest, number, _reader(self._job.run, self._job.retry_seconds), network)
-        except (SourceUnavailable, ServerUnavailable) as error:
+            with noted_try(self._store, manifest, number, self._job.run):
+                reader = _reader(self._job.run, self._job.retry_seconds)
+                voted, report = classify_block(manifest, number, reader, network)
+                stage(self._store, manifest, number, voted, report, self._job.run)
+        except (SourceUnavailable, ServerUnavailable, WorkerDied) as error:
             yield key, self._failed(manifest, number, error)
             return
-        stage(self._store, manifest, number, voted, report, self._job.run)
         _count(report)
         _log(manifest, number, report)
         yield key, {"block": number, "state": "done", "figures": report.figures}

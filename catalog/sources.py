@@ -92,23 +92,23 @@ class Source(Protocol):
         ...
 
 
-def open_source(source: str, *, mapping: str | None = None) -> Source:
+def open_source(source: str, described: StacApi | None = None, base: str = "") -> Source:
     """A source by name, URL or path.
 
     Args:
         source: `planetary-computer`, `earth-search`, the URL of a STAC API, or a static catalog's or collection's
             JSON on disk, over HTTP or on S3.
-        mapping: JSON file that describes the API or the asset names of a static catalog (see `StacApi`).
+        described: the API, or the asset names of a static catalog, from `read_mapping`.
+        base: folder that a relative path starts from, by default the current one.
 
     Raises:
         BadInput: no such thing.
         SourceUnavailable: it does not answer.
     """
-    described = _read_mapping(mapping, source) if mapping else None
     if source in KNOWN_APIS:
         return ApiSource(source, described or KNOWN_APIS[source])
     if not urlparse(source).scheme:
-        path = Path(source)
+        path = Path(base, source)
         path = path / "catalog.json" if path.is_dir() else path
         if not path.is_file():
             raise BadInput(
@@ -311,7 +311,12 @@ class _MappingFile(StacApi):
     url: str = Field(default="")
 
 
-def _read_mapping(path: str, source: str) -> StacApi:
+def read_mapping(path: str, source: str) -> StacApi:
+    """What a JSON file (`--mapping`) says of a source, the rest as is known of it.
+
+    Raises:
+        BadInput: no such file, or it says something else.
+    """
     try:
         described = _MappingFile.model_validate_json(Path(path).read_text())
     except OSError as error:

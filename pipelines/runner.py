@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from catalog.errors import LandloomError
+from catalog.errors import LandloomError, StoreError
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
@@ -44,11 +45,23 @@ def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[st
 @contextmanager
 def watched(count: Callable[[], int], total: int, on_progress: Callable[[int, int], None]) -> Iterator[None]:
     """Call back every second with what is finished, as counted in the store, whatever the runner, and the total."""
+    with meanwhile(lambda: on_progress(count(), total)):
+        yield
+
+
+@contextmanager
+def meanwhile(look: Callable[[], None]) -> Iterator[None]:
+    """Call something every second, less often if it takes long: a look may list thousands of objects far away."""
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(1.0):
-            on_progress(count(), total)
+        pause = 1.0
+        while not stop.wait(pause):
+            started = time.monotonic()
+            # An output that does not answer for a while is the workers' matter: they try again.
+            with suppress(StoreError):
+                look()
+            pause = max(1.0, 10 * (time.monotonic() - started))
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()

@@ -7,7 +7,20 @@ import sys
 from rich.markup import escape
 
 from catalog.errors import BadInput, LandloomError
-from pipelines.cli import accuracy, change, cluster, maps, networks, samples, serve, temporal, training, triton, zonal
+from pipelines.cli import (
+    accuracy,
+    change,
+    cluster,
+    maps,
+    networks,
+    samples,
+    serve,
+    status,
+    temporal,
+    training,
+    triton,
+    zonal,
+)
 from pipelines.cli.options import app, console
 
 __all__ = [
@@ -20,6 +33,7 @@ __all__ = [
     "run",
     "samples",
     "serve",
+    "status",
     "temporal",
     "training",
     "triton",

@@ -69,7 +69,9 @@ DEAD_LETTERS = 3
 )
 def map_command(
     context: typer.Context,
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the maps and their STAC catalog.")],
+    out: Annotated[
+        str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix for the maps and their STAC catalog.")
+    ],
     source: Source = "",
     year: Year = "",
     period: PeriodOption = "",
@@ -255,7 +257,9 @@ def show_command(
 
 @app.command("supercells")
 def supercells_command(
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that `landloom map` wrote to.")],
+    out: Annotated[
+        str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix that `landloom map` wrote to.")
+    ],
     year: Annotated[str, typer.Option(help="Year, or years as 2020,2021; by default all.")] = "",
     zone: Annotated[str, typer.Option(help="Grid zone, or zones as 21L,21M; by default all.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
@@ -285,7 +289,7 @@ def supercells_command(
 
 @app.command("index")
 def index_command(
-    catalog: Annotated[str, typer.Argument(help="Folder or s3:// that a run wrote to.")],
+    catalog: Annotated[str, typer.Argument(help="Folder, s3:// or gs:// that a run wrote to.")],
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Rebuild all that is derived from the items: extents, summaries, links, and the STAC GeoParquet."""

@@ -7,9 +7,7 @@ grouped.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -17,49 +15,27 @@ from typing import Any, Literal
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from catalog.collections import Gain, grow, link_items
 from catalog.errors import BadInput, LandloomError, ServerUnavailable, SourceUnavailable
 from catalog.grid import block
-from catalog.index import grow_index, write_part
-from catalog.items import published_fingerprint, zone_of
 from catalog.manifest import Manifest, Period, item_key
 from catalog.model import ModelSpec, Network
-from catalog.store import Store, open_store
 from pipelines.assemble import CannotPublish, publish
 from pipelines.classify import BlockReport, classify_block
+from pipelines.job import Job, Step
+from pipelines.logfmt import line
 from pipelines.plan import ALREADY_PUBLISHED, Planned
 from pipelines.read import SceneReader
-from pipelines.records import EndedTileYear, Failure, PlannedTileYear, Records
+from pipelines.records import EndedTileYear, Failure, PlannedTileYear
+from pipelines.register import Register
 from pipelines.request import Request, source_of
 from pipelines.stage import is_complete, stage, staged_blocks
+from pipelines.tries import WorkerDied, noted_try
 from services.inference import open_network, reach_network
 
 log = logging.getLogger(__name__)
 
 Outcome = dict[str, Any]
 """What became of one block or one attempt to publish: `block` (None for the tile-year), `state`, `reason`, figures."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What every worker needs besides its elements."""
-
-    run: str
-    """Name of the run; its accounts lie under `runs/{run}/`."""
-    out: str
-    model: str
-    """ID or file of the network; not used where servers run it."""
-    s3_endpoint: str | None = None
-    overwrite: bool = False
-    """Maps made from other manifests may be replaced."""
-    retry_seconds: float = 300.0
-    """How long a source, or a server, that fails in ways that may pass is tried again."""
-    inference: str = ""
-    """Address of the servers that run the network; by default it is run in the worker's own process."""
-
-    def store(self) -> Store:
-        """The output."""
-        return open_store(self.out, s3_endpoint=self.s3_endpoint)
 
 
 # One network and one reader per worker process and run, whatever the number of bundles and DoFn instances.
@@ -72,29 +48,14 @@ def _reader(run: str, retry_seconds: float) -> SceneReader:
     return SceneReader(retry_seconds)
 
 
-@functools.lru_cache(maxsize=64)
-def _manifest(out: str, s3_endpoint: str | None, key: str) -> Manifest:
-    return Manifest.model_validate_json(open_store(out, s3_endpoint=s3_endpoint).read(key))
-
-
-class _ManifestDoFn(beam.DoFn):
-    """Has the job's store at hand and looks manifests up."""
-
-    def __init__(self, job: Job):
-        self._job = job
-
-    def setup(self) -> None:
-        self._store = self._job.store()
-        self._records = Records(self._store, self._job.run)
-
-    def _look_up(self, key: str) -> Manifest:
-        return _manifest(self._job.out, self._job.s3_endpoint, key)
+class _Publisher(Step):
+    """Publishes a tile-year, and writes down that it did."""
 
     def _publish(self, manifest: Manifest) -> Iterator[tuple[str, Outcome]]:
         try:
             made = publish(self._store, manifest, overwrite=self._job.overwrite)
         except CannotPublish as error:
-            log.warning("%s: %s", manifest.id, error)
+            log.warning(line("not published", tile_year=manifest.id, reason=error))
             yield manifest.key, {"block": None, "state": "failed", "reason": str(error)}
             return
         if made:
@@ -102,11 +63,8 @@ class _ManifestDoFn(beam.DoFn):
             blocks = {"done": len(mine), "staged before": len(made) - len(mine)}
             self._records.end(_published(manifest, blocks, mine))
 
-    def _is_published(self, manifest: Manifest) -> bool:
-        return published_fingerprint(self._store, manifest.item_key) == manifest.fingerprint
 
-
-class PlanTileYear(_ManifestDoFn):
+class PlanTileYear(Step):
     """A tile-year to its blocks, each as `(number, (manifest key, block))` under a number that keeps their order.
 
     What is not to be mapped ends here; of what is published already the item's key goes to the output `PUBLISHED`.
@@ -127,7 +85,7 @@ class PlanTileYear(_ManifestDoFn):
             planned = self._request.plan(tile, period, source, self._store)
         except (SourceUnavailable, BadInput) as error:
             # A week's run does not stop for one place of which the source lacks something.
-            log.warning("%s-%s: %s", tile, period.label, error)
+            log.warning(line("not planned", tile_year=f"{tile}-{period.label}", reason=error))
             planned = Planned(tile, period, None, refused=str(error))
         if planned.manifest is None:
             state: Literal["skipped", "dead-lettered"] = "skipped" if planned.skipped else "dead-lettered"
@@ -157,7 +115,7 @@ class PlanTileYear(_ManifestDoFn):
             yield number * self._MOST_BLOCKS + order, (manifest.key, one)
 
 
-class ClassifyBlock(_ManifestDoFn):
+class ClassifyBlock(Step):
     """`(manifest key, block)` to `(manifest key, Outcome)`; returns at once if the block is staged."""
 
     def process(self, element: tuple[str, int]) -> Iterator[tuple[str, Outcome]]:
@@ -178,16 +136,19 @@ class ClassifyBlock(_ManifestDoFn):
                 f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
             )
         try:
-            voted, report = classify_block(manifest, number, _reader(self._job.run, self._job.retry_seconds), network)
-        except (SourceUnavailable, ServerUnavailable) as error:
+            with noted_try(self._store, manifest, number, self._job.run):
+                reader = _reader(self._job.run, self._job.retry_seconds)
+                voted, report = classify_block(manifest, number, reader, network)
+                stage(self._store, manifest, number, voted, report, self._job.run)
+        except (SourceUnavailable, ServerUnavailable, WorkerDied) as error:
             yield key, self._failed(manifest, number, error)
             return
-        stage(self._store, manifest, number, voted, report, self._job.run)
         _count(report)
+        _log(manifest, number, report)
         yield key, {"block": number, "state": "done", "figures": report.figures}
 
     def _failed(self, manifest: Manifest, number: int, error: LandloomError) -> Outcome:
-        log.warning("%s block %d: %s", manifest.id, number, error)
+        log.warning(line("block failed", tile_year=manifest.id, block=number, reason=error))
         self._records.fail(Failure(id=manifest.id, block=number, reason=str(error)))
         return {"block": number, "state": "failed", "reason": str(error)}
 
@@ -197,7 +158,7 @@ class ClassifyBlock(_ManifestDoFn):
         return _network_here(self._job.model)
 
 
-class PublishWhenComplete(_ManifestDoFn):
+class PublishWhenComplete(_Publisher):
     """Passes outcomes on, and publishes a tile-year as soon as all its blocks are staged."""
 
     def process(self, element: tuple[str, Outcome]) -> Iterator[tuple[str, Outcome]]:
@@ -211,7 +172,7 @@ class PublishWhenComplete(_ManifestDoFn):
             yield from self._publish(manifest)
 
 
-class Account(_ManifestDoFn):
+class Account(_Publisher):
     """All outcomes of a tile-year to the key of its item, if it is published; what became of it is written down."""
 
     def process(self, element: tuple[str, Iterable[Outcome]]) -> Iterator[str]:
@@ -239,36 +200,6 @@ class Account(_ManifestDoFn):
         self._records.end(record)
 
 
-class WriteIndexPart(_ManifestDoFn):
-    """`((collection, zone), item keys)` to `(collection, (part's key, what its items add))`."""
-
-    def process(self, element: tuple[tuple[str, str], Iterable[str]]) -> Iterator[tuple[str, tuple[str, Gain]]]:
-        """See the class."""
-        (collection, zone), keys = element
-        items = [(key, json.loads(self._store.read(key))) for key in sorted(set(keys))]
-        gain = Gain.of(item for _, item in items)
-        link_items(self._store, collection, gain)
-        part = f"{self._records.folder}/items/{collection}-{zone}.parquet"
-        write_part(self._store, part, items)
-        yield collection, (part, gain)
-
-
-class GrowCollection(_ManifestDoFn):
-    """A collection grows by all that was published: extent, summaries, index."""
-
-    def process(self, element: tuple[str, Iterable[tuple[str, Gain]]]) -> Iterator[str]:
-        """See the class."""
-        collection, found = element
-        parts, whole = [], Gain()
-        for part, gain in found:
-            parts.append(part)
-            whole = whole.join(gain, collection)
-        grow(self._store, collection, whole)
-        grow_index(self._store, collection, sorted(parts))
-        self._store.delete(parts)
-        yield collection
-
-
 class MapTileYears(beam.PTransform):
     """From root: tile-years are planned and mapped; gives the collections that grew."""
 
@@ -280,7 +211,9 @@ class MapTileYears(beam.PTransform):
         """See the class."""
         planned = (
             root
-            | "Tile-years" >> beam.Create(list(enumerate(self._request.tile_years())), reshuffle=False)
+            # Listed by a worker: tens of thousands would be too large for a job's own description.
+            | "Begin" >> beam.Impulse()
+            | "Tile-years" >> beam.FlatMap(_numbered, self._request)
             # Grouping by a number of its own lets every worker have its part, in order.
             | "Spread tile-years" >> beam.GroupByKey()
             | "Tile-year" >> beam.FlatMap(_each)
@@ -297,15 +230,11 @@ class MapTileYears(beam.PTransform):
             | "By tile-year" >> beam.GroupByKey()
             | "Account" >> beam.ParDo(Account(self._job))
         )
-        return (
-            (mapped, planned[PlanTileYear.PUBLISHED])
-            | "Items" >> beam.Flatten()
-            | "Zone" >> beam.Map(_zone_of)
-            | "By zone" >> beam.GroupByKey()
-            | "Index part" >> beam.ParDo(WriteIndexPart(self._job))
-            | "By collection" >> beam.GroupByKey()
-            | "Collection" >> beam.ParDo(GrowCollection(self._job))
-        )
+        return (mapped, planned[PlanTileYear.PUBLISHED]) | "Items" >> beam.Flatten() | "Register" >> Register(self._job)
+
+
+def _numbered(_: bytes, request: Request) -> Iterator[tuple[int, tuple[str, Period]]]:
+    yield from enumerate(request.tile_years())
 
 
 def _each(numbered: tuple[int, Iterable[Any]]) -> Iterator[tuple[int, Any]]:
@@ -314,16 +243,18 @@ def _each(numbered: tuple[int, Iterable[Any]]) -> Iterator[tuple[int, Any]]:
         yield number, one
 
 
-def _zone_of(key: str) -> tuple[tuple[str, str], str]:
-    """An item's key under its collection and grid zone."""
-    collection, tile, *_ = key.split("/")
-    return (collection, zone_of(tile)), key
-
-
 def _published(manifest: Manifest, blocks: dict[str, int], figures: list[dict[str, float]]) -> EndedTileYear:
     return EndedTileYear(
         id=manifest.id, state="published", item=manifest.item_key, blocks=blocks, figures=_sum(figures)
     )
+
+
+def _log(manifest: Manifest, number: int, report: BlockReport) -> None:
+    where = {"tile_year": manifest.id, "block": number}
+    log.info(line("block done", **where, **report.figures))
+    for event, found in (("scene left out", report.problems), ("scene implausible", report.warnings)):
+        for one in found:
+            log.info(line(event, **where, scene=one.scene, reason=one.reason))
 
 
 def _count(report: BlockReport) -> None:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from catalog.items import published_fingerprint
 from catalog.models import add_model
 from catalog.store import Store
-from pipelines.annual_map import Job, MapTileYears
+from pipelines.annual_map import MapTileYears
+from pipelines.job import Job
 from pipelines.records import Asked, PlannedTileYear, Records
 from pipelines.request import Request
 from pipelines.runner import meanwhile, run_pipeline

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from catalog.errors import LandloomError
+from catalog.errors import LandloomError, StoreError
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
@@ -68,7 +68,9 @@ def meanwhile(look: Callable[[], None]) -> Iterator[None]:
         pause = 1.0
         while not stop.wait(pause):
             started = time.monotonic()
-            look()
+            # An output that does not answer for a while is the workers' matter: they try again.
+            with suppress(StoreError):
+                look()
             pause = max(1.0, 10 * (time.monotonic() - started))
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)

@@ -41,6 +41,7 @@ from pipelines.cli.options import (
     number,
     periods_of,
     progress_bar,
+    progress_of,
     set_log_level,
 )
 from pipelines.estimate import default_prices, estimate, load_prices
@@ -108,9 +109,9 @@ def map_command(
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
-    from pipelines.annual_map import Job
     from pipelines.dataflow import submit as dataflow
     from pipelines.flink.submit import check_workers, complete, is_flink
+    from pipelines.job import Job
     from pipelines.run import map_tile_years
     from pipelines.runner import name_run, option
 
@@ -239,17 +240,6 @@ def estimate_command(
             console.print(f"{rate}: {note}", highlight=False, markup=False)
 
 
-@app.command("sample")
-def sample_command(
-    out: Annotated[Path, typer.Option(help="Folder for the sample's STAC catalog.")] = Path("out/sample"),
-) -> None:
-    """Write the sample input: a real Sentinel-2 scene of Brandenburg an der Havel, and land-use polygons."""
-    from pipelines.sample import write_sample
-
-    catalog = write_sample(out)
-    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False, markup=False)
-
-
 @app.command("show")
 def show_command(
     item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
@@ -275,16 +265,14 @@ def supercells_command(
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Publish one COG and item per grid zone and year, cut as io-lulc-annual-v02, from the published maps."""
-    with progress_bar() as progress:
-        bar = progress.add_task("Zones", total=None)
+    with progress_of("Zones") as on_progress:
         account = make_supercells(
             open_store(out, s3_endpoint=s3_endpoint or None),
             [period.start.year for period in periods_of(year, "")] if year else (),
             zone.split(",") if zone else (),
             overwrite=overwrite,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_progress=on_progress,
         )
-        progress.update(bar, visible=False)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} failed",

@@ -119,10 +119,15 @@ def progress_bar() -> Progress:
 
 
 @contextmanager
-def progress_of(what: str, maps: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of what is done; at first, while maps are looked for, it says so."""
+def progress_of(what: str, maps: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar of what is done, which is gone in the end.
+
+    Args:
+        what: is counted.
+        maps: where they are looked for first, which it says until anything is counted; empty: nowhere.
+    """
     with progress_bar() as progress:
-        bar = progress.add_task(f"Looking for maps in {maps}", total=None)
+        bar = progress.add_task(f"Looking for maps in {maps}" if maps else what, total=None)
         yield lambda done, total: progress.update(bar, description=what, completed=done, total=total)
 
 

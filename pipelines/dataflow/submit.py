@@ -13,7 +13,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from catalog.errors import BadInput
-from pipelines.annual_map import Job, MapTileYears
+from pipelines.annual_map import MapTileYears
+from pipelines.job import Job
 from pipelines.request import Request
 from pipelines.run import begin
 from pipelines.runner import option, run_pipeline

@@ -19,8 +19,8 @@ from apache_beam.runners.runner import PipelineState
 
 from catalog.errors import BadInput, LandloomError
 from catalog.model import ModelSpec
-from pipelines.annual_map import Job
 from pipelines.flink.cluster import JAR, overview
+from pipelines.job import Job
 from pipelines.runner import option
 from services.inference import model_spec
 

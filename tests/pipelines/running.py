@@ -13,7 +13,7 @@ from catalog.area import area_of_tiles
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.sources import read_mapping
-from pipelines.annual_map import Job
+from pipelines.job import Job
 from pipelines.plan import Settings
 from pipelines.request import Request, source_of
 from pipelines.run import Accounts, map_tile_years

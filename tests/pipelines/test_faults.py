@@ -55,8 +55,8 @@ def undisturbed(simulated, network, tmp_path_factory):
         ("pipelines.annual_map", "stage", 1, False, 1),
         ("pipelines.assemble", "write_cog", 2, False, 2),
         ("pipelines.assemble", "_register", 1, True, 2),
-        ("pipelines.annual_map", "link_items", 1, True, 0),
-        ("pipelines.annual_map", "grow_index", 1, True, 0),
+        ("pipelines.register", "link_items", 1, True, 0),
+        ("pipelines.register", "grow_index", 1, True, 0),
     ],
     ids=["classify", "stage", "assemble", "register", "zone", "index"],
 )

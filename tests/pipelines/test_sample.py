@@ -20,7 +20,7 @@ from catalog.scenes import BANDS
 from catalog.sources import open_source
 from catalog.validation import validate
 from pipelines import sample
-from pipelines.annual_map import Job
+from pipelines.job import Job
 from pipelines.plan import Settings
 from pipelines.request import Request
 from pipelines.run import map_tile_years

@@ -19,11 +19,11 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from catalog.errors import BadInput
 from catalog.legend import load_legend
 from catalog.store import open_store
-from pipelines.annual_map import Job
 from pipelines.cli import app
 from pipelines.dataflow import submit
 from pipelines.dataflow.submit import check, complete
 from pipelines.dataflow.template import arguments_of
+from pipelines.job import Job
 from pipelines.plan import Settings
 from pipelines.request import Request
 from services.inference import model_spec
@@ -160,7 +160,7 @@ def test_what_was_asked_for_is_written_beside_the_output(job):
 @pytest.mark.slow
 def test_servers_are_named_and_no_secret_travels(python, job):
     program = """
-from pipelines.annual_map import Job
+from pipelines.job import Job
 from pipelines.dataflow.submit import check, complete, write_template
 from pipelines.records import Records
 from catalog.store import open_store

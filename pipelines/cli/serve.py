@@ -23,7 +23,8 @@ _SCHEMES = ("postgresql://", "postgres://")
 @app.command("serve")
 def serve_command(
     catalog: Annotated[
-        str, typer.Option(help="Folder or s3:// that `landloom map` wrote to, or postgresql:// of `landloom load`.")
+        str,
+        typer.Option(help="Folder, s3:// or gs:// that `landloom map` wrote to, or postgresql:// of `landloom load`."),
     ],
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for other machines, too.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(parser=whole, metavar="N", help="Port to listen at; 0 for any free one.")] = 8080,
@@ -136,7 +137,7 @@ def _open(catalog: str, s3_endpoint: str | None) -> tuple[ItemIndex, Store]:
 @app.command("load")
 def load_command(
     database: Annotated[str, typer.Argument(help="postgresql://USER@HOST:PORT/DATABASE; the password by PGPASSWORD.")],
-    catalog: Annotated[str, typer.Option(help="Folder or s3:// that `landloom map` wrote to.")],
+    catalog: Annotated[str, typer.Option(help="Folder, s3:// or gs:// that `landloom map` wrote to.")],
     replace: Annotated[bool, typer.Option("--replace", help="Let it take the place of another catalog.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:

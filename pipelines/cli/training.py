@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )
 def dataset_command(
     context: typer.Context,
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the training set.")],
+    out: Annotated[str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix of the training set.")],
     chips: Annotated[str, typer.Option(help="Ready chips: a folder with its index, chips.csv.")] = "",
     labels: Annotated[
         str,

@@ -13,7 +13,7 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
-from catalog.store import Store, open_store
+from catalog.store import BUCKETS, Store, open_store
 from services.change.requests import (
     ChangeRequest,
     DesignRequest,
@@ -280,7 +280,7 @@ def _found(
 
 def _catalogs(maps: str, store: Store) -> list[Store]:
     """Where a published sample may lie: the output, and the maps' catalog if it is another and no API."""
-    if not maps.startswith("s3://") and not Path(maps).is_dir():
+    if maps.partition("://")[0] not in BUCKETS and not Path(maps).is_dir():
         return [store]
     own = open_store(maps)
     return [store] if own.href("x") == store.href("x") else [store, own]

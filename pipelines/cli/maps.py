@@ -105,7 +105,7 @@ def map_command(
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
-    from pipelines.flink.submit import check_workers, complete, is_flink
+    from pipelines.flink.submit import check_workers, complete, is_flink, told_if_lost
     from pipelines.job import Job
     from pipelines.run import map_tile_years
     from pipelines.runner import name_run
@@ -147,7 +147,8 @@ def map_command(
     if on_flink:
         with console.status("Asking the cluster's workers what they have"):
             check_workers(job, beam_options)
-    with nullcontext() if verbose else worker_log.apart(job.run), progress_bar() as progress:
+    apart = nullcontext() if verbose else worker_log.apart(job.run)
+    with told_if_lost(beam_options), apart, progress_bar() as progress:
         bar = progress.add_task("Planning tile-years", total=None)
         accounts = map_tile_years(job, request, beam_options, lambda standing: progress.update(bar, **_bar(standing)))
         progress.update(bar, visible=False)

@@ -138,7 +138,8 @@ def kills_its_reader(band: Path, path: Path) -> None:
 def test_a_killed_job_manager_ends_the_run_and_the_next_goes_on(
     simulated, network, folder, options, watch, in_process, tmp_path
 ):
-    out, watched = tmp_path / "out", watch(options)
+    # Longer than TaskManagers take to find that it has gone: else they would end their work before.
+    out, watched = tmp_path / "out", watch(options, pause=12)
     thread = in_mid_run(watched, lambda: os.kill(processes(folder)["jobmanager"], signal.SIGKILL))
     with pytest.raises(LandloomError, match=r"no longer answers.*Start it again"), told_if_lost(options):
         map_tiles(simulated.catalog, out, network, years=YEARS, beam=watched.options)
@@ -147,6 +148,7 @@ def test_a_killed_job_manager_ends_the_run_and_the_next_goes_on(
     wait_for_slots(options_master(options))
     accounts = map_tiles(simulated.catalog, out, network, years=YEARS, beam=watched.options)
     assert balanced(accounts) and not accounts.dead_lettered
+    assert accounts.blocks["staged before"] >= 1
     assert contents(out) == in_process
     assert len(watched.computed()) <= BLOCKS + SLOTS
 

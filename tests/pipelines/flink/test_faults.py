@@ -207,7 +207,13 @@ def test_a_slow_worker_does_not_hold_the_other(simulated, network, folder, optio
     assert balanced(accounts) and not accounts.dead_lettered
     assert contents(out) == in_process
     assert len(watched.computed()) == BLOCKS
-    print(watched.computed(), watched.computed("done"))
+    begun = {(one.tile_year, one.block): one.time for one in watched.computed()}
+    of_slow, of_other = (
+        [one for one in watched.computed("done") if (one.task_manager == slow) is is_slow] for is_slow in (True, False)
+    )
+    longest = [max(one.time - begun[one.tile_year, one.block] for one in some) for some in (of_slow, of_other)]
+    assert longest[0] > 2 * longest[1], "it was slow"
+    assert max(one.time for one in of_other) < max(one.time for one in of_slow)
 
 
 def test_through_triton_with_a_worker_killed(simulated, network, folder, options, watch, in_process, tmp_path):

@@ -11,21 +11,19 @@ from pipelines.estimate import PriceTable, load_prices
 
 HOUR = 3600
 LIMITS = ("worker_bytes_per_second", "store_bytes_per_second", "store_requests_per_second", "searches_per_second")
-CALM = dict.fromkeys(LIMITS, 1e15) | dict.fromkeys(
-    (
-        "start_seconds",
-        "plan_core_seconds",
-        "assemble_core_seconds",
-        "launcher_seconds",
-        "slow_workers",
-        "failed_blocks",
-        "retry_seconds",
-        "losses_per_hour",
-        "restart_seconds",
-        "staged_check_seconds",
-    ),
-    0,
+QUIET = (
+    "start_seconds",
+    "plan_core_seconds",
+    "assemble_core_seconds",
+    "launcher_seconds",
+    "slow_workers",
+    "failed_blocks",
+    "retry_seconds",
+    "losses_per_hour",
+    "restart_seconds",
+    "staged_check_seconds",
 )
+CALM = dict.fromkeys(LIMITS, 1e15) | dict.fromkeys(QUIET, 0.0)
 """Nothing happens and nothing but the processors is short."""
 WORK = Work(np.full(1200, 1e6), np.repeat(np.arange(48), 25))
 """48 tile-years of 25 blocks, each of a hundredth of an hour for a core of `RATES`: 12 core-hours."""

@@ -31,6 +31,8 @@ class Measured:
     total_rss: float
     """Largest resident memory of all its processes together, bytes; shared pages count in each."""
     output: str
+    by_process: tuple[float, ...] = ()
+    """Processor time of each process, the command's own first, then by how much they took."""
 
 
 def run(command: Sequence[str], threads: int = 1) -> Measured:
@@ -44,8 +46,9 @@ def run(command: Sequence[str], threads: int = 1) -> Measured:
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT)
         peak = total = 0.0
+        used: dict[int, float] = {process.pid: 0.0}
         while process.poll() is None:
-            sizes = _sizes(process.pid)
+            sizes = _sizes(process.pid, used)
             peak, total = max(peak, *sizes, 0), max(total, sum(sizes))
             time.sleep(_EVERY)
         seconds, core_seconds = time.perf_counter() - started, _core_seconds() - before
@@ -53,7 +56,8 @@ def run(command: Sequence[str], threads: int = 1) -> Measured:
         text = output.read()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{text}")
-    return Measured(seconds, core_seconds, peak, total, text)
+    own = used.pop(process.pid)
+    return Measured(seconds, core_seconds, peak, total, text, (own, *sorted(used.values(), reverse=True)))
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,14 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _sizes(root: int) -> list[float]:
+def _sizes(root: int, used: dict[int, float]) -> list[float]:
+    """Resident bytes of each process; what processor time each used until now is noted by its number."""
     sizes = []
     try:
         for one in (psutil.Process(root), *psutil.Process(root).children(recursive=True)):
             try:
                 sizes.append(float(one.memory_info().rss))
+                used[one.pid] = sum(one.cpu_times()[:2])
             except psutil.NoSuchProcess:
                 continue
     except psutil.NoSuchProcess:

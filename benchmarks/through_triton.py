@@ -50,6 +50,20 @@ def job(size: int) -> list[Figure]:
     return figures
 
 
+def reader() -> list[Figure]:
+    """What a core reads, sends, gets back and votes on while others run the network: as much as it can feed to GPUs.
+
+    Two runs of other lengths, so that starts and ends do not count; the servers' processor time does not either.
+    """
+    short, long = (simulated(3000, dates, corner=2840) for dates in (2, 4))
+    with _server() as server:
+        address = f"triton://{server.grpc}?shared-memory=0"
+        few, many = (map_input(source, "--inference", address).core_seconds for source in (short, long))
+    told = f"{many:.1f} core-seconds for {long.dates} scenes, {few:.1f} for {short.dates}, by gRPC"
+    rate = (long.looks - short.looks) / (many - few)
+    return [Figure("published pixels x scenes per core-second, network elsewhere", rate, "", told)]
+
+
 def transport() -> list[Figure]:
     """Milliseconds a chip, one request at a time."""
     network = open_network(DEFAULT_MODEL)

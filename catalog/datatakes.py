@@ -46,7 +46,7 @@ def group_datatakes(scenes: Sequence[Scene], tile: str) -> tuple[list[Datatake],
 
 def footprint_of(datatake: Datatake) -> BaseGeometry:
     """The ground that its scenes cover together, longitude and latitude."""
-    return shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
+    return shapely.union_all(shapely.make_valid([shape(scene.footprint) for scene in datatake.scenes]))
 
 
 def _newest(members: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:

@@ -198,6 +198,27 @@ class Account(_Publisher):
         self._records.end(record)
 
 
+class PlanTileYears(beam.PTransform):
+    """From root: tile-years are planned; gives their `blocks`, and the items that are `published` already."""
+
+    def __init__(self, job: Job, request: Request):
+        super().__init__()
+        self._job, self._request = job, request
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
+        """See the class."""
+        return (
+            root
+            # Listed by a worker: tens of thousands would be too large for a job's own description.
+            | "Begin" >> beam.Impulse()
+            | "List" >> beam.FlatMap(_tile_years, self._request)
+            # Dealt out in turn: grouping by a number would leave the parts' sizes to hashes.
+            | "Spread" >> beam.Reshuffle()
+            | "Plan"
+            >> beam.ParDo(PlanTileYear(self._job, self._request)).with_outputs(PlanTileYear.PUBLISHED, main="blocks")
+        )
+
+
 class MapTileYears(beam.PTransform):
     """From root: tile-years are planned and mapped; gives the collections that grew."""
 
@@ -207,16 +228,7 @@ class MapTileYears(beam.PTransform):
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[str]:
         """See the class."""
-        planned = (
-            root
-            # Listed by a worker: tens of thousands would be too large for a job's own description.
-            | "Begin" >> beam.Impulse()
-            | "Tile-years" >> beam.FlatMap(_tile_years, self._request)
-            # Dealt out in turn: grouping by a number would leave the parts' sizes to hashes.
-            | "Spread tile-years" >> beam.Reshuffle()
-            | "Plan"
-            >> beam.ParDo(PlanTileYear(self._job, self._request)).with_outputs(PlanTileYear.PUBLISHED, main="blocks")
-        )
+        planned = root | "Tile-years" >> PlanTileYears(self._job, self._request)
         mapped = (
             planned.blocks
             # So planning and classifying are kept apart, too, and a tile's blocks go to many workers.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import shapely
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from shapely.geometry import shape
 
+from catalog.datatakes import footprint_of
 from catalog.errors import BadInput, first_fault
 from catalog.grid import Tile, block, owned_geometry
 from catalog.manifest import Manifest
@@ -22,8 +22,8 @@ class Rates(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pixels_per_core_second: float = Field(gt=0)
+    reader_pixels_per_core_second: float = Field(gt=0, description="of a core that reads and votes for GPUs")
     pixels_per_gpu_second: float = Field(gt=0)
-    reader_cores_per_gpu: float = Field(ge=0)
     bytes_per_pixel: float = Field(gt=0, description="read, all bands, per published pixel and look")
     output_bytes_per_pixel: float = Field(gt=0)
 
@@ -36,7 +36,31 @@ class Prices(BaseModel):
     core_hour: float = Field(ge=0)
     gpu_hour: float = Field(ge=0)
     read_gigabyte: float = Field(ge=0)
+    million_requests: float = Field(ge=0)
     stored_gigabyte_month: float = Field(ge=0)
+
+
+class Running(BaseModel):
+    """What happens round the work on a cluster, and what limits it there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start_seconds: float = Field(ge=0, description="from submitting to workers that work")
+    plan_core_seconds: float = Field(ge=0, description="a tile-year, on a worker")
+    searches_per_second: float = Field(gt=0, description="that the source's API answers, to all together")
+    assemble_core_seconds: float = Field(ge=0, description="a whole tile-year, from staged blocks to its item")
+    launcher_seconds: float = Field(ge=0, description="a tile-year, one after the other: accounts, collection, index")
+    worker_bytes_per_second: float = Field(gt=0, description="that one worker can read")
+    store_bytes_per_second: float = Field(gt=0, description="that the source's store gives to all together")
+    store_requests_per_second: float = Field(gt=0)
+    bytes_per_request: float = Field(gt=0)
+    slow_workers: float = Field(ge=0, le=1, description="share of workers that are slow throughout")
+    slow_factor: float = Field(ge=1, description="how many times as long those take")
+    failed_blocks: float = Field(ge=0, lt=1, description="share of blocks that only a second run finishes")
+    retry_seconds: float = Field(ge=0, description="how long a block that fails has been tried again")
+    losses_per_hour: float = Field(ge=0, description="of one worker or GPU, taken away by the cloud")
+    restart_seconds: float = Field(ge=0, description="until another stands in for it")
+    staged_check_seconds: float = Field(ge=0, description="to find a block staged, when a job begins anew")
 
 
 class PriceTable(BaseModel):
@@ -45,6 +69,7 @@ class PriceTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rates: Rates
+    running: Running
     prices_usd: Prices
     notes: dict[str, str] = {}
 
@@ -92,7 +117,7 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
     """Add up what the planned tile-years will take."""
     manifests = [one.manifest for one in planned if one.manifest]
     pixels = float(sum(block(number).pixels for manifest in manifests for number in manifest.blocks))
-    looks = sum(_looks(manifest) for manifest in manifests)
+    looks = sum(sum(looks_of_blocks(manifest)) for manifest in manifests)
     rates, prices = table.rates, table.prices_usd
     core_hours = looks / rates.pixels_per_core_second / 3600
     gpu_hours = looks / rates.pixels_per_gpu_second / 3600
@@ -109,23 +134,20 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
         core_hours=core_hours,
         core_usd=core_hours * prices.core_hour,
         gpu_hours=gpu_hours,
-        gpu_usd=gpu_hours * (prices.gpu_hour + rates.reader_cores_per_gpu * prices.core_hour),
+        gpu_usd=gpu_hours * prices.gpu_hour + looks / rates.reader_pixels_per_core_second / 3600 * prices.core_hour,
         read_usd=read * prices.read_gigabyte,
         storage_usd_month=written * prices.stored_gigabyte_month,
     )
 
 
-def _looks(manifest: Manifest) -> float:
-    """Pixels x looks of a tile-year: each block counted by the share of it that a datatake's footprint covers."""
+def looks_of_blocks(manifest: Manifest) -> list[float]:
+    """Pixels x looks of each block of a tile-year: counted by the share of it that each datatake's footprint covers."""
     tile = Tile.from_name(manifest.tile)
-    footprints = [
-        shapely.union_all([shapely.make_valid(shape(scene.footprint)) for scene in datatake.scenes])
-        for datatake in manifest.datatakes
-    ]
-    total = 0.0
+    footprints = [footprint_of(datatake) for datatake in manifest.datatakes]
+    found = []
     for number in manifest.blocks:
         here = block(number)
         part = owned_geometry(tile, here.window)
-        if part.area:
-            total += shapely.area(shapely.intersection(footprints, part)).sum() / part.area * here.pixels
-    return total
+        covered = shapely.area(shapely.intersection(footprints, part)).sum() / part.area if part.area else 0.0
+        found.append(covered * here.pixels)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,8 @@ from catalog.manifest import item_key
 from catalog.sources import read_mapping
 from catalog.store import Store, open_store
 from pipelines import worker_log
+from pipelines.cli.capacity import Gpus, Runner, Workers, as_table, fleets_of, forecasts_of
+from pipelines.cli.capacity import as_json as forecasts_as_json
 from pipelines.cli.options import (
     Aoi,
     Bbox,
@@ -44,7 +47,7 @@ from pipelines.cli.options import (
     progress_of,
     set_log_level,
 )
-from pipelines.estimate import default_prices, estimate, load_prices
+from pipelines.estimate import Running, default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings
 from pipelines.records import Records
 from pipelines.request import Request, source_of
@@ -209,11 +212,18 @@ def estimate_command(
     mapping: Mapping = "",
     prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
     write_prices: Annotated[Path | None, typer.Option(help="Write Landloom's price table here, to edit.")] = None,
+    runner: Runner = "",
+    workers: Workers = "",
+    gpus: Gpus = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Tell what a run will take: scenes, GB, core-hours, GPU-hours, US dollars. Reads no pixel, writes no map."""
+    """Tell what a run will take: scenes, GB, core-hours, GPU-hours, US dollars. Reads no pixel, writes no map.
+
+    With --runner and --workers also how many hours, and what limits them (docs/capacity.md).
+    """
     set_log_level(verbose)
+    fleets = fleets_of(runner, workers, gpus)
     if write_prices:
         write_prices.write_text(default_prices())
         console.print(f"Wrote {write_prices}: edit it and pass it with --prices.", markup=False)
@@ -224,8 +234,10 @@ def estimate_command(
         request = Request.of(source, area, periods, settings, read_mapping(mapping, source) if mapping else None)
         planned = _plan(request, open_store(nowhere))
     found = estimate(planned, table)
+    forecasts = forecasts_of(fleets, [one.manifest for one in planned if one.manifest], table)
     if as_json:
-        typer.echo(found.model_dump_json(indent=1))
+        told = found.model_dump() | ({"forecasts": forecasts_as_json(forecasts)} if fleets else {})
+        typer.echo(json.dumps(told, indent=1))
         return
     shown = Table(title="Estimate", title_justify="left", show_header=False)
     shown.add_row("tile-years", f"{found.tile_years:,} (of {len(planned):,}; the others have no usable scene)")
@@ -236,8 +248,10 @@ def estimate_command(
     shown.add_row("on CPUs", f"{found.core_hours:,.2f} core-hours, {found.core_usd:,.2f} USD")
     shown.add_row("or on GPUs", f"{found.gpu_hours:,.3f} GPU-hours, {found.gpu_usd:,.2f} USD with the feeding cores")
     console.print(shown)
+    if forecasts:
+        console.print(as_table(forecasts))
     for rate, note in table.notes.items():
-        if "ASSUMED" in note:
+        if "ASSUMED" in note and (forecasts or rate not in Running.model_fields):
             console.print(f"{rate}: {note}", highlight=False, markup=False)
 
 

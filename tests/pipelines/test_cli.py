@@ -241,6 +241,32 @@ def test_an_estimate_as_a_table_marks_what_is_assumed(command, simulated):
     assert "pixels_per_gpu_second: ASSUMED" in told
 
 
+def test_an_estimate_plays_the_run_through(command, simulated):
+    estimate = ("estimate", "--source", simulated.catalog, "--tiles", "33UUU", *YEAR, "--runner", "dataflow")
+    code, printed, _ = command(*estimate, "--workers", "1,2", "--gpus", "0,1", "--json")
+    found = json.loads(printed)["forecasts"]
+    assert code == 0
+    assert [(one["workers"], one["gpus"]) for one in found] == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    assert all(one["hours"] > 0.05 and one["limit"] == "start and planning" for one in found)
+    _, _, told = command(*estimate, "--workers", "10")
+    assert "On dataflow" in told and "start_seconds: ASSUMED" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--runner", "spark", "--workers", "10"), "--runner 'spark' cannot be planned for. Give one of dataflow"),
+        (("--runner", "flink", "--workers", "0"), "--workers 0 is not possible"),
+        (("--runner", "flink", "--workers", "many"), "--workers 'many' is not a list of whole numbers"),
+        (("--runner", "flink"), "How many workers has --runner flink?"),
+        (("--workers", "10"), "Give --runner dataflow, too"),
+    ],
+)
+def test_a_fleet_that_cannot_be_is_refused_before_anything_is_planned(command, options, told):
+    code, _, error = command("estimate", "--source", "no-such-catalog", "--tiles", "33UUU", *YEAR, *options)
+    assert code == 2 and told in error
+
+
 def test_the_price_table_is_written_edited_and_used(command, simulated, tmp_path):
     estimate = ("estimate", "--source", simulated.catalog, "--tiles", "33UUU", *YEAR, "--json")
     mine = tmp_path / "prices.json"

@@ -104,7 +104,7 @@ def test_prices_that_the_user_edited_are_used(estimated, edited):
     scenes = [item("2021-06-01")]
     before = estimated(scenes)
     mine = edited(
-        rates={"pixels_per_core_second": 1_000_000, "reader_cores_per_gpu": 0},
+        rates={"pixels_per_core_second": 1_000_000, "reader_pixels_per_core_second": 1e30},
         prices_usd={"core_hour": 1, "gpu_hour": 10, "read_gigabyte": 0.5, "stored_gigabyte_month": 2},
     )
     after = estimated(scenes, prices=mine)
@@ -116,13 +116,15 @@ def test_prices_that_the_user_edited_are_used(estimated, edited):
 
 def test_gpus_are_paid_with_the_cores_that_feed_them(estimated):
     found, table = estimated([item("2021-06-01")]), load_prices("")
-    cores = table.rates.reader_cores_per_gpu * table.prices_usd.core_hour
+    cores = table.rates.pixels_per_gpu_second / table.rates.reader_pixels_per_core_second * table.prices_usd.core_hour
     assert found.gpu_usd == pytest.approx(found.gpu_hours * (table.prices_usd.gpu_hour + cores))
 
 
 def test_the_table_says_which_rates_are_assumed():
     table = load_prices("")
-    assert set(table.notes) <= {*table.rates.model_dump(), *table.prices_usd.model_dump()}
+    values = {*table.rates.model_dump(), *table.running.model_dump(), *table.prices_usd.model_dump()}
+    assert set(table.notes) <= values
+    assert {*table.rates.model_dump(), *table.running.model_dump()} <= set(table.notes)
     assert "measured" in table.notes["pixels_per_core_second"]
     assert table.notes["pixels_per_gpu_second"].startswith("ASSUMED")
 

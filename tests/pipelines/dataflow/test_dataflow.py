@@ -142,7 +142,7 @@ def test_nothing_is_installed_when_a_worker_starts(job):
 @pytest.mark.slow
 def test_steps_have_names_that_stay(job):
     names = {one.unique_name for one in steps(job).components.transforms.values()}
-    for step in ("Tile-years", "Plan", "Classify", "Publish", "Account", "Index part", "Collection"):
+    for step in ("Tile-years/Plan", "Classify", "Publish", "Account", "Register/Index part", "Register/Collection"):
         assert f"MapTileYears/{step}" in names
     assert request(job)["name"].startswith("landloom-20")
 

@@ -65,21 +65,20 @@ class _Publisher(Step):
 
 
 class PlanTileYear(Step):
-    """A tile-year to its blocks, each as `(number, (manifest key, block))` under a number that keeps their order.
+    """A tile-year to its blocks, each as `(manifest key, block)`.
 
     What is not to be mapped ends here; of what is published already the item's key goes to the output `PUBLISHED`.
     """
 
     PUBLISHED = "published"
-    _MOST_BLOCKS = 1000
 
     def __init__(self, job: Job, request: Request):
         super().__init__(job)
         self._request = request
 
-    def process(self, element: tuple[int, tuple[str, Period]]) -> Iterator[Any]:
+    def process(self, element: tuple[str, Period]) -> Iterator[Any]:
         """See the class."""
-        number, (tile, period) = element
+        tile, period = element
         try:
             source = source_of(self._job.run, self._request)
             planned = self._request.plan(tile, period, source, self._store)
@@ -110,9 +109,8 @@ class PlanTileYear(Step):
             )
         )
         # Large blocks first within a tile-year, so that workers that take turns end together.
-        blocks = sorted(manifest.blocks, key=lambda one: -block(one).pixels)
-        for order, one in enumerate(blocks):
-            yield number * self._MOST_BLOCKS + order, (manifest.key, one)
+        for one in sorted(manifest.blocks, key=lambda one: -block(one).pixels):
+            yield manifest.key, one
 
 
 class ClassifyBlock(Step):
@@ -213,18 +211,16 @@ class MapTileYears(beam.PTransform):
             root
             # Listed by a worker: tens of thousands would be too large for a job's own description.
             | "Begin" >> beam.Impulse()
-            | "Tile-years" >> beam.FlatMap(_numbered, self._request)
-            # Grouping by a number of its own lets every worker have its part, in order.
-            | "Spread tile-years" >> beam.GroupByKey()
-            | "Tile-year" >> beam.FlatMap(_each)
+            | "Tile-years" >> beam.FlatMap(_tile_years, self._request)
+            # Dealt out in turn: grouping by a number would leave the parts' sizes to hashes.
+            | "Spread tile-years" >> beam.Reshuffle()
             | "Plan"
             >> beam.ParDo(PlanTileYear(self._job, self._request)).with_outputs(PlanTileYear.PUBLISHED, main="blocks")
         )
         mapped = (
             planned.blocks
             # So planning and classifying are kept apart, too, and a tile's blocks go to many workers.
-            | "Spread blocks" >> beam.GroupByKey()
-            | "Block" >> beam.FlatMap(lambda numbered: numbered[1])
+            | "Spread blocks" >> beam.Reshuffle()
             | "Classify" >> beam.ParDo(ClassifyBlock(self._job))
             | "Publish" >> beam.ParDo(PublishWhenComplete(self._job))
             | "By tile-year" >> beam.GroupByKey()
@@ -233,14 +229,8 @@ class MapTileYears(beam.PTransform):
         return (mapped, planned[PlanTileYear.PUBLISHED]) | "Items" >> beam.Flatten() | "Register" >> Register(self._job)
 
 
-def _numbered(_: bytes, request: Request) -> Iterator[tuple[int, tuple[str, Period]]]:
-    yield from enumerate(request.tile_years())
-
-
-def _each(numbered: tuple[int, Iterable[Any]]) -> Iterator[tuple[int, Any]]:
-    number, found = numbered
-    for one in found:
-        yield number, one
+def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, Period]]:
+    return request.tile_years()
 
 
 def _published(manifest: Manifest, blocks: dict[str, int], figures: list[dict[str, float]]) -> EndedTileYear:

@@ -110,7 +110,7 @@ def map_command(
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
     from pipelines.dataflow import submit as dataflow
-    from pipelines.flink.submit import check_workers, complete, is_flink
+    from pipelines.flink.submit import check_workers, complete, is_flink, told_if_lost
     from pipelines.job import Job
     from pipelines.run import map_tile_years
     from pipelines.runner import name_run, option
@@ -145,7 +145,7 @@ def map_command(
         beam_options = complete(beam_options)
         # Workers stand in another folder.
         out = out if "://" in out else str(Path(out).absolute())
-        model = str(Path(model).absolute()) if Path(model).is_file() else model
+    model = str(Path(model).absolute()) if Path(model).is_file() else model
     job = Job(name_run(), out, model, s3_endpoint or None, request.settings.overwrite, retry_seconds, inference)
     if dataflow.is_dataflow(beam_options):
         beam_options = dataflow.complete(beam_options, job.run)
@@ -159,7 +159,8 @@ def map_command(
         dataflow.write_template(job, request, beam_options)
         console.print(f"Wrote the job of run {job.run} to {template}.", highlight=False)
         return
-    with nullcontext() if verbose else worker_log.apart(job.run), progress_bar() as progress:
+    apart = nullcontext() if verbose else worker_log.apart(job.run)
+    with told_if_lost(beam_options), apart, progress_bar() as progress:
         bar = progress.add_task("Planning tile-years", total=None)
         accounts = map_tile_years(job, request, beam_options, lambda standing: progress.update(bar, **_bar(standing)))
         progress.update(bar, visible=False)

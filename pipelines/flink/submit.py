@@ -9,7 +9,8 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -113,6 +114,26 @@ def check_workers(job: Job, beam_options: Sequence[str]) -> None:
             )
     finally:
         store.delete(store.list(folder))
+
+
+@contextmanager
+def told_if_lost(beam_options: Sequence[str]) -> Iterator[None]:
+    """Within it a job runs: that its cluster has gone is told in place of the connection that failed.
+
+    Raises:
+        LandloomError: the cluster no longer answers.
+    """
+    try:
+        yield
+    except LandloomError:
+        raise
+    except Exception as error:
+        if (master := _master(beam_options)) and overview(master) is None:
+            raise LandloomError(
+                f"The Flink cluster at {master} no longer answers: its JobManager has ended or cannot be reached. "
+                "Start it again and give the same command: what is staged is not done twice."
+            ) from error
+        raise
 
 
 class _Look(beam.DoFn):  # type: ignore[misc]

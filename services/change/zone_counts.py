@@ -143,11 +143,11 @@ def _count_strip(counts: Counts, codes: np.ndarray, runs: Runs, zones: np.ndarra
     found, zone, hectares = runs.pixels(at, first.shape[1])
     pairs = _pairs(first.ravel()[at], last.ravel()[at], side)
     _add(counts.pairs, side**2, zones, zone * side**2 + pairs[found], hectares)
-    stays = ~words_of(moved)
-    stayed = ((k, words & stays) for k, words in class_words(first, side))
+    stays = ~words_of(moved, runs.bits)
+    stayed = ((k, words & stays) for k, words in class_words(first, side, runs.bits))
     _add(counts.pairs, side**2, zones, *_by_class(runs, stayed, side**2, side + 1))
     for sums, layer in zip(counts.between, codes[1:-1], strict=True):
-        _add(sums, side, zones, *_by_class(runs, class_words(layer, side), side, 1))
+        _add(sums, side, zones, *_by_class(runs, class_words(layer, side, runs.bits), side, 1))
 
 
 def _by_class(

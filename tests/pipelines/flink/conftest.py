@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name, value in ENVIRONMENT.items():  # Workers may write to the tests' S3 server.
             patch.setenv(name, value)
         flink.start(folder, workers=2)
-    yield folder
+        yield folder
     flink.stop(folder)
 
 

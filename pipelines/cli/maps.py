@@ -150,7 +150,7 @@ def map_command(
         out = out if "://" in out else str(Path(out).absolute())
     model = str(Path(model).absolute()) if Path(model).is_file() else model
     job = Job(name_run(), out, model, s3_endpoint or None, request.settings.overwrite, retry_seconds, inference)
-    if dataflow.is_dataflow(beam_options):
+    if on_dataflow := dataflow.is_dataflow(beam_options):
         beam_options = dataflow.complete(beam_options, job.run)
         dataflow.check(job, request)
     with console.status("Looking at the source"):
@@ -158,7 +158,7 @@ def map_command(
     if on_flink:
         with console.status("Asking the cluster's workers what they have"):
             check_workers(job, beam_options)
-    if template := option(beam_options, "--template_location"):
+    if on_dataflow and (template := option(beam_options, "--template_location")):
         dataflow.write_template(job, request, beam_options)
         console.print(f"Wrote the job of run {job.run} to {template}.", highlight=False)
         return

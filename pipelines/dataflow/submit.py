@@ -51,11 +51,6 @@ def complete(beam_options: Sequence[str], run: str) -> list[str]:
     Raises:
         BadInput: an option is missing, or cannot go well.
     """
-    if sys.version_info[:2] != PYTHON:
-        raise BadInput(
-            f"This is Python {_dotted(sys.version_info[:2])}; the workers' image has {_dotted(PYTHON)}, and what is "
-            "sent to them is read by the same alone. Start the job from that Python, or from the launcher's image."
-        )
     for name, what in _NEEDED.items():
         if not option(beam_options, name):
             raise BadInput(f"Dataflow needs {name}: {what}. See docs/dataflow.md.")
@@ -65,7 +60,13 @@ def complete(beam_options: Sequence[str], run: str) -> list[str]:
     _check_image(option(beam_options, "--sdk_container_image") or "")
     machine = option(beam_options, "--machine_type") or option(beam_options, "--worker_machine_type")
     threads = option(beam_options, "--number_of_worker_harness_threads") or "1"
-    _check_memory(machine or _MACHINE, threads)
+    if not any("no_use_multiple_sdk_containers" in one for one in beam_options):
+        _check_memory(machine or _MACHINE, threads)
+    if sys.version_info[:2] != PYTHON:
+        raise BadInput(
+            f"This is Python {_dotted(sys.version_info[:2])}; the workers' image has {_dotted(PYTHON)}, and what is "
+            "sent to them is read by the same alone. Start the job from that Python, or from the launcher's image."
+        )
     if find_spec("google.cloud.dataflow_v1beta3") is None:
         raise BadInput("Dataflow's runner is not installed: pip install 'landloom[gcp]'.")
     defaults = {

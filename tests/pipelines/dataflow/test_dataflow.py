@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +50,8 @@ OPTIONS = [
 @pytest.fixture(scope="module")
 def python(tmp_path_factory) -> Path:
     """With Dataflow's client, which all of Beam would start slower with."""
+    if sys.version_info[:2] != submit.PYTHON:
+        pytest.skip("another Python than that of the workers' image")
     folder = tmp_path_factory.mktemp("gcp") / "environment"
     try:
         return fresh_environment(folder, "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[gcp,triton]")
@@ -206,6 +209,19 @@ def without(name: str) -> list[str]:
 def test_what_cannot_go_well_is_refused(given, said):
     with pytest.raises(BadInput, match=said):
         complete(given, "20260101T000000")
+
+
+def test_a_machine_of_one_process_may_have_little_memory_for_each_core():
+    one = "--experiments=no_use_multiple_sdk_containers"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submit, "find_spec", lambda name: True)
+        assert "--number_of_worker_harness_threads=1" in complete([*OPTIONS, one, "--machine_type=n2-highcpu-8"], "r")
+
+
+def test_another_python_than_the_workers_is_refused(monkeypatch):
+    monkeypatch.setattr(submit, "PYTHON", (3, 9))
+    with pytest.raises(BadInput, match=r"the workers' image has 3\.9"):
+        complete(OPTIONS, "20260101T000000")
 
 
 @pytest.mark.parametrize(

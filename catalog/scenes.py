@@ -223,8 +223,9 @@ def _raster(asset: Mapping[str, Any], href: str, properties: Mapping[str, Any], 
 def _absolute(asset: str, item: str) -> str:
     if urlparse(asset).scheme or asset.startswith("/"):
         return asset
-    if item.startswith("s3://"):
-        return "s3://" + urljoin("http://" + item.removeprefix("s3://"), asset).removeprefix("http://")
+    scheme, _, rest = item.partition("://")
+    if scheme in ("s3", "gs"):
+        return urljoin(f"http://{rest}", asset).replace("http", scheme, 1)
     return urljoin(item, asset)
 
 

@@ -209,7 +209,9 @@ class MapTileYears(beam.PTransform):
         """See the class."""
         planned = (
             root
-            | "Tile-years" >> beam.Create(list(self._request.tile_years()), reshuffle=False)
+            # Listed by a worker: tens of thousands would be too large for a job's own description.
+            | "Begin" >> beam.Impulse()
+            | "Tile-years" >> beam.FlatMap(_tile_years, self._request)
             # Dealt out in turn: grouping by a number would leave the parts' sizes to hashes.
             | "Spread tile-years" >> beam.Reshuffle()
             | "Plan"
@@ -225,6 +227,10 @@ class MapTileYears(beam.PTransform):
             | "Account" >> beam.ParDo(Account(self._job))
         )
         return (mapped, planned[PlanTileYear.PUBLISHED]) | "Items" >> beam.Flatten() | "Register" >> Register(self._job)
+
+
+def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, Period]]:
+    yield from request.tile_years()
 
 
 def _published(manifest: Manifest, blocks: dict[str, int], figures: list[dict[str, float]]) -> EndedTileYear:

@@ -69,16 +69,7 @@ def map_tile_years(
     """
     store, started = job.store(), datetime.now(UTC)
     records = Records(store, job.run)
-    asked = Asked(
-        run=job.run,
-        started=started,
-        request=request,
-        model=job.model,
-        inference=job.inference,
-        retry_seconds=job.retry_seconds,
-    )
-    records.ask(asked)
-    add_model(store, request.settings.model, model_file(job.model), model_provenance(job.model))
+    asked = begin(job, request)
     _import_meanwhile("stac_geoparquet.arrow")
     watch, breath = Watch(store, asked), started
 
@@ -97,6 +88,25 @@ def map_tile_years(
         accounts.seconds = round((datetime.now(UTC) - started).total_seconds(), 3)
         store.write(f"runs/{job.run}.json", accounts.to_json())
     return accounts
+
+
+def begin(job: Job, request: Request) -> Asked:
+    """Write down what is asked for, and publish the network, before the pipeline runs.
+
+    Raises:
+        StoreError: the output cannot be written.
+    """
+    asked = Asked(
+        run=job.run,
+        started=datetime.now(UTC),
+        request=request,
+        model=job.model,
+        inference=job.inference,
+        retry_seconds=job.retry_seconds,
+    )
+    Records(job.store(), job.run).ask(asked)
+    add_model(job.store(), request.settings.model, model_file(job.model), model_provenance(job.model))
+    return asked
 
 
 def _import_meanwhile(module: str) -> None:

@@ -31,7 +31,7 @@ def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[st
         LandloomError: a worker raised it.
     """
     flags = list(beam_options)
-    if not any(flag.split("=")[0] == "--runner" for flag in flags):
+    if option(flags, "--runner") is None:
         flags.append(f"--runner={DEFAULT_RUNNER}")
     try:
         with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
@@ -40,6 +40,16 @@ def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[st
         raise
     except Exception as error:
         raise _root_cause(error) from error
+
+
+def option(beam_options: Sequence[str], name: str) -> str | None:
+    """The value of one of Beam's options, given as `--name=value` or `--name value`; None: it is not given."""
+    for at, given in enumerate(beam_options):
+        if given == name and at + 1 < len(beam_options):
+            return beam_options[at + 1]
+        if given.startswith(f"{name}="):
+            return given.partition("=")[2]
+    return None
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class Watch:
         unplanned = self._tile_years - len(self._planned | self._ended)
         return Standing(
             run=self._asked.run,
-            state="ended" if accounts else "running" if now - (self._breath() or begun) < _BREATH else "stopped",
+            state=self._state(bool(accounts), begun, nothing_left=not waiting and not unplanned),
             started=begun,
             seconds=round(seconds, 1),
             tile_years=self._tile_years,
@@ -101,6 +101,14 @@ class Watch:
             core_hours=round(hours, 6),
             usd=round(hours * self._prices.prices_usd.core_hour, 6) if self._prices else None,
         )
+
+    def _state(self, settled: bool, begun: datetime, nothing_left: bool) -> Literal["running", "ended", "stopped"]:
+        if settled:
+            return "ended"
+        if datetime.now(UTC) - (self._breath() or begun) < _BREATH:
+            return "running"
+        # A run whose launcher did not wait, as of a template, has no accounts.
+        return "ended" if nothing_left else "stopped"
 
     def _pixels(self, name: str, blocks: int) -> float:
         """Of some blocks of a tile-year, as if all were of one size."""

@@ -41,6 +41,7 @@ from pipelines.cli.options import (
     number,
     periods_of,
     progress_bar,
+    progress_of,
     set_log_level,
 )
 from pipelines.estimate import default_prices, estimate, load_prices
@@ -64,12 +65,15 @@ DEAD_LETTERS = 3
     "map",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
-    "--direct_running_mode=multi_processing, or --runner=FlinkRunner --flink_master=HOST:PORT (docs/flink.md). "
+    "--direct_running_mode=multi_processing, --runner=FlinkRunner --flink_master=HOST:PORT (docs/flink.md), "
+    "or --runner=DataflowRunner (docs/dataflow.md). "
     "Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some tile-years dead-lettered.",
 )
 def map_command(
     context: typer.Context,
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the maps and their STAC catalog.")],
+    out: Annotated[
+        str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix for the maps and their STAC catalog.")
+    ],
     source: Source = "",
     year: Year = "",
     period: PeriodOption = "",
@@ -105,10 +109,11 @@ def map_command(
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
+    from pipelines.dataflow import submit as dataflow
     from pipelines.flink.submit import check_workers, complete, is_flink, told_if_lost
     from pipelines.job import Job
     from pipelines.run import map_tile_years
-    from pipelines.runner import name_run
+    from pipelines.runner import name_run, option
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args)
@@ -142,11 +147,18 @@ def map_command(
         out = out if "://" in out else str(Path(out).absolute())
         model = str(Path(model).absolute()) if Path(model).is_file() else model
     job = Job(name_run(), out, model, s3_endpoint or None, request.settings.overwrite, retry_seconds, inference)
+    if dataflow.is_dataflow(beam_options):
+        beam_options = dataflow.complete(beam_options, job.run)
+        dataflow.check(job, request)
     with console.status("Looking at the source"):
         request.check(source_of(job.run, request), store)
     if on_flink:
         with console.status("Asking the cluster's workers what they have"):
             check_workers(job, beam_options)
+    if template := option(beam_options, "--template_location"):
+        dataflow.write_template(job, request, beam_options)
+        console.print(f"Wrote the job of run {job.run} to {template}.", highlight=False)
+        return
     apart = nullcontext() if verbose else worker_log.apart(job.run)
     with told_if_lost(beam_options), apart, progress_bar() as progress:
         bar = progress.add_task("Planning tile-years", total=None)
@@ -229,17 +241,6 @@ def estimate_command(
             console.print(f"{rate}: {note}", highlight=False, markup=False)
 
 
-@app.command("sample")
-def sample_command(
-    out: Annotated[Path, typer.Option(help="Folder for the sample's STAC catalog.")] = Path("out/sample"),
-) -> None:
-    """Write the sample input: a real Sentinel-2 scene of Brandenburg an der Havel, and land-use polygons."""
-    from pipelines.sample import write_sample
-
-    catalog = write_sample(out)
-    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False, markup=False)
-
-
 @app.command("show")
 def show_command(
     item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
@@ -256,23 +257,23 @@ def show_command(
 
 @app.command("supercells")
 def supercells_command(
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that `landloom map` wrote to.")],
+    out: Annotated[
+        str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix that `landloom map` wrote to.")
+    ],
     year: Annotated[str, typer.Option(help="Year, or years as 2020,2021; by default all.")] = "",
     zone: Annotated[str, typer.Option(help="Grid zone, or zones as 21L,21M; by default all.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Publish one COG and item per grid zone and year, cut as io-lulc-annual-v02, from the published maps."""
-    with progress_bar() as progress:
-        bar = progress.add_task("Zones", total=None)
+    with progress_of("Zones") as on_progress:
         account = make_supercells(
             open_store(out, s3_endpoint=s3_endpoint or None),
             [period.start.year for period in periods_of(year, "")] if year else (),
             zone.split(",") if zone else (),
             overwrite=overwrite,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_progress=on_progress,
         )
-        progress.update(bar, visible=False)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} failed",
@@ -286,7 +287,7 @@ def supercells_command(
 
 @app.command("index")
 def index_command(
-    catalog: Annotated[str, typer.Argument(help="Folder or s3:// that a run wrote to.")],
+    catalog: Annotated[str, typer.Argument(help="Folder, s3:// or gs:// that a run wrote to.")],
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Rebuild all that is derived from the items: extents, summaries, links, and the STAC GeoParquet."""

@@ -192,9 +192,10 @@ def overview(master: str) -> dict[str, int | str] | None:
 
 
 def _java(folder: Path, name: str, jar: Path, host: str = _LOOPBACK, within: Sequence[str] = ()) -> int:
-    if name == "jobmanager":
-        main, memory, own = _JOB_MANAGER, _JOB_MANAGER_MEMORY, {}
-    else:
+    main: str = _JOB_MANAGER
+    memory: Sequence[str] = _JOB_MANAGER_MEMORY
+    own: dict[str, str] = {}
+    if name != "jobmanager":
         main, memory = _TASK_MANAGER, _TASK_MANAGER_MEMORY
         own = {"taskmanager.host": host, "taskmanager.bind-host": host}
     opened = [flag for package in _OPENED for flag in ("--add-opens", f"java.base/{package}=ALL-UNNAMED")]

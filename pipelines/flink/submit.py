@@ -22,6 +22,7 @@ from catalog.errors import BadInput, LandloomError
 from catalog.model import ModelSpec
 from pipelines.flink.cluster import JAR, overview
 from pipelines.job import Job
+from pipelines.runner import option
 from services.inference import model_spec
 
 _CACHE_MILLISECONDS = 3_000
@@ -37,7 +38,7 @@ class CannotWork(LandloomError):
 
 def is_flink(beam_options: Sequence[str]) -> bool:
     """Whether Beam's options name Flink's runner and a cluster."""
-    return _value(beam_options, "--runner") in ("FlinkRunner", "flink") and bool(_master(beam_options))
+    return option(beam_options, "--runner") in ("FlinkRunner", "flink") and bool(_master(beam_options))
 
 
 def complete(beam_options: Sequence[str]) -> list[str]:
@@ -57,11 +58,11 @@ def complete(beam_options: Sequence[str]) -> list[str]:
     slots = int(told["slots-total"])
     if not slots:
         raise BadInput(f"The Flink cluster at {master} has no task slots: no TaskManager has joined it.")
-    jar = _value(beam_options, "--flink_job_server_jar") or str(JAR)
+    jar = option(beam_options, "--flink_job_server_jar") or str(JAR)
     if not Path(jar).is_file() and "://" not in jar:
         raise BadInput(f"There is no runner for Flink at {jar}. Build it by `make flink`; see docs/flink.md.")
     series = str(told["flink-version"]).rpartition(".")[0]
-    if (wanted := _value(beam_options, "--flink_version") or series) != series:
+    if (wanted := option(beam_options, "--flink_version") or series) != series:
         raise BadInput(f"The cluster at {master} is Flink {told['flink-version']}; --flink_version says {wanted}.")
     defaults = {
         "--flink_job_server_jar": jar,
@@ -73,7 +74,7 @@ def complete(beam_options: Sequence[str]) -> list[str]:
         # The cluster has the code already: 160 MB less to send.
         "--files_to_stage": _empty_jar(),
     }
-    given = {option.split("=")[0] for option in beam_options}
+    given = {one.split("=")[0] for one in beam_options}
     return [*beam_options, *(f"{name}={value}" for name, value in defaults.items() if name not in given)]
 
 
@@ -90,7 +91,7 @@ def check_workers(job: Job, beam_options: Sequence[str]) -> None:
     store, folder = job.store(), f"runs/{job.run}/check"
     store.write(f"{folder}/launcher", b"")
     spec = None if job.inference else model_spec(job.model)
-    looks = [(one, one) for one in range(_LOOKS_PER_SLOT * int(_value(beam_options, "--parallelism") or 1))]
+    looks = [(one, one) for one in range(_LOOKS_PER_SLOT * int(option(beam_options, "--parallelism") or 1))]
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_options)))
     numbers = pipeline | "Looks" >> beam.Create(looks, reshuffle=False) | "Spread" >> beam.GroupByKey()
     numbers | "Look" >> beam.ParDo(_Look(job, folder, spec, version("landloom")))
@@ -156,17 +157,8 @@ class _Look(beam.DoFn):  # type: ignore[misc]
 
 
 def _master(beam_options: Sequence[str]) -> str:
-    master = _value(beam_options, "--flink_master") or ""
+    master = option(beam_options, "--flink_master") or ""
     return "" if master.startswith("[") else master
-
-
-def _value(options: Sequence[str], name: str) -> str | None:
-    for at, option in enumerate(options):
-        if option == name and at + 1 < len(options):
-            return options[at + 1]
-        if option.startswith(f"{name}="):
-            return option.partition("=")[2]
-    return None
 
 
 def _empty_jar() -> str:

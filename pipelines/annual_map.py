@@ -242,7 +242,7 @@ class MapTileYears(beam.PTransform):
 
 
 def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, Period]]:
-    return request.tile_years()
+    yield from request.tile_years()
 
 
 def _published(manifest: Manifest, blocks: dict[str, int], figures: list[dict[str, float]]) -> EndedTileYear:

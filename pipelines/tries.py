@@ -20,7 +20,7 @@ from catalog.manifest import Manifest
 from catalog.store import Store
 
 TRIES = 3
-"""Deaths of workers over one block, within a run, after which its tile-year is left."""
+"""Deaths of workers over one block, within a run, after which its tile-year is left: Dataflow ends a job after four."""
 _under_way: dict[str, Store] = {}
 """Notes of the tries that this process is in."""
 

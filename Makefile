@@ -42,7 +42,7 @@ map: .venv/map ## Map a real sample scene: no server, no account, about a minute
 	@echo "Your area    . .venv/bin/activate; landloom map --help"
 
 test: .venv/test ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: .venv/test ## Run the tests of the inner loop, under two minutes
 	@$(BIN)/python -m pytest -m "not slow" -n 2

@@ -20,9 +20,9 @@ from catalog.grid import Tile, land_tiles, owned_geometry
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.scenes import BANDS
-from catalog.sources import open_source
 from catalog.store import open_store
-from pipelines.plan import Settings, plan
+from pipelines.plan import Settings
+from pipelines.request import Request
 from services.inference import DEFAULT_MODEL, model_spec
 
 YEAR = 2021
@@ -87,7 +87,10 @@ def main(catalog: str, tiles: str, out: str) -> None:
     store = open_store(out)
     settings = Settings(model=model_spec(DEFAULT_MODEL), legend=load_legend("nine"))
     area = area_of_tiles(Path(tiles).read_text())
-    for planned in plan(area, [Period.of_year(YEAR)], open_source(catalog), store, settings):
+    request = Request.of(catalog, area, [Period.of_year(YEAR)], settings)
+    source = request.open()
+    for tile, period in request.tile_years():
+        planned = request.plan(tile, period, source, store)
         if planned.manifest:
             store.write(planned.manifest.key, planned.manifest.to_json())
 

@@ -51,7 +51,7 @@ _EXTENSIONS = [
 
 
 @dataclass
-class _Gain:
+class Gain:
     """What items add to their collection: small, however many they are."""
 
     bbox: list[float] | None = None
@@ -64,11 +64,29 @@ class _Gain:
     count: int = 0
 
     @classmethod
-    def of(cls, items: Iterable[dict[str, Any]]) -> _Gain:
+    def of(cls, items: Iterable[dict[str, Any]]) -> Gain:
+        """What some items add; they are read once, one at a time."""
         gain = cls()
         for item in items:
             gain._add(item)
         return gain
+
+    def join(self, other: Gain, collection: str) -> Gain:
+        """This and what others add to the same collection.
+
+        Raises:
+            BadInput: their legends contradict each other.
+        """
+        self.count += other.count
+        if other.bbox and other.interval:
+            self.bbox, self.interval = _joined(self.bbox, other.bbox), _spanned(self.interval, other.interval)
+        for name, values in other.summaries.items():
+            self.summaries[name] |= values
+        _merge(self.classes, other.classes.values(), collection)
+        self.thumbnail = _newer(self.thumbnail, other.thumbnail)
+        for zone, links in other.links.items():
+            self.links[zone] |= links
+        return self
 
     def _add(self, item: dict[str, Any]) -> None:
         properties, href = item["properties"], item_key_of(item).partition("/")[2]
@@ -99,12 +117,25 @@ def add_items(store: Store, collection: str, items: Iterable[dict[str, Any]]) ->
     Raises:
         BadInput: an item's legend contradicts the collection's.
     """
-    gain = _Gain.of(items)
-    if not gain.count:
-        return
-    store.update(_key(collection), lambda content: _grown(content, collection, gain))
+    gain = Gain.of(items)
+    if gain.count:
+        link_items(store, collection, gain)
+        grow(store, collection, gain)
+
+
+def link_items(store: Store, collection: str, gain: Gain) -> None:
+    """Link items from their zones' catalogs: the part of `add_items` that may be done zone by zone."""
     for zone, links in gain.links.items():
         store.update(_zone_key(collection, zone), zone_with(collection, zone, links))
+
+
+def grow(store: Store, collection: str, gain: Gain) -> None:
+    """Let extent, summaries and classes of a collection grow by what items add.
+
+    Raises:
+        BadInput: their legend contradicts the collection's.
+    """
+    store.update(_key(collection), lambda content: _grown(content, collection, gain))
     store.update("catalog.json", lambda content: root_with(content, {collection: COLLECTIONS[collection][0]}))
 
 
@@ -147,7 +178,7 @@ def _rebuilt(store: Store, collection: str) -> int:
         # Versions first: an item registered after this changes one of them, and its run's write is not lost.
         before = {key: store.version(key) for key in store.list(f"{collection}/") if key.endswith("/catalog.json")}
         before[_key(collection)] = store.version(_key(collection))
-        gain = _Gain.of(read_items(store, collection))
+        gain = Gain.of(read_items(store, collection))
         if not gain.count:
             return 0
         after = {_key(collection): _grown(None, collection, gain)}
@@ -159,7 +190,7 @@ def _rebuilt(store: Store, collection: str) -> int:
     raise StoreError(f"Collection {collection!r} kept changing while it was rebuilt. Run it when fewer runs end.")
 
 
-def _grown(content: bytes | None, collection: str, gain: _Gain) -> bytes:
+def _grown(content: bytes | None, collection: str, gain: Gain) -> bytes:
     known = json.loads(content) if content else _empty(collection)
     spatial, temporal = known["extent"]["spatial"], known["extent"]["temporal"]
     spatial["bbox"] = [_joined(spatial["bbox"][0] if spatial["bbox"] else None, gain.bbox)]

@@ -226,8 +226,9 @@ def _absolute(asset: str, item: str) -> str:
     # A pattern instead of urlparse: a tile's search brings some 2,000 addresses.
     if asset.startswith("/") or _SCHEME.match(asset):
         return asset
-    if item.startswith("s3://"):
-        return "s3://" + urljoin("http://" + item.removeprefix("s3://"), asset).removeprefix("http://")
+    scheme, _, rest = item.partition("://")
+    if scheme in ("s3", "gs"):
+        return urljoin(f"http://{rest}", asset).replace("http", scheme, 1)
     return urljoin(item, asset)
 
 

@@ -25,7 +25,7 @@ from urllib3.util import Retry
 
 from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable, StoreError, first_fault
 from catalog.scenes import BANDS, AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
-from catalog.store import NotFound, open_store
+from catalog.store import BUCKETS, NotFound, open_store
 
 RETRIES = Retry(
     total=8,
@@ -92,23 +92,23 @@ class Source(Protocol):
         ...
 
 
-def open_source(source: str, *, mapping: str | None = None) -> Source:
+def open_source(source: str, described: StacApi | None = None, base: str = "") -> Source:
     """A source by name, URL or path.
 
     Args:
         source: `planetary-computer`, `earth-search`, the URL of a STAC API, or a static catalog's or collection's
             JSON on disk, over HTTP or on S3.
-        mapping: JSON file that describes the API or the asset names of a static catalog (see `StacApi`).
+        described: the API, or the asset names of a static catalog, from `read_mapping`.
+        base: folder that a relative path starts from, by default the current one.
 
     Raises:
         BadInput: no such thing.
         SourceUnavailable: it does not answer.
     """
-    described = _read_mapping(mapping, source) if mapping else None
     if source in KNOWN_APIS:
         return ApiSource(source, described or KNOWN_APIS[source])
     if not urlparse(source).scheme:
-        path = Path(source)
+        path = Path(base, source)
         path = path / "catalog.json" if path.is_dir() else path
         if not path.is_file():
             raise BadInput(
@@ -116,10 +116,12 @@ def open_source(source: str, *, mapping: str | None = None) -> Source:
                 "path of a static catalog's JSON."
             )
         return StaticSource(str(path.absolute()), described, source)
-    if source.startswith("s3://"):
+    if urlparse(source).scheme in BUCKETS:
         return StaticSource(source, described, source)
     if not source.startswith(("http://", "https://")):
-        raise BadInput(f"{source!r} is no source. Give planetary-computer, earth-search, a URL, a path or s3://.")
+        raise BadInput(
+            f"{source!r} is no source. Give planetary-computer, earth-search, a URL, a path, s3:// or gs://."
+        )
     root = read_json(source)
     if "conformsTo" in root:
         return ApiSource(source, described or StacApi(url=source))
@@ -262,8 +264,13 @@ def _join(base: str, href: str) -> str:
 
 
 def read_json(href: str, linked_from: str = "") -> dict[str, Any]:
-    """The JSON at a path, a URL or `s3://`; errors as of `walk`."""
-    readers: dict[str, Callable[[str], bytes]] = {"http": _read_http, "https": _read_http, "s3": _read_s3}
+    """The JSON at a path, a URL, `s3://` or `gs://`; errors as of `walk`."""
+    readers: dict[str, Callable[[str], bytes]] = {
+        "http": _read_http,
+        "https": _read_http,
+        "s3": _read_bucket,
+        "gs": _read_bucket,
+    }
     try:
         return json.loads(readers.get(urlparse(href).scheme, lambda path: Path(path).read_bytes())(href))
     except (FileNotFoundError, NotFound) as error:
@@ -289,10 +296,11 @@ def _read_http(href: str) -> bytes:
     return answer.content
 
 
-def _read_s3(href: str) -> bytes:
-    bucket, _, key = href.removeprefix("s3://").partition("/")
+def _read_bucket(href: str) -> bytes:
+    scheme, _, rest = href.partition("://")
+    bucket, _, key = rest.partition("/")
     try:
-        return open_store(f"s3://{bucket}", s3_endpoint=os.environ.get("AWS_ENDPOINT_URL")).read(key)
+        return open_store(f"{scheme}://{bucket}", s3_endpoint=os.environ.get("AWS_ENDPOINT_URL")).read(key)
     except NotFound:
         raise
     except StoreError as error:
@@ -311,7 +319,12 @@ class _MappingFile(StacApi):
     url: str = Field(default="")
 
 
-def _read_mapping(path: str, source: str) -> StacApi:
+def read_mapping(path: str, source: str) -> StacApi:
+    """What a JSON file (`--mapping`) says of a source, the rest as is known of it.
+
+    Raises:
+        BadInput: no such file, or it says something else.
+    """
     try:
         described = _MappingFile.model_validate_json(Path(path).read_text())
     except OSError as error:

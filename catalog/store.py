@@ -1,4 +1,4 @@
-"""Where results lie: a local folder or an S3 bucket behind one small interface.
+"""Where results lie: a local folder, or a bucket of S3 or Google Cloud Storage, behind one small interface.
 
 Object stores have no rename and no append, so nothing here needs either: an object appears whole or not at all. What
 several runs share (a collection, an index) is changed by `Store.update`, a conditional write that is tried again.
@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from catalog.errors import BadInput, StoreError
 
+BUCKETS = ("s3", "gs")
+"""Schemes of the addresses of buckets."""
 PIECE = 1 << 20
 """Bytes of a piece of `Store.stream`."""
 _UPDATE_TRIES = 60
@@ -93,7 +95,7 @@ class Store(ABC):
 
     @abstractmethod
     def href(self, key: str) -> str:
-        """The object's address for readers such as GDAL and pystac: an absolute path, or `s3://bucket/key`."""
+        """The object's address for readers such as GDAL: an absolute path, `s3://bucket/key`, or `gs://bucket/key`."""
 
     @abstractmethod
     def version(self, key: str) -> str | None:
@@ -150,7 +152,7 @@ class Store(ABC):
 
 
 def open_store(url: str, *, s3_endpoint: str | None = None) -> Store:
-    """The store at a local path or at `s3://bucket/prefix`. Nothing is created or contacted yet.
+    """The store at a local path, at `s3://bucket/prefix` or `gs://bucket/prefix`. Nothing is created or contacted yet.
 
     Args:
         url: where the results lie.
@@ -161,15 +163,19 @@ def open_store(url: str, *, s3_endpoint: str | None = None) -> Store:
         BadInput: another scheme, or no bucket.
     """
     scheme, separator, rest = url.partition("://")
-    if scheme == "s3" and separator:
-        from catalog.store_s3 import S3Store
-
+    if scheme in BUCKETS and separator:
         bucket, _, prefix = rest.partition("/")
         if not bucket:
-            raise BadInput(f"Store {url!r} names no bucket. Give s3://BUCKET/PREFIX.")
+            raise BadInput(f"Store {url!r} names no bucket. Give {scheme}://BUCKET/PREFIX.")
+        if scheme == "gs":
+            from catalog.store_gcs import GcsStore
+
+            return GcsStore(bucket, prefix.strip("/"))
+        from catalog.store_s3 import S3Store
+
         return S3Store(bucket, prefix.strip("/"), s3_endpoint)
     if (separator and scheme != "file") or not url.strip():
-        raise BadInput(f"Store {url!r} is neither a folder nor s3://BUCKET/PREFIX. Give one of the two.")
+        raise BadInput(f"Store {url!r} is neither a folder nor s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. Give one.")
     from catalog.store_disk import DiskStore
 
     return DiskStore(Path(rest if separator else url).expanduser().absolute())

@@ -1,59 +1,41 @@
-"""The Beam pipeline of the main job: blocks of tile-years are classified, staged, assembled, registered, accounted.
+"""The Beam pipeline of the main job: tile-years are planned, their blocks classified, staged, assembled, registered.
 
-Elements carry a manifest's address and a block's number; pixels never cross a shuffle. There is no barrier before
-publishing: whichever worker stages the last block of a tile-year assembles it. Only the accounts are grouped.
+Elements carry names and addresses; pixels never cross a shuffle. There is no barrier before publishing: whichever
+worker stages the last block of a tile-year assembles it. Only the accounts and what is derived from the items are
+grouped.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from catalog.errors import LandloomError, ServerUnavailable, SourceUnavailable
+from catalog.errors import BadInput, LandloomError, ServerUnavailable, SourceUnavailable
 from catalog.grid import block
-from catalog.items import published_fingerprint
-from catalog.manifest import Manifest
+from catalog.manifest import Manifest, Period, item_key
 from catalog.model import ModelSpec, Network
-from catalog.store import Store, open_store
 from pipelines.assemble import CannotPublish, publish
 from pipelines.classify import BlockReport, classify_block
+from pipelines.job import Job, Step
+from pipelines.logfmt import line
+from pipelines.plan import ALREADY_PUBLISHED, Planned
 from pipelines.read import SceneReader
-from pipelines.stage import is_complete, stage
+from pipelines.records import EndedTileYear, Failure, PlannedTileYear
+from pipelines.register import Register
+from pipelines.request import Request, source_of
+from pipelines.stage import is_complete, stage, staged_blocks
+from pipelines.tries import WorkerDied, noted_try
 from services.inference import open_network, reach_network
 
 log = logging.getLogger(__name__)
 
 Outcome = dict[str, Any]
 """What became of one block or one attempt to publish: `block` (None for the tile-year), `state`, `reason`, figures."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What every worker needs besides its elements."""
-
-    run: str
-    """Name of the run; its accounts lie under `runs/{run}/`."""
-    out: str
-    model: str
-    """ID or file of the network; not used where servers run it."""
-    s3_endpoint: str | None = None
-    overwrite: bool = False
-    """Maps made from other manifests may be replaced."""
-    retry_seconds: float = 300.0
-    """How long a source, or a server, that fails in ways that may pass is tried again."""
-    inference: str = ""
-    """Address of the servers that run the network; by default it is run in the worker's own process."""
-
-    def store(self) -> Store:
-        """The output."""
-        return open_store(self.out, s3_endpoint=self.s3_endpoint)
 
 
 # One network and one reader per worker process and run, whatever the number of bundles and DoFn instances.
@@ -66,35 +48,72 @@ def _reader(run: str, retry_seconds: float) -> SceneReader:
     return SceneReader(retry_seconds)
 
 
-@functools.lru_cache(maxsize=64)
-def _manifest(out: str, s3_endpoint: str | None, key: str) -> Manifest:
-    return Manifest.model_validate_json(open_store(out, s3_endpoint=s3_endpoint).read(key))
-
-
-class _ManifestDoFn(beam.DoFn):
-    """Has the job's store at hand and looks manifests up."""
-
-    def __init__(self, job: Job):
-        self._job = job
-
-    def setup(self) -> None:
-        self._store = self._job.store()
-
-    def _look_up(self, key: str) -> Manifest:
-        return _manifest(self._job.out, self._job.s3_endpoint, key)
+class _Publisher(Step):
+    """Publishes a tile-year, and writes down that it did."""
 
     def _publish(self, manifest: Manifest) -> Iterator[tuple[str, Outcome]]:
         try:
-            publish(self._store, manifest, overwrite=self._job.overwrite)
+            made = publish(self._store, manifest, overwrite=self._job.overwrite)
         except CannotPublish as error:
-            log.warning("%s: %s", manifest.id, error)
+            log.warning(line("not published", tile_year=manifest.id, reason=error))
             yield manifest.key, {"block": None, "state": "failed", "reason": str(error)}
+            return
+        if made:
+            mine = [figures for run, figures in made if run == self._job.run]
+            blocks = {"done": len(mine), "staged before": len(made) - len(mine)}
+            self._records.end(_published(manifest, blocks, mine))
 
-    def _is_published(self, manifest: Manifest) -> bool:
-        return published_fingerprint(self._store, manifest.item_key) == manifest.fingerprint
+
+class PlanTileYear(Step):
+    """A tile-year to its blocks, each as `(manifest key, block)`.
+
+    What is not to be mapped ends here; of what is published already the item's key goes to the output `PUBLISHED`.
+    """
+
+    PUBLISHED = "published"
+
+    def __init__(self, job: Job, request: Request):
+        super().__init__(job)
+        self._request = request
+
+    def process(self, element: tuple[str, Period]) -> Iterator[Any]:
+        """See the class."""
+        tile, period = element
+        try:
+            source = source_of(self._job.run, self._request)
+            planned = self._request.plan(tile, period, source, self._store)
+        except (SourceUnavailable, BadInput) as error:
+            # A week's run does not stop for one place of which the source lacks something.
+            log.warning(line("not planned", tile_year=f"{tile}-{period.label}", reason=error))
+            planned = Planned(tile, period, None, refused=str(error))
+        if planned.manifest is None:
+            state: Literal["skipped", "dead-lettered"] = "skipped" if planned.skipped else "dead-lettered"
+            reason = planned.skipped or planned.refused
+            self._records.end(EndedTileYear(id=planned.id, state=state, reason=reason))
+            if planned.skipped == ALREADY_PUBLISHED:
+                yield beam.pvalue.TaggedOutput(self.PUBLISHED, item_key(tile, period))
+            return
+        manifest = planned.manifest
+        self._store.write(manifest.key, manifest.to_json())
+        self._records.plan(
+            PlannedTileYear(
+                id=manifest.id,
+                manifest=manifest.key,
+                fingerprint=manifest.fingerprint,
+                item=manifest.item_key,
+                staging=manifest.staging,
+                blocks=len(manifest.blocks),
+                staged_before=len(staged_blocks(self._store, manifest)),
+                pixels=sum(block(one).pixels for one in manifest.blocks),
+                scenes_left_out=len(manifest.excluded),
+            )
+        )
+        # Large blocks first within a tile-year, so that workers that take turns end together.
+        for one in sorted(manifest.blocks, key=lambda one: -block(one).pixels):
+            yield manifest.key, one
 
 
-class ClassifyBlock(_ManifestDoFn):
+class ClassifyBlock(Step):
     """`(manifest key, block)` to `(manifest key, Outcome)`; returns at once if the block is staged."""
 
     def process(self, element: tuple[str, int]) -> Iterator[tuple[str, Outcome]]:
@@ -107,8 +126,7 @@ class ClassifyBlock(_ManifestDoFn):
         try:
             network = self._network(manifest.model)
         except ServerUnavailable as error:
-            log.warning("%s block %d: %s", manifest.id, number, error)
-            yield key, {"block": number, "state": "failed", "reason": str(error)}
+            yield key, self._failed(manifest, number, error)
             return
         if network.spec != manifest.model:
             raise LandloomError(
@@ -116,14 +134,21 @@ class ClassifyBlock(_ManifestDoFn):
                 f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
             )
         try:
-            voted, report = classify_block(manifest, number, _reader(self._job.run, self._job.retry_seconds), network)
-        except (SourceUnavailable, ServerUnavailable) as error:
-            log.warning("%s block %d: %s", manifest.id, number, error)
-            yield key, {"block": number, "state": "failed", "reason": str(error)}
+            with noted_try(self._store, manifest, number, self._job.run):
+                reader = _reader(self._job.run, self._job.retry_seconds)
+                voted, report = classify_block(manifest, number, reader, network)
+                stage(self._store, manifest, number, voted, report, self._job.run)
+        except (SourceUnavailable, ServerUnavailable, WorkerDied) as error:
+            yield key, self._failed(manifest, number, error)
             return
-        stage(self._store, manifest, number, voted, report)
         _count(report)
-        yield key, {"block": number, "state": "done", "figures": _figures(report)}
+        _log(manifest, number, report)
+        yield key, {"block": number, "state": "done", "figures": report.figures}
+
+    def _failed(self, manifest: Manifest, number: int, error: LandloomError) -> Outcome:
+        log.warning(line("block failed", tile_year=manifest.id, block=number, reason=error))
+        self._records.fail(Failure(id=manifest.id, block=number, reason=str(error)))
+        return {"block": number, "state": "failed", "reason": str(error)}
 
     def _network(self, spec: ModelSpec) -> Network:
         if self._job.inference:
@@ -131,7 +156,7 @@ class ClassifyBlock(_ManifestDoFn):
         return _network_here(self._job.model)
 
 
-class PublishWhenComplete(_ManifestDoFn):
+class PublishWhenComplete(_Publisher):
     """Passes outcomes on, and publishes a tile-year as soon as all its blocks are staged."""
 
     def process(self, element: tuple[str, Outcome]) -> Iterator[tuple[str, Outcome]]:
@@ -145,10 +170,10 @@ class PublishWhenComplete(_ManifestDoFn):
             yield from self._publish(manifest)
 
 
-class Account(_ManifestDoFn):
-    """All outcomes of a tile-year to one record, written under `runs/{run}/`."""
+class Account(_Publisher):
+    """All outcomes of a tile-year to the key of its item, if it is published; what became of it is written down."""
 
-    def process(self, element: tuple[str, Iterable[Outcome]]) -> Iterator[dict[str, Any]]:
+    def process(self, element: tuple[str, Iterable[Outcome]]) -> Iterator[str]:
         """See the class."""
         key, found = element
         outcomes, manifest = list(found), self._look_up(key)
@@ -157,62 +182,85 @@ class Account(_ManifestDoFn):
             # Another run may have taken the staged blocks just as this one was about to assemble them.
             outcomes += [outcome for _, outcome in self._publish(manifest)]
             failed = [outcome for outcome in outcomes if outcome["state"] == "failed"]
-        blocks = [outcome for outcome in outcomes if outcome["block"] is not None]
-        record = {
-            "id": manifest.id,
-            "manifest": key,
-            "published": self._is_published(manifest),
-            "blocks": {
-                state: sum(outcome["state"] == state for outcome in blocks)
-                for state in ("done", "staged before", "failed")
-            },
-            "reasons": sorted({outcome["reason"] for outcome in failed}),
-            "figures": _sum(outcome["figures"] for outcome in blocks if "figures" in outcome),
-        }
-        if record["published"]:
+        if published := self._is_published(manifest):
             self._store.delete(self._store.list(manifest.staging))
-        self._store.write(f"runs/{self._job.run}/{manifest.id}.json", json.dumps(record, indent=1).encode())
-        yield record
+            yield manifest.item_key
+        if self._records.has_ended(manifest.id):
+            return
+        blocks = [outcome for outcome in outcomes if outcome["block"] is not None]
+        counts = {
+            state: sum(outcome["state"] == state for outcome in blocks) for state in ("done", "staged before", "failed")
+        }
+        record = _published(manifest, counts, [outcome["figures"] for outcome in blocks if "figures" in outcome])
+        if not published:
+            reasons = "; ".join(sorted({outcome["reason"] for outcome in failed}))
+            record = record.model_copy(update={"state": "dead-lettered", "item": "", "reason": reasons})
+        self._records.end(record)
 
 
-class MapTileYears(beam.PTransform):
-    """Manifests' addresses with their blocks to one record per tile-year."""
+class PlanTileYears(beam.PTransform):
+    """From root: tile-years are planned; gives their `blocks`, and the items that are `published` already."""
 
-    def __init__(self, job: Job, manifests: Sequence[Manifest]):
+    def __init__(self, job: Job, request: Request):
         super().__init__()
-        self._job = job
-        # Large blocks first within a tile-year, so that workers that take turns end together.
-        self._elements = [
-            (manifest.key, number)
-            for manifest in manifests
-            for number in sorted(manifest.blocks, key=lambda number: -block(number).pixels)
-        ]
+        self._job, self._request = job, request
 
-    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
+    def expand(self, root: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
         """See the class."""
         return (
             root
-            | "Blocks" >> beam.Create(list(enumerate(self._elements)), reshuffle=False)
-            # Grouping by a number of its own keeps planning and classifying apart, and the order of the blocks.
-            | "Spread" >> beam.GroupByKey()
-            | "Block" >> beam.FlatMap(lambda numbered: numbered[1])
+            # Listed by a worker: tens of thousands would be too large for a job's own description.
+            | "Begin" >> beam.Impulse()
+            | "List" >> beam.FlatMap(_tile_years, self._request)
+            # Dealt out in turn: grouping by a number would leave the parts' sizes to hashes.
+            | "Spread" >> beam.Reshuffle()
+            | "Plan"
+            >> beam.ParDo(PlanTileYear(self._job, self._request)).with_outputs(PlanTileYear.PUBLISHED, main="blocks")
+        )
+
+
+class MapTileYears(beam.PTransform):
+    """From root: tile-years are planned and mapped; gives the collections that grew."""
+
+    def __init__(self, job: Job, request: Request):
+        super().__init__()
+        self._job, self._request = job, request
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[str]:
+        """See the class."""
+        planned = root | "Tile-years" >> PlanTileYears(self._job, self._request)
+        mapped = (
+            planned.blocks
+            # So planning and classifying are kept apart, too, and a tile's blocks go to many workers.
+            | "Spread blocks" >> beam.Reshuffle()
             | "Classify" >> beam.ParDo(ClassifyBlock(self._job))
             | "Publish" >> beam.ParDo(PublishWhenComplete(self._job))
             | "By tile-year" >> beam.GroupByKey()
             | "Account" >> beam.ParDo(Account(self._job))
         )
+        return (mapped, planned[PlanTileYear.PUBLISHED]) | "Items" >> beam.Flatten() | "Register" >> Register(self._job)
 
 
-def _figures(report: BlockReport) -> dict[str, float]:
-    return {
-        field.name: value
-        for field in dataclasses.fields(report)
-        if isinstance(value := getattr(report, field.name), int | float)
-    }
+def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, Period]]:
+    return request.tile_years()
+
+
+def _published(manifest: Manifest, blocks: dict[str, int], figures: list[dict[str, float]]) -> EndedTileYear:
+    return EndedTileYear(
+        id=manifest.id, state="published", item=manifest.item_key, blocks=blocks, figures=_sum(figures)
+    )
+
+
+def _log(manifest: Manifest, number: int, report: BlockReport) -> None:
+    where = {"tile_year": manifest.id, "block": number}
+    log.info(line("block done", **where, **report.figures))
+    for event, found in (("scene left out", report.problems), ("scene implausible", report.warnings)):
+        for one in found:
+            log.info(line(event, **where, scene=one.scene, reason=one.reason))
 
 
 def _count(report: BlockReport) -> None:
-    for name, value in _figures(report).items():
+    for name, value in report.figures.items():
         if name.endswith("_seconds"):
             Metrics.distribution("landloom", name.replace("_seconds", "_ms")).update(round(1000 * value))
         else:

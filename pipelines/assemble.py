@@ -47,10 +47,16 @@ class Mosaic:
     """Scenes left out in any block, with the reason."""
     odd: dict[str, str] = field(default_factory=dict)
     """Scenes used, but implausible."""
+    made: list[tuple[str, dict[str, float]]] = field(default_factory=list)
+    """Of each block the run that made it, and the figures of its making."""
 
 
-def publish(store: Store, manifest: Manifest, *, overwrite: bool) -> None:
+def publish(store: Store, manifest: Manifest, *, overwrite: bool) -> list[tuple[str, dict[str, float]]]:
     """Publish a tile-year whose blocks are all staged. Doing so twice gives the same.
+
+    Returns:
+        Of each block the run that made it, and the figures of its making; nothing if another run has published the
+        tile-year meanwhile.
 
     Raises:
         CannotPublish: nothing was mapped, or another map was published meanwhile.
@@ -61,13 +67,14 @@ def publish(store: Store, manifest: Manifest, *, overwrite: bool) -> None:
             mosaic = lay_out(store, manifest, Path(folder))
         except NotFound:
             if published_fingerprint(store, manifest.item_key) == manifest.fingerprint:
-                return  # Another run published it and cleared the staged blocks meanwhile.
+                return []  # Another run published it and cleared the staged blocks meanwhile.
             raise
         if not mosaic.class_pixels[1:].any():
             raise CannotPublish(_why_empty(manifest, mosaic))
         assets = list(_write_assets(store, manifest, mosaic, Path(folder)))
     _register(store, manifest, mosaic, assets, overwrite)
     store.delete(store.list(manifest.staging))
+    return mosaic.made
 
 
 def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
@@ -110,6 +117,7 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
             mosaic.class_pixels += np.bincount(staged.voted.data.ravel(), minlength=256)
             mosaic.looks += int(staged.voted.observations.sum(dtype=np.int64))
             mosaic.left_out.update({problem["scene"]: problem["reason"] for problem in staged.problems})
+            mosaic.made.append((staged.run, staged.figures))
             mosaic.odd.update({warning["scene"]: warning["reason"] for warning in staged.warnings})
     return mosaic
 

@@ -14,6 +14,8 @@ from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_a
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
+from pipelines.tries import take_back_when_terminated
+
 _WAIT_SECONDS = 60
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     )
     if told.status_endpoint.url:
         os.environ["STATUS_API_SERVICE_DESCRIPTOR"] = text_format.MessageToString(told.status_endpoint)
+    take_back_when_terminated()
     sdk_worker_main.main([])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from affine import Affine
@@ -68,6 +68,12 @@ class BlockReport:
     """Scenes left out in this block."""
     warnings: list[Exclusion] = field(default_factory=list)
     """Scenes used, but odd (implausibly dark or bright)."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name: looks, chips, pixels, seconds."""
+        numbers = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in numbers.items() if isinstance(value, int | float)}
 
 
 def classify_block(manifest: Manifest, number: int, reader: SceneReader, network: Network) -> tuple[Voted, BlockReport]:

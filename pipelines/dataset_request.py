@@ -22,7 +22,7 @@ from catalog.errors import BadInput
 from catalog.manifest import Period
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import ALL_BANDS, BANDS, interval_of
-from catalog.sources import open_source
+from catalog.sources import open_source, read_mapping
 from catalog.store import Store
 from catalog.translation import numbers
 from pipelines.candidates import STEP, Biomes, Candidates, Wanted, candidates_of_area, plain
@@ -192,7 +192,7 @@ class DatasetRequest:
         return area_of_geometry(shapely.box(*bounds), self.labels)
 
     def _find(self, labels: LabelSource, area: Area | None, periods: Sequence[Period], track: Track) -> Candidates:
-        source = open_source(self.source, mapping=self.mapping or None)
+        source = open_source(self.source, read_mapping(self.mapping, self.source) if self.mapping else None)
         needed = self.bands.split(",") if self.bands else list(BANDS)
         if isinstance(labels, TeacherLabels):
             needed += labels.spec.bands

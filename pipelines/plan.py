@@ -1,8 +1,7 @@
-"""Plan: area and year to tile-years, each with its scenes, written down as manifests before a pixel is read."""
+"""Plan: a tile-year with its scenes, to be written down as a manifest before a pixel is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -11,8 +10,6 @@ import shapely
 from pydantic import BaseModel, ConfigDict
 from shapely.geometry.base import BaseGeometry
 
-from catalog.area import Area
-from catalog.collections import check_legend
 from catalog.datatakes import footprint_of, group_datatakes
 from catalog.errors import BadInput
 from catalog.grid import Tile, block, blocks_intersecting, owned_geometry
@@ -80,22 +77,6 @@ class Planned:
     def id(self) -> str:
         """The tile-year's name, `48QUE-2020`."""
         return f"{self.tile}-{self.period.label}"
-
-
-def plan(area: Area, periods: Iterable[Period], source: Source, store: Store, settings: Settings) -> Iterator[Planned]:
-    """Plan every tile-year of an area; nothing is written and no pixel is read.
-
-    Raises:
-        BadInput: settings that make no map, or a legend that contradicts what is published.
-        SourceUnavailable: the source does not answer.
-    """
-    settings.check()
-    periods = list(periods)
-    for collection in sorted({period.collection for period in periods}):
-        check_legend(store, collection, settings.legend)
-    for period in periods:
-        for tile in area.tiles:
-            yield plan_tile(tile, area.geometry, period, source, store, settings)
 
 
 def plan_tile(

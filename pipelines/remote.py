@@ -10,7 +10,7 @@ import requests
 
 from catalog.errors import SceneUnreadable, StoreError
 from catalog.scenes import Scene
-from catalog.store import open_store
+from catalog.store import BUCKETS, open_store
 from catalog.store_s3 import gdal_settings
 
 _SIGNING = threading.Lock()
@@ -58,10 +58,11 @@ def seconds_to_wait(scene: Scene, href: str, error: Exception) -> float | None:
     Raises:
         SceneUnreadable: another attempt would fail, too.
     """
-    if href.startswith("s3://"):
-        bucket, _, key = href.removeprefix("s3://").partition("/")
+    scheme, _, rest = href.partition("://")
+    if scheme in BUCKETS:
+        bucket, _, key = rest.partition("/")
         try:
-            there = open_store(f"s3://{bucket}", s3_endpoint=os.environ.get("AWS_ENDPOINT_URL")).exists(key)
+            there = open_store(f"{scheme}://{bucket}", s3_endpoint=os.environ.get("AWS_ENDPOINT_URL")).exists(key)
         except StoreError:
             return 0.0
         if there:

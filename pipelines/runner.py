@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from catalog.errors import LandloomError
+from catalog.errors import LandloomError, StoreError
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
@@ -30,7 +31,7 @@ def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[st
         LandloomError: a worker raised it.
     """
     flags = list(beam_options)
-    if not any(flag.split("=")[0] == "--runner" for flag in flags):
+    if option(flags, "--runner") is None:
         flags.append(f"--runner={DEFAULT_RUNNER}")
     try:
         with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
@@ -41,14 +42,36 @@ def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[st
         raise _root_cause(error) from error
 
 
+def option(beam_options: Sequence[str], name: str) -> str | None:
+    """The value of one of Beam's options, given as `--name=value` or `--name value`; None: it is not given."""
+    for at, given in enumerate(beam_options):
+        if given == name and at + 1 < len(beam_options):
+            return beam_options[at + 1]
+        if given.startswith(f"{name}="):
+            return given.partition("=")[2]
+    return None
+
+
 @contextmanager
 def watched(count: Callable[[], int], total: int, on_progress: Callable[[int, int], None]) -> Iterator[None]:
     """Call back every second with what is finished, as counted in the store, whatever the runner, and the total."""
+    with meanwhile(lambda: on_progress(count(), total)):
+        yield
+
+
+@contextmanager
+def meanwhile(look: Callable[[], None]) -> Iterator[None]:
+    """Call something every second, less often if it takes long: a look may list thousands of objects far away."""
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(1.0):
-            on_progress(count(), total)
+        pause = 1.0
+        while not stop.wait(pause):
+            started = time.monotonic()
+            # An output that does not answer for a while is the workers' matter: they try again.
+            with suppress(StoreError):
+                look()
+            pause = max(1.0, 10 * (time.monotonic() - started))
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()

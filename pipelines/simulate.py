@@ -1,16 +1,12 @@
-"""A simulated landscape whose land cover is known, seen by Sentinel-2 on several dates of several years.
+"""Scenes of a simulated landscape (`pipelines.landscape`) on several dates of several years, as a static STAC catalog.
 
-For what real samples lack: full tiles, seams between tiles, clouds with their true masks, change that is known. The
-landscape and the clouds are functions of UTM coordinates, so that neighbouring products show the same ground.
-
-Run as `python -m pipelines.simulate OUT --size 4000`.
+For what real samples lack: full tiles, seams between tiles, clouds with their true masks, change that is known.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,33 +20,16 @@ from affine import Affine
 from rasterio.io import MemoryFile
 from rasterio.warp import transform_geom
 
+from catalog.errors import BadInput
 from catalog.grid import RESOLUTION, TILE_SIZE, Tile
-from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
+from pipelines.landscape import Overpass, land_cover
 
-SPECTRA = np.array(
-    [
-        [580, 673, 437, 250, 141, 104],
-        [276, 491, 314, 2939, 1577, 760],
-        [456, 865, 510, 5110, 2680, 1390],
-        [624, 692, 702, 1365, 1213, 772],
-        [820, 1137, 1300, 2858, 2754, 2178],
-        [534, 808, 1044, 2500, 2982, 1921],
-        [1500, 1600, 1700, 2000, 2100, 1900],
-        [1930, 2906, 3942, 4824, 6105, 5591],
-        [7328, 6864, 7260, 7464, 498, 508],
-        [5600, 5500, 5400, 5700, 4300, 3300],
-    ],
-    np.float32,
-)
-"""Surface reflectance x 10,000 of each model class, `[classes, bands]`: medians of confident L2A pixels of real scenes,
-but for built (whose median there is that of gardens) and cloud, which stand for roofs and for a thick cloud."""
-WATER, TREES, GRASS, FLOODED, CROPS, SHRUB, BUILT, BARE, SNOW, CLOUD = range(len(MODEL_CLASSES))
-CHANGE_CELL = 400
-"""Metres: land cover changes in squares of this size."""
 _OFFSET_FROM = datetime(2022, 1, 25, tzinfo=UTC)
 """From this day on products carry +1000 (processing baseline 04.00)."""
 _STRIP = 512
+PRODUCT_SIDE = 10_980
+"""Pixels along a product's sides: its tile's, and an overlap to the east and south."""
 _NOISE = 1024
 """Pixels after which the noise of an overpass repeats: where products overlap they show the same numbers."""
 
@@ -91,6 +70,7 @@ def simulate(
     change: float = 0.1,
     wedge: bool = False,
     seed: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Simulation:
     """Write a simulation.
 
@@ -103,7 +83,12 @@ def simulate(
         change: share of the change cells whose land cover changes from one year to the next.
         wedge: leave every second overpass without data beyond a slanting swath edge.
         seed: another one, another landscape.
+        on_progress: called with the scenes written and planned.
+
+    Raises:
+        BadInput: a product that does not fit its tile or has an odd side, or numbers that cannot be.
     """
+    _check(products, years, dates_per_year, cloud)
     truth: dict[tuple[str, int], Path] = {}
     cover: dict[tuple[Product, int], np.ndarray] = {}
     for product in products:
@@ -115,154 +100,31 @@ def simulate(
                 path = truth[product.tile, year] = out / "truth" / f"{product.tile}-{year}.tif"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _write_cog(path, cover[product, year], transform, Tile.from_name(product.tile).epsg, nodata=255)
-    links = []
+    links: list[Path] = []
     for number, year in enumerate(years):
         for k in range(dates_per_year):
             day = datetime(year, 1, 8, 10, 30, tzinfo=UTC) + timedelta(days=int(k * 365 / dates_per_year))
-            overpass = _Overpass(day, number, k, cloud, wedge and k % 2 == 1, seed)
+            overpass = Overpass(day, number, k, cloud, wedge and k % 2 == 1, seed)
             for product in products:
+                on_progress(len(links), len(years) * dates_per_year * len(products))
                 links.append(_write_scene(out / "sentinel-2-l2a", product, overpass, cover[product, year]))
     _write_catalog(out, links)
     return Simulation(out / "catalog.json", truth)
 
 
-def land_cover(x: np.ndarray, y: np.ndarray, year: int, change: float, seed: int) -> np.ndarray:
-    """True land cover.
-
-    Args:
-        x: eastings of columns, metres, `[W]`.
-        y: northings of rows, metres, `[H]`.
-        year: counted from 0.
-        change: share of cells that change from year to year.
-        seed: of the landscape.
-
-    Returns:
-        Model classes, uint8 `[H, W]`.
-    """
-    height = _noise(x, y, 6000, seed) + 0.4 * _noise(x, y, 1500, seed + 1) + 0.15 * _noise(x, y, 400, seed + 2)
-    moisture = _noise(x, y, 4000, seed + 3) + 0.5 * _noise(x, y, 900, seed + 4)
-    river = np.abs(_noise(x, y, 9000, seed + 5) + 0.05 * _noise(x, y, 600, seed + 6))
-    town = _noise(x, y, 3000, seed + 7) + 0.3 * _noise(x, y, 500, seed + 8)
-    classes = np.full(height.shape, GRASS, np.uint8)
-    classes[moisture < -0.25] = SHRUB
-    classes[moisture > 0.2] = TREES
-    parcels = _cells(x, y, (240, 160), seed + 9)
-    classes[(np.abs(height) < 0.45) & (parcels < 0.75) & (moisture < 0.35)] = CROPS
-    classes[moisture < -0.75] = BARE
-    grain = _cells(x, y, (40, 40), seed + 10)
-    classes[(town > 0.55) & (grain < 0.8)] = BUILT
-    classes[height > 0.95] = BARE
-    classes[height > 1.1] = SNOW
-    classes[(height < -0.85) | (river < 0.07)] = FLOODED
-    classes[(height < -0.95) | (river < 0.04)] = WATER
-    for passed in range(1, year + 1):
-        changing = _cells(x, y, (CHANGE_CELL, CHANGE_CELL), seed + 100 + passed) < change
-        before = classes.copy()
-        classes[changing & (before == TREES)] = CROPS
-        classes[changing & ((before == GRASS) | (before == SHRUB))] = BUILT
-        classes[changing & (before == CROPS)] = GRASS
-    return classes
-
-
-@dataclass(frozen=True)
-class _Overpass:
-    """One date."""
-
-    day: datetime
-    year: int
-    """Counted from 0."""
-    number: int
-    """Within the year."""
-    cloud: float
-    wedge: bool
-    seed: int
-
-    def clouds(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Opacity, 0-1, `[H, W]`."""
-        seed = self.seed + 1000 * (self.year + 1) + self.number
-        share = self.cloud * (0.2 + 1.6 * _hash(np.array([self.number]), np.array([self.year]), seed)[0])
-        field = _noise(x, y, 5000, seed) + 0.35 * _noise(x, y, 900, seed + 500)
-        # The field is about normal with this deviation; its quantile gives the share.
-        limit = 0.42 * float(np.sqrt(2) * _inverse_erf(1 - 2 * min(share, 0.98)))
-        return np.clip((field - limit) * 5, 0, 1) if share > 0 else np.zeros(field.shape, np.float32)
-
-    def look(self, classes: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reflectance x 10,000 `[bands, H, W]`, and scene classification `[H, W]`, over a true land cover `[H, W]`."""
-        season = float(np.cos(2 * np.pi * (self.day.timetuple().tm_yday - 200) / 365))
-        # In winter fields and meadows are drier: less infrared, more red and short-wave infrared.
-        winter = np.array([1.05, 1.02, 1.15, 0.8, 1.05, 1.1], np.float32)
-        spectra = SPECTRA.copy()
-        spectra[[CROPS, GRASS]] *= 1 + (winter - 1) * np.float32((1 - season) / 2)
-        marsh, frost = 10, 11
-        spectra = np.vstack([spectra, 0.7 * SPECTRA[FLOODED] + 0.3 * SPECTRA[WATER], SPECTRA[SNOW]])
-        shown = classes.copy()
-        shown[(classes == FLOODED) & (_noise(x, y, 300, self.seed + 20) > season)] = marsh
-        if season < -0.8:
-            shown[(_noise(x, y, 6000, self.seed) > 0.5) & (classes != WATER)] = frost
-        light = 1 + 0.05 * _noise(x, y, 60, self.seed + 21) + 0.03 * (_cells(x, y, (10, 10), self.seed + 22) - 0.5)
-        opacity = self.clouds(x, y)
-        shadow = (self.clouds(x + 320, y - 260) > 0.5) & (opacity < 0.1)
-        light[shadow] *= np.float32(0.4)
-        cloudy = opacity > 0
-        reflectance = np.empty((len(BANDS), *classes.shape), np.float32)
-        for number in range(len(BANDS)):
-            np.multiply(spectra[:, number][shown], light, out=reflectance[number])
-            thick = opacity[cloudy]
-            reflectance[number][cloudy] = reflectance[number][cloudy] * (1 - thick) + SPECTRA[CLOUD, number] * thick
-        scl = np.array([6, 4, 4, 4, 5, 4, 5, 5, 11, 9, 4, 11], np.uint8)[shown]
-        scl[shadow] = 3
-        scl[opacity > 0.2] = 8
-        scl[opacity > 0.6] = 9
-        return reflectance, scl
-
-
-def _noise(x: np.ndarray, y: np.ndarray, wavelength: float, seed: int) -> np.ndarray:
-    """Smooth noise, about -1..1, `[H, W]`: random values on a lattice, joined by cubics; the same wherever cut out."""
-    (rows, along_y), (cols, along_x) = _joints(y, wavelength), _joints(x, wavelength)
-    lattice = 2 * _hash(cols[np.newaxis, :], rows[:, np.newaxis], seed) - 1
-    return along_y @ lattice @ along_x.T
-
-
-def _joints(positions: np.ndarray, wavelength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lattice points round positions, and the weights of each position on them."""
-    scaled = positions / wavelength
-    floor = np.floor(scaled).astype(np.int64)
-    points = np.arange(floor.min(), floor.max() + 2)
-    part = (scaled - floor).astype(np.float32)
-    smooth = part * part * (3 - 2 * part)
-    weights = np.zeros((len(positions), len(points)), np.float32)
-    each = np.arange(len(positions))
-    weights[each, floor - points[0]] = 1 - smooth
-    weights[each, floor - points[0] + 1] = smooth
-    return points, weights
-
-
-def _cells(x: np.ndarray, y: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
-    """A random number 0-1 for each rectangle of a chequered plane, `[H, W]`."""
-    cols, rows = np.floor(x / size[0]).astype(np.int64), np.floor(y / size[1]).astype(np.int64)
-    first_col, first_row = cols.min(), rows.min()
-    lattice = _hash(np.arange(first_col, cols.max() + 1)[None], np.arange(first_row, rows.max() + 1)[:, None], seed)
-    return lattice[(rows - first_row)[:, None], (cols - first_col)[None]]
-
-
-def _hash(col: np.ndarray, row: np.ndarray, seed: int) -> np.ndarray:
-    """A random number 0-1 that depends on nothing but its arguments."""
-    with np.errstate(over="ignore"):
-        value = col.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ row.astype(np.uint64) * np.uint64(
-            0xC2B2AE3D27D4EB4F
+def _check(products: Sequence[Product], years: Sequence[int], dates: int, cloud: float) -> None:
+    for one in products:
+        last = max(one.col + one.size[1], one.row + one.size[0])
+        if min(one.size) < 2 or any(side % 2 for side in one.size) or min(one.col, one.row) < 0 or last > PRODUCT_SIDE:
+            raise BadInput(
+                f"{one.size[1]} x {one.size[0]} px from column {one.col}, row {one.row} are no part of a tile. Give "
+                f"even sides, since there are bands of 20 m, within its {PRODUCT_SIDE:,} px."
+            )
+    if not years or dates < 1 or not 0 <= cloud <= 1:
+        raise BadInput(
+            f"{len(years)} years of {dates} dates with a share of cloud of {cloud} are no scenes. Give one year and "
+            "one date or more, and a share from 0 to 1."
         )
-        value ^= np.uint64(seed) * np.uint64(0x165667B19E3779F9)
-        for _ in range(2):
-            value ^= value >> np.uint64(29)
-            value *= np.uint64(0xBF58476D1CE4E5B9)
-        value ^= value >> np.uint64(32)
-    return ((value >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24)).astype(np.float32)
-
-
-def _inverse_erf(value: float) -> float:
-    from scipy.special import erfinv
-
-    return float(erfinv(value))
 
 
 def _axes(product: Product) -> tuple[np.ndarray, np.ndarray, Affine]:
@@ -280,7 +142,7 @@ def _strips(rows: int) -> Iterator[slice]:
         yield slice(start, min(start + _STRIP, rows))
 
 
-def _write_scene(folder: Path, product: Product, overpass: _Overpass, classes: np.ndarray) -> Path:
+def _write_scene(folder: Path, product: Product, overpass: Overpass, classes: np.ndarray) -> Path:
     """Write one product on one date; returns its item's JSON."""
     tile = Tile.from_name(product.tile)
     x, y, transform = _axes(product)
@@ -416,31 +278,3 @@ def _write_catalog(out: Path, items: Sequence[Path]) -> None:
         "links": [{"rel": "child", "href": "./sentinel-2-l2a/collection.json", "type": "application/json"}],
     }
     (out / "catalog.json").write_text(json.dumps(catalog, indent=1))
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--tile", default="33UUU")
-    parser.add_argument("--size", type=int, default=1000, help="pixels of 10 m, up to 10,980")
-    parser.add_argument("--at", default="0,0", help="first column and row, pixels of the tile")
-    parser.add_argument("--years", default="2021,2022")
-    parser.add_argument("--dates", type=int, default=5, help="dates a year")
-    parser.add_argument("--cloud", type=float, default=0.3)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    col, row = (int(v) for v in arguments.at.split(","))
-    simulation = simulate(
-        arguments.out,
-        [Product(arguments.tile, col, row, (arguments.size, arguments.size))],
-        years=[int(year) for year in arguments.years.split(",")],
-        dates_per_year=arguments.dates,
-        cloud=arguments.cloud,
-        seed=arguments.seed,
-    )
-    print(simulation.catalog)
-
-
-if __name__ == "__main__":
-    main()

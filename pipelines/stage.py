@@ -17,13 +17,15 @@ from catalog.vote import Voted
 from pipelines.classify import BlockReport
 
 
-def stage(store: Store, manifest: Manifest, number: int, voted: Voted, report: BlockReport) -> None:
-    """Write a finished block under its name. Doing so twice does no harm."""
+def stage(store: Store, manifest: Manifest, number: int, voted: Voted, report: BlockReport, run: str) -> None:
+    """Write a finished block under its name, with the run that made it. Doing so twice does no harm."""
     arrays: dict[str, Any] = {"data": voted.data, "confidence": voted.confidence, "observations": voted.observations}
     if voted.scores is not None:
         arrays["scores"] = voted.scores
     told = {
         "model": report.model,
+        "run": run,
+        "figures": report.figures,
         "problems": [problem.model_dump() for problem in report.problems],
         "warnings": [warning.model_dump() for warning in report.warnings],
     }
@@ -42,6 +44,10 @@ class StagedBlock:
     """Scenes left out in this block: `scene` and `reason`."""
     warnings: list[dict[str, str]]
     """Scenes used, but odd."""
+    run: str
+    """That made it."""
+    figures: dict[str, float]
+    """Of its making."""
 
 
 def read_staged(store: Store, manifest: Manifest, number: int) -> StagedBlock:
@@ -59,10 +65,16 @@ def read_staged(store: Store, manifest: Manifest, number: int) -> StagedBlock:
             )
         scores = arrays.get("scores")
         voted = Voted(arrays["data"], arrays["confidence"], arrays["observations"], scores)
-    return StagedBlock(voted, told["problems"], told["warnings"])
+    # Blocks that an older version staged do not tell who made them.
+    return StagedBlock(voted, told["problems"], told["warnings"], told.get("run", ""), told.get("figures", {}))
+
+
+def staged_blocks(store: Store, manifest: Manifest) -> set[int]:
+    """The blocks of the tile-year that are staged."""
+    there = set(store.list(manifest.staging))
+    return {number for number in manifest.blocks if manifest.block_key(number) in there}
 
 
 def is_complete(store: Store, manifest: Manifest) -> bool:
     """Whether every block of the tile-year is staged."""
-    there = set(store.list(manifest.staging))
-    return all(manifest.block_key(number) in there for number in manifest.blocks)
+    return len(staged_blocks(store, manifest)) == len(manifest.blocks)

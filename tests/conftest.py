@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.servers.gcs import gcs, gcs_server
 from tests.servers.postgres import postgres_server
 from tests.servers.s3 import s3, s3_server
 
-__all__ = ["postgres_server", "s3", "s3_server"]
+__all__ = ["gcs", "gcs_server", "postgres_server", "s3", "s3_server"]
 _FIXTURES = {"postgres_server", "s3", "s3_server"}
 _PARAMETERS = ("pgstac", "s3")
 

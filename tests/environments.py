@@ -12,7 +12,7 @@ def fresh_environment(folder: Path, *packages: str) -> Path:
 
     Args:
         folder: where; made.
-        packages: as requirements.
+        packages: as requirements, or options of `uv pip install`.
 
     Returns:
         Its Python.

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
-from pipelines.simulate import SPECTRA
+from pipelines.landscape import SPECTRA
 
 SIX_BANDS = ModelSpec(id="any", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=8, halo=32)
 

@@ -20,4 +20,6 @@ USER 1000
 EXPOSE 8080
 # All that it writes is a copy of the catalog's index, in /tmp: about 14 KB an item.
 VOLUME /tmp
+HEALTHCHECK --start-period=5m --interval=10s \
+    CMD ["python", "-c", "import urllib.request as net; net.urlopen('http://localhost:8080/_mgmt/health')"]
 ENTRYPOINT ["landloom", "serve", "--host", "0.0.0.0", "--json-logs"]

@@ -10,4 +10,6 @@ RUN pip install --no-cache-dir uv && uv pip install --system --no-cache -c const
     && useradd --create-home --uid 1000 landloom
 USER landloom
 WORKDIR /work
+# It has no port; whoever runs it sees it end.
+HEALTHCHECK NONE
 ENTRYPOINT ["landloom"]

@@ -7,7 +7,20 @@ import sys
 from rich.markup import escape
 
 from catalog.errors import BadInput, LandloomError
-from pipelines.cli import accuracy, change, cluster, maps, networks, serve, temporal, training, triton, zonal
+from pipelines.cli import (
+    accuracy,
+    change,
+    cluster,
+    maps,
+    networks,
+    samples,
+    serve,
+    status,
+    temporal,
+    training,
+    triton,
+    zonal,
+)
 from pipelines.cli.options import app, console
 
 __all__ = [
@@ -18,7 +31,9 @@ __all__ = [
     "maps",
     "networks",
     "run",
+    "samples",
     "serve",
+    "status",
     "temporal",
     "training",
     "triton",

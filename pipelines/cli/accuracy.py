@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -25,16 +25,12 @@ from pipelines.cli.options import (
     extra,
     ground_of,
     number,
-    progress_bar,
     progress_of,
     request_of,
     whole,
     years_of,
 )
 from services.change.requests import DesignRequest, ReportRequest, described
-
-if TYPE_CHECKING:
-    pass
 
 accuracy = typer.Typer(
     help="Areas and accuracies with intervals: draw a reference sample, report it, or tell scenario ranges.",
@@ -190,18 +186,11 @@ def range_command(
     from services.change.strata import open_maps
 
     geometry = ground_of(bbox, centre, size_km, aoi)
-    with console.status(f"Looking for maps in {maps}"):
+    correlations = _correlations(correlation)
+    with progress_of("Counting", maps) as on_progress:
         series = open_maps(maps, years_of(years), geometry, collection=collection, asset=asset)
-    given = given_accuracy(error_matrix, tiles, overall_accuracy, origin, series.legend.names)
-    with progress_bar() as progress:
-        bar = progress.add_task("Counting", total=None)
-        rows, notes = range_table(
-            series,
-            given,
-            _correlations(correlation),
-            lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-        progress.update(bar, visible=False)
+        given = given_accuracy(error_matrix, tiles, overall_accuracy, origin, series.legend.names)
+        rows, notes = range_table(series, given, correlations, on_progress)
     table = Table(title="Mapped areas and what is known of the true ones", title_justify="left")
     shown = ["statement", "mapped_ha", "low_ha", "high_ha", "correlation"]
     for column in shown:

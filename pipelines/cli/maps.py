@@ -6,16 +6,16 @@ import json
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from catalog.area import Area
 from catalog.collections import rebuild
+from catalog.errors import BadInput
 from catalog.legend import load_legend
-from catalog.manifest import Period
-from catalog.sources import open_source
+from catalog.manifest import item_key
+from catalog.sources import read_mapping
 from catalog.store import Store, open_store
 from pipelines import worker_log
 from pipelines.cli.capacity import Gpus, Runner, Workers, as_table, fleets_of, forecasts_of
@@ -44,16 +44,22 @@ from pipelines.cli.options import (
     number,
     periods_of,
     progress_bar,
+    progress_of,
     set_log_level,
 )
 from pipelines.estimate import Running, default_prices, estimate, load_prices
-from pipelines.plan import Planned, Settings, plan
+from pipelines.plan import Planned, Settings
+from pipelines.records import Records
+from pipelines.request import Request, source_of
+from pipelines.standing import Standing, dead_letters
 from pipelines.supercells import make_supercells
 from services.inference import DEFAULT_MODEL, model_spec, reach_network
 
 if TYPE_CHECKING:
     from pipelines.run import Accounts
 
+_TOLD = 20
+"""Tile-years of a kind that are named on the terminal."""
 DEAD_LETTERS = 3
 """Exit code of a run that ended, but left tile-years unpublished."""
 
@@ -62,13 +68,16 @@ DEAD_LETTERS = 3
     "map",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
-    "--direct_running_mode=multi_processing, or --runner=FlinkRunner --flink_master=HOST:PORT (docs/flink.md). "
+    "--direct_running_mode=multi_processing, --runner=FlinkRunner --flink_master=HOST:PORT (docs/flink.md), "
+    "or --runner=DataflowRunner (docs/dataflow.md). "
     "Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some tile-years dead-lettered.",
 )
 def map_command(
     context: typer.Context,
-    source: Source,
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix for the maps and their STAC catalog.")],
+    out: Annotated[
+        str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix for the maps and their STAC catalog.")
+    ],
+    source: Source = "",
     year: Year = "",
     period: PeriodOption = "",
     bbox: Bbox = "",
@@ -92,52 +101,99 @@ def map_command(
     retry_seconds: Annotated[
         float, typer.Option(parser=number, metavar="S", help="How long a failing source is tried again.")
     ] = 300.0,
+    retry: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="Take up again the tile-years that a run left dead-lettered, as it was asked for: with --out, and "
+            "no other option of what to map.",
+        ),
+    ] = "",
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
-    from pipelines.annual_map import Job
-    from pipelines.flink.submit import check_workers, complete, is_flink
+    from pipelines.dataflow import submit as dataflow
+    from pipelines.flink.submit import check_workers, complete, is_flink, told_if_lost
+    from pipelines.job import Job
     from pipelines.run import map_tile_years
-    from pipelines.runner import name_run
+    from pipelines.runner import name_run, option
 
     set_log_level(verbose)
     beam_options = beam_options_of(context.args)
-    area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
-    settings = Settings(
-        model=model_spec(model),
-        legend=load_legend(legend),
-        max_scenes=max_scenes,
-        max_cloud=max_cloud,
-        min_observations=min_observations,
-        scores=scores,
-        overwrite=overwrite,
-    )
-    settings.check()
+    store = open_store(out, s3_endpoint=s3_endpoint or None)
+    if retry:
+        _refuse_besides_retry(context)
+        asked = Records(store, retry).asked()
+        request = asked.request.model_copy(update={"only": dead_letters(store, asked)})
+        model, inference = asked.model, inference or asked.inference
+    else:
+        if not source:
+            raise BadInput("Missing option '--source': where the scenes come from, see landloom map --help.")
+        settings = Settings(
+            model=model_spec(model),
+            legend=load_legend(legend),
+            max_scenes=max_scenes,
+            max_cloud=max_cloud,
+            min_observations=min_observations,
+            scores=scores,
+            overwrite=overwrite,
+        )
+        described = read_mapping(mapping, source) if mapping else None
+        area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
+        request = Request.of(source, area, periods, settings, described)
     if inference:
         with console.status(f"Waiting for {inference}"):
-            reach_network(inference, settings.model, retry_seconds)
+            reach_network(inference, request.settings.model, retry_seconds)
     if on_flink := is_flink(beam_options):
         beam_options = complete(beam_options)
         # Workers stand in another folder.
         out = out if "://" in out else str(Path(out).absolute())
-        model = str(Path(model).absolute()) if Path(model).is_file() else model
-    job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds, inference)
-    planned = _plan(area, periods, source, mapping, job.store(), settings)
-    if on_flink and any(one.manifest for one in planned):
+    model = str(Path(model).absolute()) if Path(model).is_file() else model
+    job = Job(name_run(), out, model, s3_endpoint or None, request.settings.overwrite, retry_seconds, inference)
+    if dataflow.is_dataflow(beam_options):
+        beam_options = dataflow.complete(beam_options, job.run)
+        dataflow.check(job, request)
+    with console.status("Looking at the source"):
+        request.check(source_of(job.run, request), store)
+    if on_flink:
         with console.status("Asking the cluster's workers what they have"):
             check_workers(job, beam_options)
-    with nullcontext() if verbose else worker_log.apart(job.run), progress_bar() as progress:
-        bar = progress.add_task("Mapping blocks", total=None)
-        accounts = map_tile_years(
-            job,
-            planned,
-            beam_options,
-            lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    if template := option(beam_options, "--template_location"):
+        dataflow.write_template(job, request, beam_options)
+        console.print(f"Wrote the job of run {job.run} to {template}.", highlight=False)
+        return
+    apart = nullcontext() if verbose else worker_log.apart(job.run)
+    with told_if_lost(beam_options), apart, progress_bar() as progress:
+        bar = progress.add_task("Planning tile-years", total=None)
+        accounts = map_tile_years(job, request, beam_options, lambda standing: progress.update(bar, **_bar(standing)))
         progress.update(bar, visible=False)
-    _tell(accounts, planned, out)
+    _tell(accounts, request, out)
     if accounts.dead_lettered:
         raise typer.Exit(DEAD_LETTERS)
+
+
+def _refuse_besides_retry(context: typer.Context) -> None:
+    """What a run was asked for stands in its records: another word on it would be lost.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    allowed = {"retry", "out", "s3_endpoint", "inference", "retry_seconds", "verbose"}
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in allowed:
+            raise BadInput(
+                f"--{name.replace('_', '-')} does not go with --retry: what that run was asked for is done again. "
+                "Leave it out, or begin a run of its own without --retry."
+            )
+
+
+def _bar(standing: Standing) -> dict[str, Any]:
+    """The progress bar's state."""
+    if standing.planned < standing.tile_years:
+        return {"completed": standing.planned, "total": standing.tile_years}
+    done = standing.blocks - standing.blocks_left
+    return {"description": "Mapping blocks", "completed": done, "total": standing.blocks}
 
 
 @app.command("estimate")
@@ -175,7 +231,8 @@ def estimate_command(
     area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
     settings = Settings(model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
     with tempfile.TemporaryDirectory() as nowhere:
-        planned = _plan(area, periods, source, mapping, open_store(nowhere), settings)
+        request = Request.of(source, area, periods, settings, read_mapping(mapping, source) if mapping else None)
+        planned = _plan(request, open_store(nowhere))
     found = estimate(planned, table)
     forecasts = forecasts_of(fleets, [one.manifest for one in planned if one.manifest], table)
     if as_json:
@@ -198,17 +255,6 @@ def estimate_command(
             console.print(f"{rate}: {note}", highlight=False, markup=False)
 
 
-@app.command("sample")
-def sample_command(
-    out: Annotated[Path, typer.Option(help="Folder for the sample's STAC catalog.")] = Path("out/sample"),
-) -> None:
-    """Write the sample input: a real Sentinel-2 scene of Brandenburg an der Havel, and land-use polygons."""
-    from pipelines.sample import write_sample
-
-    catalog = write_sample(out)
-    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False, markup=False)
-
-
 @app.command("show")
 def show_command(
     item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
@@ -225,23 +271,23 @@ def show_command(
 
 @app.command("supercells")
 def supercells_command(
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that `landloom map` wrote to.")],
+    out: Annotated[
+        str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix that `landloom map` wrote to.")
+    ],
     year: Annotated[str, typer.Option(help="Year, or years as 2020,2021; by default all.")] = "",
     zone: Annotated[str, typer.Option(help="Grid zone, or zones as 21L,21M; by default all.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make those anew that are up to date, too.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Publish one COG and item per grid zone and year, cut as io-lulc-annual-v02, from the published maps."""
-    with progress_bar() as progress:
-        bar = progress.add_task("Zones", total=None)
+    with progress_of("Zones") as on_progress:
         account = make_supercells(
             open_store(out, s3_endpoint=s3_endpoint or None),
             [period.start.year for period in periods_of(year, "")] if year else (),
             zone.split(",") if zone else (),
             overwrite=overwrite,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_progress=on_progress,
         )
-        progress.update(bar, visible=False)
     console.print(
         f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
         f"date), {len(account.failed):,} failed",
@@ -255,7 +301,7 @@ def supercells_command(
 
 @app.command("index")
 def index_command(
-    catalog: Annotated[str, typer.Argument(help="Folder or s3:// that a run wrote to.")],
+    catalog: Annotated[str, typer.Argument(help="Folder, s3:// or gs:// that a run wrote to.")],
     s3_endpoint: S3Endpoint = "",
 ) -> None:
     """Rebuild all that is derived from the items: extents, summaries, links, and the STAC GeoParquet."""
@@ -263,16 +309,19 @@ def index_command(
         console.print(f"{name}: {count:,} items", highlight=False)
 
 
-def _plan(
-    area: Area, periods: list[Period], source: str, mapping: str, store: Store, settings: Settings
-) -> list[Planned]:
-    opened = open_source(source, mapping=mapping or None)
+def _plan(request: Request, store: Store) -> list[Planned]:
+    with console.status("Looking at the source"):
+        source = request.open()
+        request.check(source, store)
+    tile_years = list(request.tile_years())
     with progress_bar() as progress:
-        total = len(area.tiles) * len(periods)
-        return list(progress.track(plan(area, periods, opened, store, settings), total=total, description="Planning"))
+        return [
+            request.plan(tile, period, source, store)
+            for tile, period in progress.track(tile_years, description="Planning")
+        ]
 
 
-def _tell(accounts: Accounts, planned: list[Planned], out: str) -> None:
+def _tell(accounts: Accounts, request: Request, out: str) -> None:
     """Print the accounts: what was published, and by name what was not."""
     table = Table(title=f"Run {accounts.run}", title_justify="left")
     for column in ("planned", "published", "skipped", "dead-lettered", "blocks done", "seconds"):
@@ -280,14 +329,17 @@ def _tell(accounts: Accounts, planned: list[Planned], out: str) -> None:
     counts = (accounts.planned, len(accounts.published), len(accounts.skipped), len(accounts.dead_lettered))
     table.add_row(*map(str, counts), str(accounts.blocks.get("done", 0)), f"{accounts.seconds:.1f}")
     console.print(table)
-    left_out = [exclusion for one in planned if one.manifest for exclusion in one.manifest.excluded]
-    if left_out:
-        console.print(f"{len(left_out)} scenes found and not used: the manifests say which and why.")
+    if accounts.scenes_left_out:
+        console.print(f"{accounts.scenes_left_out} scenes found and not used: the manifests say which and why.")
     for title, reasons in (("Skipped", accounts.skipped), ("Dead-lettered", accounts.dead_lettered)):
-        for name, reason in list(reasons.items())[:20]:
+        for name, reason in list(reasons.items())[:_TOLD]:
             console.print(f"{title} {name}: {reason}", highlight=False, markup=False)
-        if len(reasons) > 20:
-            console.print(f"… and {len(reasons) - 20} more, see runs/{accounts.run}.json")
-    for name in accounts.published[:20]:
-        manifest = next(one.manifest for one in planned if one.id == name and one.manifest)
-        typer.echo(f"{out.rstrip('/')}/{manifest.item_key}")
+        if len(reasons) > _TOLD:
+            console.print(f"… and {len(reasons) - _TOLD} more, see runs/{accounts.run}.json")
+    if accounts.dead_lettered:
+        again = f"Try them again: landloom map --retry {accounts.run} --out {out}"
+        console.print(again, highlight=False, markup=False, soft_wrap=True)
+    published = set(accounts.published)
+    keys = [item_key(*one) for one in request.tile_years() if f"{one[0]}-{one[1].label}" in published]
+    for key in keys[:_TOLD]:
+        typer.echo(f"{out.rstrip('/')}/{key}")

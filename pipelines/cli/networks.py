@@ -17,7 +17,7 @@ from pipelines.cli.options import (
     app,
     console,
     extra,
-    progress_bar,
+    progress_of,
     whole,
 )
 from services.inference import DEFAULT_MODEL, model_file, model_provenance, model_spec, open_network
@@ -176,12 +176,7 @@ def evaluate_command(
             chips = under_clouds(chips, cloudy)
         told = f"{len(chips)} chips of {', '.join(Path(one).name for one in dataset)}, split {_split(split)}"
         told += ", clouds laid on" if clouds else ""
-        with progress_bar() as progress:
-            bar = progress.add_task("Evaluating chips", total=len(chips))
-
-            def tell(done: int, _: int) -> None:
-                progress.update(bar, completed=done)
-
+        with progress_of("Evaluating chips") as tell:
             if votes:
                 evaluation = evaluate_votes(network, chips, told, votes, reference_name, tell)  # type: ignore[arg-type]
             else:

@@ -53,7 +53,9 @@ def number(text: str) -> float:
 
 Source = Annotated[
     str,
-    typer.Option(help="planetary-computer, earth-search, a STAC API's URL, or a static catalog (path, URL, s3://)."),
+    typer.Option(
+        help="planetary-computer, earth-search, a STAC API's URL, or a static catalog (path, URL, s3://, gs://)."
+    ),
 ]
 Year = Annotated[str, typer.Option(help="Years, comma-separated: 2020 or 2020,2021.")]
 PeriodOption = Annotated[str, typer.Option("--period", help="START/END instead of years: a season, or a day's scene.")]
@@ -78,8 +80,8 @@ Mapping = Annotated[str, typer.Option(help="JSON file that names the bands of an
 Maps = Annotated[
     str,
     typer.Option(
-        help="Categorical maps: a folder or s3:// that `landloom map` wrote, a static STAC catalog, a GeoJSON of "
-        "items, planetary-computer, or a STAC API's URL."
+        help="Categorical maps: a folder, s3:// or gs:// that `landloom map` wrote, a static STAC catalog, a GeoJSON "
+        "of items, planetary-computer, or a STAC API's URL."
     ),
 ]
 Years = Annotated[str, typer.Option(help="Years, comma-separated: 2019,2021; by default all there are.")]
@@ -93,7 +95,10 @@ Crosswalk = Annotated[
     str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")
 ]
 Products = Annotated[
-    str, typer.Option("--out", help="Folder or s3://bucket/prefix for the products and their STAC catalog.")
+    str,
+    typer.Option(
+        "--out", help="Folder, s3://bucket/prefix or gs://bucket/prefix for the products and their STAC catalog."
+    ),
 ]
 Anew = Annotated[bool, typer.Option("--overwrite", help=described(ProductRequest, "overwrite"))]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
@@ -114,10 +119,15 @@ def progress_bar() -> Progress:
 
 
 @contextmanager
-def progress_of(what: str, maps: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of what is done; at first, while maps are looked for, it says so."""
+def progress_of(what: str, maps: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar of what is done, which is gone in the end.
+
+    Args:
+        what: is counted.
+        maps: where they are looked for first, which it says until anything is counted; empty: nowhere.
+    """
     with progress_bar() as progress:
-        bar = progress.add_task(f"Looking for maps in {maps}", total=None)
+        bar = progress.add_task(f"Looking for maps in {maps}" if maps else what, total=None)
         yield lambda done, total: progress.update(bar, description=what, completed=done, total=total)
 
 

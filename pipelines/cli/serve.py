@@ -23,7 +23,8 @@ _SCHEMES = ("postgresql://", "postgres://")
 @app.command("serve")
 def serve_command(
     catalog: Annotated[
-        str, typer.Option(help="Folder or s3:// that `landloom map` wrote to, or postgresql:// of `landloom load`.")
+        str,
+        typer.Option(help="Folder, s3:// or gs:// that `landloom map` wrote to, or postgresql:// of `landloom load`."),
     ],
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for other machines, too.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(parser=whole, metavar="N", help="Port to listen at; 0 for any free one.")] = 8080,
@@ -70,7 +71,10 @@ def serve_command(
         index, store = _open(catalog, s3_endpoint or None)
     processes = None
     if jobs:
-        processes = _processes(jobs, jobs_token_file, jobs_files, jobs_limits, store, s3_endpoint or None, json_logs)
+        database = catalog if catalog.startswith(_SCHEMES) else None
+        folder = store.href("x").removesuffix("/x")
+        given = (folder, s3_endpoint or None, jobs_files, json_logs, database)
+        processes = _processes(jobs, jobs_token_file, jobs_limits, *given)
     elif jobs_token_file or jobs_files or jobs_limits:
         raise BadInput("--jobs-token-file, --jobs-files and --jobs-limits belong to --jobs FOLDER. Give it, too.")
     for name, collection in ((one["id"], one) for one in index.collections()):
@@ -91,11 +95,12 @@ def _token(file: Path) -> str:
 def _processes(
     folder: Path,
     token_file: Path | None,
-    files: Path | None,
     limits: Path | None,
-    store: Store,
+    catalog: str,
     s3_endpoint: str | None,
+    files: Path | None,
     json_logs: bool,
+    database: str | None,
 ) -> Processes:
     with extra("processes"):
         import exactextract  # noqa: F401
@@ -110,8 +115,7 @@ def _processes(
     if files and not files.is_dir():
         raise BadInput(f"--jobs-files {str(files)!r} is no folder. Give the one in which files are laid ready.")
     token = _token(token_file) if token_file else None
-    catalog = store.href("x").removesuffix("/x")
-    setup = Setup(catalog, s3_endpoint, files, read_limits(limits), json_logs)
+    setup = Setup(catalog, s3_endpoint, files, read_limits(limits), json_logs, database)
     return Processes(jobs=Jobs(folder, setup), token=token)
 
 
@@ -133,7 +137,7 @@ def _open(catalog: str, s3_endpoint: str | None) -> tuple[ItemIndex, Store]:
 @app.command("load")
 def load_command(
     database: Annotated[str, typer.Argument(help="postgresql://USER@HOST:PORT/DATABASE; the password by PGPASSWORD.")],
-    catalog: Annotated[str, typer.Option(help="Folder or s3:// that `landloom map` wrote to.")],
+    catalog: Annotated[str, typer.Option(help="Folder, s3:// or gs:// that `landloom map` wrote to.")],
     replace: Annotated[bool, typer.Option("--replace", help="Let it take the place of another catalog.")] = False,
     s3_endpoint: S3Endpoint = "",
 ) -> None:

@@ -11,56 +11,20 @@ import typer
 from rich.table import Table
 
 from catalog.errors import BadInput
-from catalog.store import open_store
-from pipelines.cli.maps import DEAD_LETTERS
-from pipelines.cli.options import (
-    Anew,
-    Aoi,
-    Bbox,
-    Centre,
-    MapAccuracy,
-    MapAsset,
-    MapCollection,
-    Maps,
-    Products,
-    ReferenceReport,
-    S3Endpoint,
-    SizeKm,
-    Verbose,
-    Years,
-    app,
-    beam_options_of,
-    console,
-    ground_of,
-    number,
-    request_of,
-    set_log_level,
-    years_of,
-)
-from pipelines.cli.workers import by_workers
+from pipelines.cli.options import Aoi, Bbox, Centre, SizeKm, console, ground_of, number
+from pipelines.cli.workers import Job, by_places
 from services.change.emissions import REPEATED
 from services.change.requests import GivenMatrix, TemporalRequest, described
 from services.change.temporal import CHANGE_WEIGHT
 
 
-@app.command(
-    "temporal",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Any further option is passed to Apache Beam, as --direct_num_workers=2 "
-    "--direct_running_mode=multi_processing, or --runner=FlinkRunner. "
-    "Exit codes: 0 all published or skipped, 1 stopped by an error, 2 bad arguments, 3 some places left out.",
-)
+@by_places("temporal")
 def temporal_command(
-    context: typer.Context,
-    maps: Maps,
-    out: Products,
-    years: Years = "",
+    job: Job,
     bbox: Bbox = "",
     centre: Centre = "",
     size_km: SizeKm = "",
     aoi: Aoi = "",
-    collection: MapCollection = "",
-    asset: MapAsset = "",
     error_matrix: Annotated[
         Path | None,
         typer.Option(
@@ -81,24 +45,14 @@ def temporal_command(
     change_weight: Annotated[
         float, typer.Option(parser=number, metavar="N", help=described(TemporalRequest, "change_weight"))
     ] = CHANGE_WEIGHT,
-    accuracy: MapAccuracy = "",
-    reference: ReferenceReport = "",
-    overwrite: Anew = False,
-    s3_endpoint: S3Endpoint = "",
-    verbose: Verbose = False,
 ) -> None:
     """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`."""
     from services.change.error_matrix import read_error_matrix
     from services.change.products import make_temporal
 
-    set_log_level(verbose)
-    beam_options = beam_options_of(context.args, "temporal")
     matrix = read_error_matrix(error_matrix, any_order=True) if error_matrix else None
-    request = request_of(
+    request = job.request(
         TemporalRequest,
-        collection=collection,
-        asset=asset,
-        years=tuple(years_of(years)),
         error_matrix=None
         if matrix is None
         else GivenMatrix(classes=matrix.names, counts=tuple(map(tuple, matrix.counts.tolist()))),
@@ -108,38 +62,21 @@ def temporal_command(
         else None,
         repeated=repeated,
         change_weight=change_weight,
-        accuracy=accuracy,
-        reference=reference,
-        overwrite=overwrite,
     )
     geometry = ground_of(bbox, centre, size_km, aoi)
-    store = open_store(out, s3_endpoint=s3_endpoint or None)
-    with by_workers(store, beam_options, "Passes over places", verbose) as (run, on_progress):
-        series, known, account = make_temporal(request, maps, geometry, store, on_progress, run=run)
+    with job.by_workers("Passes over places") as (run, on_progress):
+        series, known, account = make_temporal(request, job.maps, geometry, job.store, on_progress, run=run)
     table = Table(title="Change, hectares, all pairs of years", title_justify="left")
     for column in ("place", "in the maps", "corrected", "removed"):
         table.add_column(column, justify="left" if column == "place" else "right")
-    for name, tally in account.published.items():
+    for name, tally in account.tallies.items():
         mapped, corrected = tally.changed
         removed = f"{mapped - corrected:,.1f}" + (f" ({1 - corrected / mapped:.0%})" if mapped else "")
         table.add_row(name, f"{mapped:,.1f}", f"{corrected:,.1f}", removed)
-    if account.published:
+    if account.tallies:
         console.print(table)
-    for note in (
-        *series.notes,
-        *known.notes,
-        f"{series.years[-1]} is provisional: no later year confirms its changes.",
-    ):
-        console.print(note, highlight=False, markup=False)
-    console.print(
-        f"{account.planned:,} planned: {len(account.published):,} published, {len(account.skipped):,} skipped (up to "
-        f"date), {len(account.failed):,} failed",
-        highlight=False,
-    )
-    for name, reason in account.failed.items():
-        console.print(f"Failed {name}: {reason}", highlight=False, markup=False)
-    if account.failed:
-        raise typer.Exit(DEAD_LETTERS)
+    last = f"{series.years[-1]} is provisional: no later year confirms its changes."
+    job.end(account, [*series.notes, *known.notes, last])
 
 
 def _read(path: Path, option: str, form: str, shaped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

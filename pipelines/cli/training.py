@@ -33,6 +33,7 @@ from pipelines.cli.options import (
     number,
     periods_of,
     progress_bar,
+    progress_of,
     set_log_level,
     whole,
 )
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 )
 def dataset_command(
     context: typer.Context,
-    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the training set.")],
+    out: Annotated[str, typer.Option(help="Folder, s3://bucket/prefix or gs://bucket/prefix of the training set.")],
     chips: Annotated[str, typer.Option(help="Ready chips: a folder with its index, chips.csv.")] = "",
     labels: Annotated[
         str,
@@ -106,6 +107,7 @@ def dataset_command(
     """Make a training set: chips with labels as a STAC collection, split by place. One that was stopped is finished."""
     from pipelines.dataset import make_training_set
     from pipelines.dataset_request import DatasetRequest, check_options
+    from pipelines.runner import name_run
     from pipelines.sampling import parse_shares
     from pipelines.scene_cutter import Choice
 
@@ -134,16 +136,8 @@ def dataset_command(
     store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_bar() as progress:
         found = request.chip_source(store, lambda things: progress.track(things, description="Finding scenes"))
-    with nullcontext() if verbose else worker_log.apart("dataset"), progress_bar() as progress:
-        bar = progress.add_task("Writing chips", total=None)
-        report = make_training_set(
-            found,
-            store,
-            name or request.name,
-            options,
-            lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-        progress.update(bar, visible=False)
+    with nullcontext() if verbose else worker_log.apart(name_run()), progress_of("Writing chips") as on_progress:
+        report = make_training_set(found, store, name or request.name, options, on_progress)
     _tell_chips(report)
     typer.echo(f"{out.rstrip('/')}/collection.json")
 

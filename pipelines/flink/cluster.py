@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from catalog.errors import BadInput, LandloomError
 JAR = Path(__file__).parents[2] / "infra/flink/target/beam-flink-runner-1.jar"
 """Where `make flink` puts it."""
 _STARTS_SECONDS, _ENDS_SECONDS = 90, 15
+_LOOPBACK = "127.0.0.1"
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _OPENED = (
@@ -75,13 +76,14 @@ class Cluster:
         return {name: _runs(process) for name, process in self.processes.items()}
 
 
-def start(folder: Path, workers: int = 2, jar: Path = JAR) -> Cluster:
+def start(folder: Path, workers: int = 2, jar: Path = JAR, host: str = _LOOPBACK) -> Cluster:
     """Start one and wait until all of its slots are there.
 
     Args:
         folder: for its configuration, logs and temporary files.
         workers: TaskManagers, of one slot each.
         jar: the runner's.
+        host: this machine's address, by which TaskManagers elsewhere reach it.
 
     Raises:
         BadInput: one runs from there already; there is no jar, or no Java.
@@ -99,24 +101,23 @@ def start(folder: Path, workers: int = 2, jar: Path = JAR) -> Cluster:
     rpc, rest = _free_ports(2)
     settings = {
         **_SETTINGS,
-        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.rpc.address": host,
         "jobmanager.rpc.port": str(rpc),
-        "jobmanager.bind-host": "127.0.0.1",
-        "rest.address": "127.0.0.1",
-        "rest.bind-address": "127.0.0.1",
+        # A job is uploaded through `localhost`.
+        "jobmanager.bind-host": host if host == _LOOPBACK else "0.0.0.0",
+        "rest.address": host,
+        "rest.bind-address": host,
         "rest.port": str(rest),
-        "taskmanager.host": "127.0.0.1",
-        "taskmanager.bind-host": "127.0.0.1",
         "io.tmp.dirs": str(folder / "tmp"),
     }
     text = "".join(f"{name}: {value}\n" for name, value in settings.items())
     (folder / "conf/config.yaml").write_text(text)
-    cluster = Cluster(f"127.0.0.1:{rest}", {})
+    cluster = Cluster(f"{host}:{rest}", {})
     try:
-        cluster.processes["jobmanager"] = _java(folder, "jobmanager", _JOB_MANAGER, _JOB_MANAGER_MEMORY, jar)
+        cluster.processes["jobmanager"] = _java(folder, "jobmanager", jar)
         _wait(cluster, folder, lambda: overview(cluster.master) is not None)
         for name in (f"taskmanager-{number + 1}" for number in range(workers)):
-            cluster.processes[name] = _java(folder, name, _TASK_MANAGER, _TASK_MANAGER_MEMORY, jar)
+            cluster.processes[name] = _java(folder, name, jar, host)
         _wait(cluster, folder, lambda: int((overview(cluster.master) or {}).get("slots-total", 0)) >= workers)
     except BaseException:
         _save(folder, cluster)
@@ -126,12 +127,23 @@ def start(folder: Path, workers: int = 2, jar: Path = JAR) -> Cluster:
     return cluster
 
 
-def start_task_manager(folder: Path, name: str, jar: Path = JAR) -> None:
-    """Start one more for the running cluster of a folder, or one that was killed."""
+def start_again(folder: Path, name: str, jar: Path = JAR, host: str = _LOOPBACK, within: Sequence[str] = ()) -> None:
+    """Start a process of a folder's cluster that was killed, or one more TaskManager.
+
+    Args:
+        folder: the cluster's.
+        name: `jobmanager`, `taskmanager-1`, …
+        jar: the runner's.
+        host: the TaskManager's own address.
+        within: a command that runs it somewhere else, as `ip netns exec NAME`.
+
+    Raises:
+        BadInput: no cluster was started from there.
+    """
     cluster = load(folder)
     if cluster is None:
         raise BadInput(f"No cluster runs from {folder}. Start one by `landloom cluster up`.")
-    cluster.processes[name] = _java(folder.resolve(), name, _TASK_MANAGER, _TASK_MANAGER_MEMORY, jar)
+    cluster.processes[name] = _java(folder.resolve(), name, jar, host, within)
     _save(folder, cluster)
 
 
@@ -179,9 +191,16 @@ def overview(master: str) -> dict[str, int | str] | None:
         return None
 
 
-def _java(folder: Path, name: str, main: str, memory: tuple[str, ...], jar: Path) -> int:
+def _java(folder: Path, name: str, jar: Path, host: str = _LOOPBACK, within: Sequence[str] = ()) -> int:
+    main: str = _JOB_MANAGER
+    memory: Sequence[str] = _JOB_MANAGER_MEMORY
+    own: dict[str, str] = {}
+    if name != "jobmanager":
+        main, memory = _TASK_MANAGER, _TASK_MANAGER_MEMORY
+        own = {"taskmanager.host": host, "taskmanager.bind-host": host}
     opened = [flag for package in _OPENED for flag in ("--add-opens", f"java.base/{package}=ALL-UNNAMED")]
-    command = ["java", *memory, *opened, "-cp", str(jar), main, "--configDir", str(folder / "conf")]
+    command = [*within, "java", *memory, *opened, "-cp", str(jar), main, "--configDir", str(folder / "conf")]
+    command += [word for key, value in own.items() for word in ("-D", f"{key}={value}")]
     with (folder / f"{name}.log").open("ab") as log:
         # A session of its own: it outlives this command, and its Python workers end with it.
         return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True).pid

@@ -9,7 +9,8 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from apache_beam.runners.runner import PipelineState
 
 from catalog.errors import BadInput, LandloomError
 from catalog.model import ModelSpec
-from pipelines.annual_map import Job
 from pipelines.flink.cluster import JAR, overview
+from pipelines.job import Job
+from pipelines.runner import option
 from services.inference import model_spec
 
 _CACHE_MILLISECONDS = 3_000
@@ -36,7 +38,7 @@ class CannotWork(LandloomError):
 
 def is_flink(beam_options: Sequence[str]) -> bool:
     """Whether Beam's options name Flink's runner and a cluster."""
-    return _value(beam_options, "--runner") in ("FlinkRunner", "flink") and bool(_master(beam_options))
+    return option(beam_options, "--runner") in ("FlinkRunner", "flink") and bool(_master(beam_options))
 
 
 def complete(beam_options: Sequence[str]) -> list[str]:
@@ -56,11 +58,11 @@ def complete(beam_options: Sequence[str]) -> list[str]:
     slots = int(told["slots-total"])
     if not slots:
         raise BadInput(f"The Flink cluster at {master} has no task slots: no TaskManager has joined it.")
-    jar = _value(beam_options, "--flink_job_server_jar") or str(JAR)
+    jar = option(beam_options, "--flink_job_server_jar") or str(JAR)
     if not Path(jar).is_file() and "://" not in jar:
         raise BadInput(f"There is no runner for Flink at {jar}. Build it by `make flink`; see docs/flink.md.")
     series = str(told["flink-version"]).rpartition(".")[0]
-    if (wanted := _value(beam_options, "--flink_version") or series) != series:
+    if (wanted := option(beam_options, "--flink_version") or series) != series:
         raise BadInput(f"The cluster at {master} is Flink {told['flink-version']}; --flink_version says {wanted}.")
     defaults = {
         "--flink_job_server_jar": jar,
@@ -72,7 +74,7 @@ def complete(beam_options: Sequence[str]) -> list[str]:
         # The cluster has the code already: 160 MB less to send.
         "--files_to_stage": _empty_jar(),
     }
-    given = {option.split("=")[0] for option in beam_options}
+    given = {one.split("=")[0] for one in beam_options}
     return [*beam_options, *(f"{name}={value}" for name, value in defaults.items() if name not in given)]
 
 
@@ -89,7 +91,7 @@ def check_workers(job: Job, beam_options: Sequence[str]) -> None:
     store, folder = job.store(), f"runs/{job.run}/check"
     store.write(f"{folder}/launcher", b"")
     spec = None if job.inference else model_spec(job.model)
-    looks = [(one, one) for one in range(_LOOKS_PER_SLOT * int(_value(beam_options, "--parallelism") or 1))]
+    looks = [(one, one) for one in range(_LOOKS_PER_SLOT * int(option(beam_options, "--parallelism") or 1))]
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_options)))
     numbers = pipeline | "Looks" >> beam.Create(looks, reshuffle=False) | "Spread" >> beam.GroupByKey()
     numbers | "Look" >> beam.ParDo(_Look(job, folder, spec, version("landloom")))
@@ -114,6 +116,26 @@ def check_workers(job: Job, beam_options: Sequence[str]) -> None:
         store.delete(store.list(folder))
 
 
+@contextmanager
+def told_if_lost(beam_options: Sequence[str]) -> Iterator[None]:
+    """Within it a job runs: that its cluster has gone is told in place of the connection that failed.
+
+    Raises:
+        LandloomError: the cluster no longer answers.
+    """
+    try:
+        yield
+    except LandloomError:
+        raise
+    except Exception as error:
+        if (master := _master(beam_options)) and overview(master) is None:
+            raise LandloomError(
+                f"The Flink cluster at {master} no longer answers: its JobManager has ended or cannot be reached. "
+                "Start it again and give the same command: what is staged is not done twice."
+            ) from error
+        raise
+
+
 class _Look(beam.DoFn):  # type: ignore[misc]
     """Writes what a worker lacks; nothing, if it lacks nothing."""
 
@@ -135,17 +157,8 @@ class _Look(beam.DoFn):  # type: ignore[misc]
 
 
 def _master(beam_options: Sequence[str]) -> str:
-    master = _value(beam_options, "--flink_master") or ""
+    master = option(beam_options, "--flink_master") or ""
     return "" if master.startswith("[") else master
-
-
-def _value(options: Sequence[str], name: str) -> str | None:
-    for at, option in enumerate(options):
-        if option == name and at + 1 < len(options):
-            return options[at + 1]
-        if option.startswith(f"{name}="):
-            return option.partition("=")[2]
-    return None
 
 
 def _empty_jar() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +60,12 @@ class Loaded:
 
 
 def load(
-    url: str, store: Store, *, replace: bool = False, progress: Callable[[str, int, int], None] = lambda *_: None
+    url: str,
+    store: Store,
+    *,
+    replace: bool = False,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+    only: Collection[str] = (),
 ) -> list[Loaded]:
     """Make a database hold what a catalog holds; pgSTAC is installed where it is missing.
 
@@ -71,6 +76,7 @@ def load(
         store: where the catalog lies.
         replace: let it take the place of another catalog.
         progress: told a collection, how many of its items are done, and how many there are.
+        only: collections of the catalog to look at; by default all, and those that have left it.
 
     Returns:
         What was done, by collection; one that has left the catalog has only `deleted`.
@@ -86,7 +92,7 @@ def load(
         if installed_version(connection) is None:
             _install(url)
         check_version(connection)
-        return _load(_Database(url, connection), store, versions, replace, progress)
+        return _load(_Database(url, connection), store, versions, replace, progress, only)
 
 
 def _load(
@@ -95,6 +101,7 @@ def _load(
     versions: dict[str, str],
     replace: bool,
     progress: Callable[[str, int, int], None],
+    only: Collection[str],
 ) -> list[Loaded]:
     root = store.href("catalog.json").removesuffix("/catalog.json")
     known = database.collections()
@@ -115,16 +122,17 @@ def _load(
         for name in names
     }
     done = []
-    due = [name for name in names if known.get(name) != {SOURCE: root, TAGS: tags[name]}]
+    asked = [name for name in names if not only or name in only]
+    due = [name for name in asked if known.get(name) != {SOURCE: root, TAGS: tags[name]}]
     # What is as it was needs no reading.
-    done += [Loaded(name, same=database.count(name)) for name in names if name not in due]
+    done += [Loaded(name, same=database.count(name)) for name in asked if name not in due]
     if due:
         snapshot = Snapshot.of(store)
         for name in due:
             done.append(database.mirror(snapshot, name, root, progress))
             database.tell(name, {SOURCE: root, TAGS: tags[name]})
     for name, private in known.items():
-        if SOURCE in private and name not in names:
+        if SOURCE in private and name not in names and not only:
             done.append(Loaded(name, deleted=database.count(name)))
             database.execute("SELECT delete_collection(%s)", name)
     return sorted(done, key=lambda one: one.collection)

@@ -208,10 +208,14 @@ def database_errors() -> Iterator[None]:
 
     Raises:
         BadInput: a search that it cannot answer.
-        StoreError: it cannot be reached.
+        StoreError: it cannot be reached, or its role may not do this.
     """
     try:
         yield
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+        raise StoreError(
+            f"The database refuses: {error.diag.message_primary}. Connect as a role that may, as landloom."
+        ) from error
     except psycopg.errors.QueryCanceled as error:
         raise BadInput(f"This takes more than {_STATEMENT_SECONDS} s to find. Ask for less.") from error
     except (psycopg.DataError, psycopg.errors.InternalError_) as error:

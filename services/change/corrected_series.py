@@ -33,22 +33,18 @@ from services.change.corrected_items import YearMade, build_year_item, catalog_l
 from services.change.corrected_tally import Tally
 from services.change.correction import Correction, Settings
 from services.change.ground_area import pixel_areas
-from services.change.runs import Progress, Run, in_process, packed, unpacked
+from services.change.runs import Account, Progress, Run, in_process, packed, unpacked
 from services.change.series import Place, Series
 
 _FILES = ("data", "confidence")
 
 
 @dataclass
-class Account:
-    """What became of each place: planned = published + skipped + failed."""
+class CorrectedAccount(Account):
+    """What became of each place."""
 
-    planned: int
-    published: dict[str, Tally] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    """Made before, from the same maps with the same settings."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Name to reason."""
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    """Of those published: what became of their change."""
 
 
 def correct_series(
@@ -59,7 +55,7 @@ def correct_series(
     overwrite: bool = False,
     on_progress: Progress = lambda done, total: None,
     run: Run = in_process,
-) -> Account:
+) -> CorrectedAccount:
     """Publish a corrected series: for each place and year the most likely class, and how likely it is.
 
     All places are corrected by one chain, so that nothing changes at their edges. A place whose maps cannot be read is
@@ -77,7 +73,7 @@ def correct_series(
         BadInput: the settings do not fit the maps.
     """
     settings.check()
-    account = Account(len(series.places) + len(series.excluded), failed=dict(series.excluded))
+    account = CorrectedAccount(len(series.places) + len(series.excluded), failed=dict(series.excluded))
     fingerprint = _fingerprint(series, settings, ())
     if not overwrite and all(_published(store, series, place, fingerprint) for place in series.places):
         account.skipped = [place.name for place in series.places]
@@ -91,7 +87,7 @@ def correct_series(
 
 
 def _correct(
-    account: Account,
+    account: CorrectedAccount,
     series: Series,
     store: Store,
     settings: Settings,
@@ -125,7 +121,8 @@ def _correct(
         if outcome.failed:
             account.failed[outcome.place.name] = outcome.failed
         else:
-            account.published[outcome.place.name] = Tally(**unpacked(outcome.content))
+            account.published.append(outcome.place.name)
+            account.tallies[outcome.place.name] = Tally(**unpacked(outcome.content))
 
 
 @dataclass(frozen=True)

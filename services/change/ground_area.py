@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import pyproj
@@ -172,7 +173,7 @@ def _surface(system: pyproj.CRS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Map coordinates to points of the ellipsoid's surface, geocentric metres `[..., 3]`."""
     geodetic, ellipsoid = system.geodetic_crs, system.ellipsoid
     assert geodetic is not None and ellipsoid is not None
-    lon, lat = pyproj.Transformer.from_crs(system, geodetic, always_xy=True).transform(x, y)
+    lon, lat = _to_geodetic(system).transform(x, y)
     radian = geodetic.axis_info[0].unit_conversion_factor
     # Infinite where the projection has no inverse; told apart below by what comes of it.
     with np.errstate(invalid="ignore"):
@@ -183,3 +184,11 @@ def _surface(system: pyproj.CRS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.stack(
             [normal * np.cos(lat) * np.cos(lon), normal * np.cos(lat) * np.sin(lon), flat * normal * np.sin(lat)], -1
         )
+
+
+@lru_cache(maxsize=8)
+def _to_geodetic(system: pyproj.CRS) -> pyproj.Transformer:
+    """Kept, since making one takes longer than a block's few points."""
+    geodetic = system.geodetic_crs
+    assert geodetic is not None
+    return pyproj.Transformer.from_crs(system, geodetic, always_xy=True)

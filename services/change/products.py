@@ -13,11 +13,12 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
-from catalog.store import Store, open_store
+from catalog.store import BUCKETS, Store, open_store
 from services.change.requests import (
     ChangeRequest,
     DesignRequest,
     ReportRequest,
+    SeriesRequest,
     TemporalRequest,
     ZonalRequest,
     product_name,
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     import geopandas
 
     from services.change.accuracy_report import Report
-    from services.change.corrected_series import Account as CorrectedAccount
+    from services.change.corrected_series import CorrectedAccount
     from services.change.design import Design
-    from services.change.publish import Account
+    from services.change.publish import ChangeAccount
     from services.change.sampling import Drawn
     from services.change.uncertainty import Uncertainty
-    from services.change.zonal_publish import Made
+    from services.change.zonal_publish import ZonalAccount
     from services.change.zones import Zones
 
 # What one product alone needs is imported in it: libraries of figures and pages come with an extra.
@@ -59,7 +60,7 @@ def make_change(
     on_progress: Progress = _unheard,
     on_found: Found = _any,
     run: Run = in_process,
-) -> tuple[Series, Uncertainty, Account]:
+) -> tuple[Series, Uncertainty, ChangeAccount]:
     """Publish what changed in the collection `lulc-change`.
 
     Args:
@@ -77,12 +78,10 @@ def make_change(
     Raises:
         BadInput: what is asked for does not fit the maps.
     """
-    from services.change.crosswalks import crosswalked, load_crosswalk
     from services.change.degradation import load_degradation
     from services.change.publish import publish_change
     from services.change.settings import Settings
     from services.change.themes import load_themes
-    from services.change.uncertainty import find_uncertainty
 
     meanings = load_degradation(request.degradation) if request.degradation else None
     if meanings and request.crosswalk not in ("", meanings.legend):
@@ -91,12 +90,7 @@ def make_change(
             "it out."
         )
     other_legend = request.crosswalk or (meanings.legend if meanings else "")
-    crosswalk = load_crosswalk(other_legend) if other_legend else None
-    series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset)
-    on_found(series)
-    product = crosswalked(series, crosswalk) if crosswalk else series
-    targets = crosswalk.targets if crosswalk else {}
-    known = find_uncertainty(_catalogs(maps, store), series, product, request.accuracy, request.reference, targets)
+    series, known = _found(request, maps, area, store, on_found, other_legend)
     settings = Settings(
         name=product_name(
             request.name, "whole" if area is None else f"area-{hashlib.sha256(area.wkb).hexdigest()[:8]}", other_legend
@@ -108,7 +102,7 @@ def make_change(
         notes=(request.note,) if request.note else (),
         overwrite=request.overwrite,
     )
-    return product, known, publish_change(store, product, settings, on_progress, run)
+    return series, known, publish_change(store, series, settings, on_progress, run)
 
 
 def make_temporal(
@@ -124,13 +118,10 @@ def make_temporal(
     from services.change.corrected_series import correct_series
     from services.change.correction import Settings, transition_matrix
     from services.change.error_matrix import error_matrix_of
-    from services.change.uncertainty import find_uncertainty
 
     matrix = request.error_matrix
     given = error_matrix_of(matrix.classes, matrix.counts) if matrix else None
-    series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset)
-    on_found(series)
-    known = find_uncertainty(_catalogs(maps, store), series, series, request.accuracy, request.reference, {})
+    series, known = _found(request, maps, area, store, on_found)
     settings = Settings(
         error_matrix=given,
         prior=request.prior,
@@ -153,7 +144,7 @@ def make_zonal(
     on_progress: Progress = _unheard,
     on_found: Found = _any,
     run: Run = in_process,
-) -> tuple[Uncertainty, Made]:
+) -> tuple[Uncertainty, ZonalAccount]:
     """Publish cover and change by zone in the collection `lulc-zonal`; see `make_change`.
 
     Args:
@@ -169,28 +160,21 @@ def make_zonal(
     Returns:
         What is known of the true figures; what was published.
     """
-    from services.change.crosswalks import crosswalked, load_crosswalk
-    from services.change.uncertainty import find_uncertainty
     from services.change.zonal_publish import ZonalSettings, publish_zonal
     from services.change.zonal_tables import Ratio
 
-    crosswalk = load_crosswalk(request.crosswalk) if request.crosswalk else None
     ground = box(*zones.frame.total_bounds).buffer(0.05, join_style="mitre")
-    series = open_series(maps, request.years, ground, collection=request.collection, asset=request.asset)
-    on_found(series)
-    product = crosswalked(series, crosswalk) if crosswalk else series
-    targets = crosswalk.targets if crosswalk else {}
-    known = find_uncertainty(_catalogs(maps, store), series, product, request.accuracy, request.reference, targets)
+    series, known = _found(request, maps, ground, store, on_found, request.crosswalk)
     # Of zones whose name has no letter that may stand in an ID.
     default = known_as if re.search("[a-z0-9]", known_as.lower()) else "zones"
     settings = ZonalSettings(
         name=product_name(request.name, default, request.crosswalk),
         shown=request.shown,
-        ratio=Ratio.parse(request.ratio, product.legend.names) if request.ratio else None,
+        ratio=Ratio.parse(request.ratio, series.legend.names) if request.ratio else None,
         uncertainty=known,
         overwrite=request.overwrite,
     )
-    return known, publish_zonal(store, product, zones, settings, on_progress, run)
+    return known, publish_zonal(store, series, zones, settings, on_progress, run)
 
 
 def draw_sample(
@@ -273,9 +257,30 @@ def report_sample(
     return report, key, written
 
 
+def _found(
+    request: SeriesRequest,
+    maps: str,
+    area: BaseGeometry | None,
+    store: Store,
+    on_found: Found,
+    legend: str = "",
+) -> tuple[Series, Uncertainty]:
+    """The maps, told in another legend where one is named, and what is known of their accuracy."""
+    from services.change.crosswalks import crosswalked, load_crosswalk
+    from services.change.uncertainty import find_uncertainty
+
+    crosswalk = load_crosswalk(legend) if legend else None
+    series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset)
+    on_found(series)
+    product = crosswalked(series, crosswalk) if crosswalk else series
+    targets = crosswalk.targets if crosswalk else {}
+    known = find_uncertainty(_catalogs(maps, store), series, product, request.accuracy, request.reference, targets)
+    return product, known
+
+
 def _catalogs(maps: str, store: Store) -> list[Store]:
     """Where a published sample may lie: the output, and the maps' catalog if it is another and no API."""
-    if not maps.startswith("s3://") and not Path(maps).is_dir():
+    if maps.partition("://")[0] not in BUCKETS and not Path(maps).is_dir():
         return [store]
     own = open_store(maps)
     return [store] if own.href("x") == store.href("x") else [store, own]

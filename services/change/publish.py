@@ -36,7 +36,7 @@ from services.change.items import (
 )
 from services.change.page import area_files
 from services.change.place import counted, place_fingerprint, publish_place
-from services.change.runs import Progress, Run, in_process
+from services.change.runs import Account, Progress, Run, in_process
 from services.change.series import Place, Series
 from services.change.settings import Settings, told_of
 from services.change.tables import end_matrix, intervals_of_ends, summary
@@ -44,15 +44,9 @@ from services.change.tally import Tally
 
 
 @dataclass
-class Account:
-    """What became of each place and of the area: planned = published + skipped + failed."""
+class ChangeAccount(Account):
+    """What became of each place and of the area, by their items' IDs."""
 
-    planned: int
-    published: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    """Made before from the same maps and options."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Place to reason; the area's figures are without it, and say so."""
     items: list[str] = field(default_factory=list)
     """Keys in the store of the items of places that could be counted, and last of the area's."""
 
@@ -68,7 +62,7 @@ def publish_change(
     settings: Settings,
     on_progress: Progress = lambda done, total: None,
     run: Run = in_process,
-) -> Account:
+) -> ChangeAccount:
     """Publish the change of a series in the collection `lulc-change`.
 
     Args:
@@ -82,7 +76,7 @@ def publish_change(
         BadInput: no place could be counted; with the reasons.
         StoreError: the output cannot be written.
     """
-    account = Account(len(series.places) + len(series.excluded) + 1, failed=dict(series.excluded))
+    account = ChangeAccount(len(series.places) + len(series.excluded) + 1, failed=dict(series.excluded))
     work = PublishPlaces(store, series, settings)
     standing = work.standing(series.places)
     to_make = [place for place in series.places if settings.overwrite or place.name not in standing]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,18 @@ from services.change.series import Place
 
 Progress = Callable[[int, int], None]
 """Is called with the places done and planned."""
+
+
+@dataclass
+class Account:
+    """What became of each place, and of what is made of all of them: planned = published + skipped + failed."""
+
+    planned: int
+    published: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Made before, from the same maps with the same settings."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Place to reason; what is made of all is without it, and says so."""
 
 
 class Work(Protocol):

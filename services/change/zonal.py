@@ -92,8 +92,7 @@ def count_zones(
     if count * side**2 >= 2**62:
         raise BadInput(f"{count:,} zones of {side - 1} classes are too many. Give fewer zones at once.")
     counts, failed, read = Counts.empty(len(series.years)), dict(series.excluded), 0
-    places = [place for place in series.places if not _near(zones.frame.geometry, place.geometry).empty]
-    for outcome in run(CountPlace.of(series, zones), places, on_progress):
+    for outcome in run(CountPlace.of(series, zones), places_of(series, zones), on_progress):
         if outcome.failed:
             failed[outcome.place.name] = outcome.failed
         else:
@@ -107,6 +106,11 @@ def count_zones(
             f"{north:.3f} degrees. {told or 'Give zones of the mapped area.'}"
         )
     return _together(series, zones, counts, failed)
+
+
+def places_of(series: Series, zones: Zones) -> tuple[Place, ...]:
+    """The places of a series that a zone lies on."""
+    return tuple(place for place in series.places if not _near(zones.frame.geometry, place.geometry).empty)
 
 
 @dataclass(frozen=True)

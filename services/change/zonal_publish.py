@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from services.change.items import (
     source_href,
     write_item,
 )
-from services.change.runs import Progress, Run, in_process
+from services.change.runs import Account, Progress, Run, in_process
 from services.change.series import Series
 from services.change.uncertainty import Uncertainty
-from services.change.zonal import Zonal, count_zones
+from services.change.zonal import Zonal, count_zones, places_of
 from services.change.zonal_figures import DRAWN, choropleth_png, composition_png, interactive_map
 from services.change.zonal_tables import COVERED, OUTSIDE, PARTLY, TITLES, Ratio, zonal_tables
 from services.change.zones import Zones
@@ -52,19 +52,15 @@ class ZonalSettings:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
-class Made:
-    """What became of it."""
+@dataclass
+class ZonalAccount(Account):
+    """What became of each place that a zone lies on, and of the item that tells them all."""
 
-    key: str
+    key: str = ""
     """Of the item in the store."""
-    skipped: bool
-    """Made before from the same zones, maps and settings."""
-    coverage: dict[str, int]
+    coverage: dict[str, int] = field(default_factory=dict)
     """Zones that are covered, partly covered, and outside."""
-    notes: tuple[str, ...]
-    failed: dict[str, str]
-    """Places whose maps are missing, with the reason."""
+    notes: tuple[str, ...] = ()
 
 
 def publish_zonal(
@@ -74,7 +70,7 @@ def publish_zonal(
     settings: ZonalSettings,
     on_progress: Progress = lambda done, total: None,
     run: Run = in_process,
-) -> Made:
+) -> ZonalAccount:
     """Count zones and publish tables (GeoParquet, Parquet, CSV), figures (PNG) and an interactive map (HTML).
 
     Args:
@@ -92,13 +88,16 @@ def publish_zonal(
     names = series.legend.names
     if settings.shown and settings.shown not in names:
         raise BadInput(f"--class {settings.shown!r} is none of the maps' classes. Give one of {', '.join(names)}.")
+    series = replace(series, places=places_of(series, zones))
     name = ItemName(ZONAL, settings.name, "-".join(map(str, sorted({series.years[0], series.years[-1]}))))
     fingerprint = _fingerprint(series, zones, settings)
     content, there = store.read_versioned(name.key)
     if content is not None and fingerprint_of(content) == fingerprint and not settings.overwrite:
         known = json.loads(content)
-        add_to_collection(store, ZONAL, {name.key: known})
-        return _made(name.key, known, skipped=True)
+        # One that lacks a place which could not be read is tried again.
+        if known["properties"]["landloom:excluded"] == series.excluded:
+            add_to_collection(store, ZONAL, {name.key: known})
+            return _account(series, name.key, known, skipped=True)
     found = count_zones(series, zones, on_progress=on_progress, run=run)
     with tempfile.TemporaryDirectory(prefix="landloom-") as temporary:
         folder = Path(temporary)
@@ -117,7 +116,7 @@ def publish_zonal(
         write_item(store, name, fingerprint, assets, folder, item, (content, there))
     written = json.loads(item)
     add_to_collection(store, ZONAL, {name.key: written})
-    return _made(name.key, written, skipped=False)
+    return _account(series, name.key, written, skipped=False)
 
 
 def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[ItemAsset], dict[str, Any]]:
@@ -172,9 +171,19 @@ def _most_changed(changes: pd.DataFrame) -> str:
     return str(changes["change_hectares"].abs().groupby(changes["class"]).sum().idxmax())
 
 
-def _made(key: str, item: dict[str, Any], *, skipped: bool) -> Made:
+def _account(series: Series, key: str, item: dict[str, Any], *, skipped: bool) -> ZonalAccount:
     told = item["properties"]
-    return Made(key, skipped, told["landloom:coverage"], tuple(told["landloom:notes"]), told["landloom:excluded"])
+    failed = told["landloom:excluded"]
+    made = [*(place.name for place in series.places if place.name not in failed), item["id"]]
+    return ZonalAccount(
+        planned=len(series.places) + len(series.excluded) + 1,
+        published=[] if skipped else made,
+        skipped=made if skipped else [],
+        failed=failed,
+        key=key,
+        coverage=told["landloom:coverage"],
+        notes=tuple(told["landloom:notes"]),
+    )
 
 
 def _ground(zones: Zones) -> shapely.Geometry:

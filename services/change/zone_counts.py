@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import geopandas
@@ -15,10 +16,11 @@ from services.change.blocks import Block, OpenPlace
 from services.change.ground_area import area_factors
 from services.change.runs import packed, unpacked
 from services.change.zone_cells import ZoneCells, cells_of
+from services.change.zone_runs import Runs, class_words, words_of
 
 _EDGE = 0.005
 """Degrees between points of an edge, before it is moved to a map's coordinates."""
-_PIXELS = 1 << 17
+_PIXELS = 1 << 20
 """Pixels that are counted at a time: what is made on the way stays in the processor's cache."""
 _TABLE = 1 << 22
 """Kinds of pixels up to which a table of all of them is made to count; of more, those that occur are sorted."""
@@ -119,42 +121,46 @@ def _count_block(counts: Counts, maps: OpenPlace, block: Block, cells: ZoneCells
     """Count a block; the cells' polygon k is of the zone whose number is `zones[k]`."""
     side, codes, (rows, cols) = len(maps.series.legend.classes) + 1, block.codes, block.shape
     along_rows, along_cols = area_factors(maps.crs, maps.transform, block.rows, block.cols)
-    pairs = codes[0].astype(np.uint8 if side**2 <= 256 else np.uint16)
-    pairs *= pairs.dtype.type(side)
-    pairs += codes[-1]
-    layers = [(counts.pairs, pairs, side**2)]
-    layers += [(sums, layer, side) for sums, layer in zip(counts.between, codes[1:-1], strict=True)]
     at = np.divmod(cells.cell, cols)
     hectares = cells.share * _product(along_rows, along_cols, *at)
-    for sums, layer, kinds in layers:
-        _add(sums, kinds, zones, cells.border * kinds + layer[at], hectares)
-    # Runs that begin before another one has ended: of zones that overlap.
-    over = cells.start < np.append(0, np.maximum.accumulate(cells.stop))[:-1]
+    _add(counts.pairs, side**2, zones, cells.border * side**2 + _pairs(codes[0][at], codes[-1][at], side), hectares)
+    for sums, layer in zip(counts.between, codes[1:-1], strict=True):
+        _add(sums, side, zones, cells.border * side + layer[at], hectares)
     height = max(1, _PIXELS // cols)
     for top in range(0, rows, height):
-        bottom = min(top + height, rows)
-        first, last = np.searchsorted(cells.start, (top * cols, bottom * cols))
-        alone, others = (first + np.flatnonzero(one) for one in (~over[first:last], over[first:last]))
-        if alone.size:
-            here, local = np.unique(cells.run[alone], return_inverse=True)
-            ends = np.stack([cells.start[alone], cells.stop[alone]], axis=1).ravel()
-            lengths = np.diff(ends, prepend=top * cols, append=bottom * cols)
-            # Gaps between runs are counted as one zone more, which is left out.
-            numbers = np.full(lengths.size, here.size)
-            numbers[1::2] = local
-            hectares = (along_rows[top:bottom] @ along_cols).ravel()
-            for sums, layer, kinds in layers:
-                key = np.repeat(numbers * kinds, lengths)
-                key += layer[top:bottom].ravel()
-                _add(sums, kinds, zones[here], key, hectares)
-        lengths = cells.stop[others] - cells.start[others]
-        for some in np.split(others, np.flatnonzero(np.diff(np.cumsum(lengths) // _PIXELS)) + 1):
-            lengths = cells.stop[some] - cells.start[some]
-            skipped = np.cumsum(lengths) - lengths
-            at = np.divmod(np.repeat(cells.start[some] - skipped, lengths) + np.arange(lengths.sum()), cols)
-            hectares = _product(along_rows, along_cols, *at)
-            for sums, layer, kinds in layers if some.size else ():
-                _add(sums, kinds, zones, np.repeat(cells.run[some] * kinds, lengths) + layer[at], hectares)
+        strip = slice(top, min(top + height, rows))
+        runs = Runs.of(cells, strip, along_rows, along_cols)
+        if runs.zone.size:
+            _count_strip(counts, codes[:, strip], runs, zones, side)
+
+
+def _count_strip(counts: Counts, codes: np.ndarray, runs: Runs, zones: np.ndarray, side: int) -> None:
+    """Count the runs of a strip."""
+    first, last = codes[0], codes[-1]
+    moved = first != last
+    # Few pixels change; of the others it is enough how many have each class.
+    at = np.flatnonzero(moved)
+    found, zone, hectares = runs.pixels(at, first.shape[1])
+    pairs = _pairs(first.ravel()[at], last.ravel()[at], side)
+    _add(counts.pairs, side**2, zones, zone * side**2 + pairs[found], hectares)
+    stays = ~words_of(moved, runs.bits)
+    stayed = ((k, words & stays) for k, words in class_words(first, side, runs.bits))
+    _add(counts.pairs, side**2, zones, *_by_class(runs, stayed, side**2, side + 1))
+    for sums, layer in zip(counts.between, codes[1:-1], strict=True):
+        _add(sums, side, zones, *_by_class(runs, class_words(layer, side, runs.bits), side, 1))
+
+
+def _by_class(
+    runs: Runs, classes: Iterable[tuple[int, np.ndarray]], kinds: int, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Key and hectares of each class in each run; class k is the kind `k * step` of so many kinds."""
+    found = {k: runs.hectares(words) for k, words in classes}
+    keys = [runs.zone * kinds + k * step for k in found]
+    return np.concatenate([np.zeros(0, np.int64), *keys]), np.concatenate([np.zeros(0), *found.values()])
+
+
+def _pairs(before: np.ndarray, after: np.ndarray, side: int) -> np.ndarray:
+    return before.astype(np.int64) * side + after
 
 
 def _product(along_rows: np.ndarray, along_cols: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:
@@ -163,15 +169,14 @@ def _product(along_rows: np.ndarray, along_cols: np.ndarray, row: np.ndarray, co
 
 
 def _add(sums: Sums, kinds: int, zones: np.ndarray, key: np.ndarray, hectares: np.ndarray) -> None:
-    """Add pixels by `number * kinds + kind` `[n]`, each of the zone with that number; greater numbers are left out."""
+    """Add hectares by `number * kinds + kind` `[n]`, each of the zone with that number."""
     size = zones.size * kinds
     if size <= _TABLE:
-        table = np.bincount(key, hectares, size)[:size]
+        table = np.bincount(key, hectares, size)
         there = np.flatnonzero(table)
         found = table[there]
     else:
         there, place = np.unique(key, return_inverse=True)
-        found = np.bincount(place, hectares)[there < size]
-        there = there[there < size]
+        found = np.bincount(place, hectares)
     number, kind = np.divmod(there, kinds)
     sums.add(zones[number] * kinds + kind, found)

@@ -213,11 +213,7 @@ class Run:
         """Cross-entropy with probabilities at the recipe's temperature, nats a pixel, classes weighted."""
         temperature = self._recipe.temperature
         shown = normalise(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
-        wanted = torch.from_numpy(np.ascontiguousarray(targets)).to(self._device)
-        if temperature != 1:
-            wanted = wanted ** (1 / temperature)
-            wanted = wanted / wanted.sum(dim=1, keepdim=True).clamp(min=torch.finfo(wanted.dtype).tiny)
-        wanted = wanted * self._weights
+        wanted = softened(torch.from_numpy(np.ascontiguousarray(targets)).to(self._device), temperature) * self._weights
         # Half as long on a processor with bfloat16 instructions, and on GPUs.
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             logits = self._network(shown.contiguous(memory_format=torch.channels_last))
@@ -254,6 +250,14 @@ class Run:
             best_loss=self._best_loss,
             in_vain=self._in_vain,
         )
+
+
+def softened(targets: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Probabilities `[N, classes, H, W]` whose logits are divided by a temperature; pixels that are all 0 stay so."""
+    if temperature == 1:
+        return targets
+    powers = targets ** (1 / temperature)
+    return powers / powers.sum(dim=1, keepdim=True).clamp(min=torch.finfo(powers.dtype).tiny)
 
 
 def _lessons(chips: list[Chip], recipe: Recipe, random: np.random.Generator, teacher: Network | None) -> Buffer | Crops:

@@ -58,6 +58,8 @@ class Setup:
     """Folder of what the operator has laid ready for clients to name."""
     limits: JobLimits
     json_logs: bool = False
+    database: str | None = None
+    """Address of the pgSTAC that answers for the catalog, which is told of what jobs publish; None: its own files."""
 
 
 class Jobs:
@@ -244,6 +246,7 @@ class Jobs:
             "files": str(setup.files.absolute()) if setup.files else None,
             "limits": setup.limits.model_dump(),
             "json_logs": setup.json_logs,
+            "database": setup.database,
         }
         environment = {**os.environ, "TMPDIR": str(scratch)}
         if setup.s3_endpoint:

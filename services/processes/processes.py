@@ -17,6 +17,7 @@ from catalog.store import Store
 from services.change.corrected_items import item_key
 from services.change.products import draw_sample, make_change, make_temporal, make_zonal, report_sample
 from services.change.requests import ChangeRequest, DesignRequest, ReportRequest, TemporalRequest, ZonalRequest
+from services.change.runs import Account
 from services.change.series import Series
 from services.change.zones import read_zones
 from services.processes.inputs import (
@@ -135,6 +136,10 @@ def _zones_path(inputs: ZoneInputs, work: Work) -> Path | None:
     return path
 
 
+def _counts(account: Account) -> Result:
+    return {"published": len(account.published), "skipped": len(account.skipped), "left_out": account.failed}
+
+
 def _change(inputs: ChangeInputs, work: Work) -> Result:
     request = ChangeRequest(**request_part(inputs, ChangeRequest))
     series, known, account = make_change(
@@ -142,9 +147,7 @@ def _change(inputs: ChangeInputs, work: Work) -> Result:
     )
     return {
         "items": account.items,
-        "published": len(account.published),
-        "skipped": len(account.skipped),
-        "left_out": account.failed,
+        **_counts(account),
         "notes": [known.note, *series.notes, *known.notes],
     }
 
@@ -157,9 +160,7 @@ def _temporal(inputs: TemporalInputs, work: Work) -> Result:
     last = f"{series.years[-1]} is provisional: no later year confirms its changes."
     return {
         "items": [item_key(place, year) for place in (*account.published, *account.skipped) for year in series.years],
-        "published": len(account.published),
-        "skipped": len(account.skipped),
-        "left_out": account.failed,
+        **_counts(account),
         "notes": [*series.notes, *known.notes, last],
     }
 
@@ -173,14 +174,12 @@ def _zonal(inputs: ZonalInputs, work: Work) -> Result:
         raise BadInput(f"zones_file holds {len(zones.frame):,} zones; this server takes {work.limits.zones:,} at most.")
     # Zones without a name of their own do not take the place of another client's.
     known_as = f"zones-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}" if inputs.zones else path.stem
-    known, made = make_zonal(request, work.maps, zones, known_as, work.store, work.on_progress, work.on_found)
+    known, account = make_zonal(request, work.maps, zones, known_as, work.store, work.on_progress, work.on_found)
     return {
-        "items": [made.key],
-        "published": int(not made.skipped),
-        "skipped": int(made.skipped),
-        "left_out": made.failed,
-        "zones": made.coverage,
-        "notes": [known.note, *made.notes],
+        "items": [account.key],
+        **_counts(account),
+        "zones": account.coverage,
+        "notes": [known.note, *account.notes],
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import BadInput, LandloomError
-from catalog.store import open_store
+from catalog.store import Store, open_store
 from services.api.logs import log_to_stderr
 from services.change.blocks import MapUnreadable, opened, watched
 from services.change.series import Series
@@ -92,7 +92,22 @@ def _done(folder: Path, order: dict[str, Any], tell: Any) -> Result:
     tell(progress=1, message="Looks for maps.")
     inputs = process.read((folder / "inputs.json").read_text(), files, limits.zones)
     with watched(block):
-        return process.run(inputs, work)
+        result = process.run(inputs, work)
+    if order["database"] and result["items"]:
+        tell(progress=97, message="Tells the database.")
+        _register(order["database"], work.store, result)
+    return result
+
+
+def _register(database: str, store: Store, result: Result) -> None:
+    """Let the database know the items that were published; where it cannot be, the result says so."""
+    from services.api.load import load
+
+    try:
+        load(database, store, only={key.partition("/")[0] for key in result["items"]})
+    except LandloomError:
+        _log.exception("The database is not told of what was published.")
+        result["notes"] = [*result["notes"], "The STAC API knows these items after the next landloom load."]
 
 
 def _check_pixels(series: Series, most: int) -> None:

@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.networks import write_spectral_network
@@ -15,25 +14,10 @@ from tests.training_sets import write_lakes
 pytest.importorskip("torch")
 
 from benchmarks import designs
-from benchmarks.designs import Design, Softened
+from benchmarks.designs import Design
 from services.inference.chips import read_chips
 
 PLACES = ("lake", "delta", "shore", "pond", "sky")
-
-
-class Fixed:
-    """One pixel of 80 and 20 %, one that is not learned."""
-
-    def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((1, 6, 1, 2)), np.array([[0.8, 0], [0.2, 0]], np.float32).reshape(1, 2, 1, 2)
-
-
-def test_a_temperature_softens_answers_and_leaves_out_what_is_not_learned():
-    _, softened = Softened(Fixed(), 2.0).batch()
-    assert softened[0, :, 0, 0] == pytest.approx([2 / 3, 1 / 3])
-    assert (softened[0, :, 0, 1] == 0).all()
-    _, same = Softened(Fixed(), 1.0).batch()
-    assert same[0, :, 0, 0] == pytest.approx([0.8, 0.2])
 
 
 def test_every_place_lies_in_one_fold(tmp_path: Path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ import stac_geoparquet.arrow
 from pyarrow import parquet
 
 from catalog.collections import add_items
-from catalog.index import INDEX, build_index
+from catalog.index import INDEX, build_index, grow_index, write_part
 from catalog.items import items_by_key, read_items
 from catalog.manifest import Period
 from catalog.models import model_key
@@ -97,6 +98,65 @@ def test_an_item_registered_while_it_is_built_is_not_lost(store: Store, monkeypa
     monkeypatch.setattr("catalog.index.items_by_key", read_while_another_run_ends)
     assert build_index(store, ANNUAL) == 5
     assert len(geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))) == 5
+
+
+def parts_of(store: Store, *names: str) -> list[str]:
+    """Each of the items in a part of its own."""
+    keys = [f"runs/r/items/{name}.parquet" for name in names]
+    items = {item["id"]: (key, item) for key, item in items_by_key(store, ANNUAL)}
+    for name, key in zip(names, keys, strict=True):
+        write_part(store, key, [items[name]])
+    return keys
+
+
+def rows(store: Store) -> dict[str, dict]:
+    table = parquet.read_table(store.href(f"{ANNUAL}/{INDEX}"))
+    found = list(stac_geoparquet.arrow.stac_table_to_items(table))
+    assert len(found) == len({item["id"] for item in found})
+    return {item["id"]: json.loads(json.dumps(item, default=str)) for item in found}
+
+
+def test_grown_by_parts_it_is_as_built_anew(store: Store) -> None:
+    build_index(store, ANNUAL)
+    scores = {"href": "./scores.tif", "roles": ["data"], "bands": [{"name": "water"}]}
+    for tile, changes in (("48QUF", {"scores": scores}), ("33UUU", {})):
+        manifest = manifest_of(tile)
+        item = register(store, manifest)
+        item["assets"] |= changes
+        item["properties"]["title"] = "made later"
+        store.write(manifest.item_key, json.dumps(item).encode())
+    grow_index(store, ANNUAL, parts_of(store, "48QUF-2020", "33UUU-2020"))
+    grown = rows(store)
+    table = geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))
+    assert table.crs.to_epsg() == 4326 and len(table) == 5
+    assert build_index(store, ANNUAL) == 5
+    assert grown == rows(store)
+    assert grown["33UUU-2020"]["properties"]["title"] == "made later"
+
+
+def test_grown_from_nothing(store: Store) -> None:
+    grow_index(store, ANNUAL, parts_of(store, "48QUE-2019", "48QUE-2020"))
+    assert sorted(rows(store)) == ["48QUE-2019", "48QUE-2020"]
+
+
+def test_two_that_let_it_grow_at_once_both_count(store: Store) -> None:
+    parts = parts_of(store, *(name for name in ("33UUU-2019", "33UUU-2020", "48QUE-2019", "48QUE-2020")))
+    with ThreadPoolExecutor(4) as runs:
+        list(runs.map(lambda part: grow_index(store, ANNUAL, [part]), parts))
+    assert len(rows(store)) == 4
+
+
+def test_columns_that_do_not_go_together_are_built_anew(store: Store) -> None:
+    build_index(store, ANNUAL)
+    manifest = manifest_of("48QUF")
+    item = register(store, manifest)
+    item["properties"]["landloom:legend"] = ["nine", "1"]
+    store.write(manifest.item_key, json.dumps(item).encode())
+    parts = parts_of(store, "48QUF-2020")
+    item["properties"]["landloom:legend"] = "nine 1"
+    store.write(manifest.item_key, json.dumps(item).encode())
+    grow_index(store, ANNUAL, parts)
+    assert len(rows(store)) == 5
 
 
 def test_no_items_no_index(tmp_path: Path) -> None:

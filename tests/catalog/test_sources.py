@@ -14,7 +14,7 @@ import shapely
 from catalog.datatakes import group_datatakes
 from catalog.errors import BadInput, SourceUnavailable
 from catalog.scenes import BANDS, AssetNames, scene_from_item
-from catalog.sources import KNOWN_APIS, StacApi, open_source
+from catalog.sources import KNOWN_APIS, StacApi, open_source, read_mapping
 from tests.servers.http import WebServer, serve
 
 HERE = shapely.box(12.0, 52.0, 12.5, 52.5)
@@ -190,7 +190,7 @@ def test_an_unknown_api_is_described_by_a_mapping(web: WebServer, tmp_path):
     names = {"bands": {band: f"band_{band}" for band in BANDS}, "scl": "classes", "offset_applied": "odd:offset_gone"}
     path = tmp_path / "mapping.txt"
     path.write_text(json.dumps({"collections": ["odd"], "names": names}))
-    (scene,) = open_source(f"{web.url}/stac", mapping=str(path)).search(HERE, *YEAR).scenes
+    (scene,) = open_source(f"{web.url}/stac", read_mapping(str(path), f"{web.url}/stac")).search(HERE, *YEAR).scenes
     assert scene.collection == "odd"
     assert scene.bands["B12"].href == "https://example.com/B12.tif"
     assert scene.bands["B12"].offset == 0
@@ -203,7 +203,7 @@ def test_a_mapping_changes_only_what_it_says_of_a_known_api(web: WebServer, tmp_
     monkeypatch.setitem(KNOWN_APIS, "planetary-computer", known)
     path = tmp_path / "mapping.txt"
     path.write_text(json.dumps({"names": {"scl": "classes"}}))
-    scenes = open_source("planetary-computer", mapping=str(path)).search(HERE, *YEAR).scenes
+    scenes = open_source("planetary-computer", read_mapping(str(path), "planetary-computer")).search(HERE, *YEAR).scenes
     assert len(scenes) == 5
     assert {scene.signer for scene in scenes} == {"planetary-computer"}
 
@@ -216,7 +216,7 @@ def test_assets_of_other_names_are_told_and_found_by_a_mapping(tmp_path):
     mapping = tmp_path / "mapping" / "odd.json"
     mapping.parent.mkdir()
     mapping.write_text(json.dumps({"names": {"bands": {band: f"band_{band}" for band in BANDS}}}))
-    (scene,) = open_source(str(tmp_path), mapping=str(mapping)).search(HERE, *YEAR).scenes
+    (scene,) = open_source(str(tmp_path), read_mapping(str(mapping), str(tmp_path))).search(HERE, *YEAR).scenes
     assert scene.bands["B12"].href == "https://example.com/B12.tif"
 
 
@@ -235,7 +235,7 @@ def test_a_wrong_mapping_is_named(tmp_path, content, told):
     if content is not None:
         path.write_text(content)
     with pytest.raises(BadInput, match=f"{told}.*docs/sources.md"):
-        open_source("https://example.com/stac", mapping=str(path))
+        read_mapping(str(path), "https://example.com/stac")
 
 
 @pytest.mark.parametrize("source", ["nowhere.json", "ftp://example.com", "planetary"])

@@ -1,4 +1,4 @@
-"""One suite for both stores: a folder, and a bucket of a real S3 server."""
+"""One suite for all stores: a folder, and buckets of servers that speak S3 and Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ import boto3
 import pytest
 
 from catalog.errors import BadInput, StoreError
-from catalog.store import NotFound, Store, open_store
+from catalog.store import PIECE, NotFound, Store, open_store
+from tests.servers.gcs import GcsServer
 from tests.servers.s3 import PUBLIC, S3Server
 
 CATALOG = "lulc-annual/collection.json"
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", "s3", "gcs"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "disk":
         return open_store(str(tmp_path / "out"))
+    if request.param == "gcs":
+        return open_store(f"gs://{request.getfixturevalue('gcs').new_bucket()}/some/prefix")
     server: S3Server = request.getfixturevalue("s3")
     return open_store(f"s3://{server.new_bucket()}/some/prefix", s3_endpoint=server.endpoint)
 
@@ -136,11 +139,12 @@ def test_gives_addresses_that_readers_understand(tmp_path: Path) -> None:
     assert open_store(str(tmp_path)).href("a/b.tif") == str(tmp_path / "a/b.tif")
     assert open_store(f"file://{tmp_path}").href("a/b.tif") == str(tmp_path / "a/b.tif")
     assert open_store("s3://bucket/prefix/").href("a/b.tif") == "s3://bucket/prefix/a/b.tif"
+    assert open_store("gs://bucket/prefix/").href("a/b.tif") == "gs://bucket/prefix/a/b.tif"
 
 
-@pytest.mark.parametrize("url", ["", "gs://bucket/x", "s3:///x", "https://example.com"])
+@pytest.mark.parametrize("url", ["", "az://bucket/x", "s3:///x", "gs:///x", "https://example.com"])
 def test_an_address_of_no_store_is_refused(url: str) -> None:
-    with pytest.raises(BadInput, match="s3://BUCKET/PREFIX"):
+    with pytest.raises(BadInput, match=r"(s3|gs)://BUCKET/PREFIX"):
         open_store(url)
 
 
@@ -180,6 +184,33 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(StoreError, match="give a folder"):
         open_store(str(tmp_path / "out")).write("x", b"")
+
+
+def test_streams_the_part_that_is_asked_for(store: Store) -> None:
+    content = os.urandom(3 * PIECE)
+    store.write("x/data.tif", content)
+    assert b"".join(store.stream("x/data.tif")) == content
+    assert b"".join(store.stream("x/data.tif", 7, PIECE + 7)) == content[7 : PIECE + 7]
+    assert b"".join(store.stream("x/data.tif", 2 * PIECE + 1)) == content[2 * PIECE + 1 :]
+    with pytest.raises(NotFound, match=r"x/none\.tif"):
+        list(store.stream("x/none.tif"))
+
+
+def test_a_missing_bucket_of_google_is_told(gcs: GcsServer) -> None:
+    store = open_store("gs://no-such-bucket/x")
+    for attempt in (lambda: store.write("a", b""), lambda: store.write_if("a", b"", None), lambda: store.list()):
+        with pytest.raises(StoreError, match="Create the bucket 'no-such-bucket'"):
+            attempt()
+
+
+def test_a_missing_account_of_google_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from catalog import store_gcs
+
+    (tmp_path / "key.json").write_text("{}")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    store_gcs._client.cache_clear()
+    with pytest.raises(StoreError, match=r"Cannot reach gs://bucket/a: .*gcloud auth application-default login"):
+        open_store("gs://bucket").write("a", b"")
 
 
 def test_a_missing_bucket_is_told(s3: S3Server) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from catalog.area import area_of_tiles
 from catalog.legend import load_legend
 from catalog.manifest import Period
-from catalog.sources import open_source
-from pipelines.annual_map import Job
-from pipelines.plan import Settings, plan
+from catalog.sources import read_mapping
+from pipelines.job import Job
+from pipelines.plan import Settings
+from pipelines.request import Request, source_of
 from pipelines.run import Accounts, map_tile_years
 from pipelines.runner import name_run
 from services.inference import model_spec
@@ -41,10 +42,11 @@ def map_tiles(
         name_run(), str(out), str(network), s3_endpoint, settings.get("overwrite", False), retry_seconds, inference
     )
     chosen = Settings(model=model_spec(str(network)), legend=load_legend("nine"), **settings)
-    opened = open_source(str(source), mapping=str(mapping) if mapping else None)
+    described = read_mapping(str(mapping), str(source)) if mapping else None
     periods = [Period.of_year(year) for year in years]
-    planned = list(plan(area_of_tiles(tiles), periods, opened, job.store(), chosen))
-    return map_tile_years(job, planned, beam)
+    request = Request.of(str(source), area_of_tiles(tiles), periods, chosen, described)
+    request.check(source_of(job.run, request), job.store())
+    return map_tile_years(job, request, beam)
 
 
 def landloom(*arguments: str | Path, check: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:

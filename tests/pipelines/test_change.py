@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import shapely
+from rich.console import Console
 
 from catalog.store import open_store
-from pipelines.cli import run
+from pipelines.cli import options, run
 from tests.catalog.tile_years import publish_all
 from tests.pipelines.running import landloom
 from tests.servers.s3 import S3Server
@@ -35,6 +39,9 @@ def test_change_of_an_area_of_interest(tmp_path: Path, maps: str) -> None:
     arguments = ("change", "--maps", maps, "--out", out, "--centre", "15.0145,52.34", "--size-km", "1,1")
     done = landloom(*arguments, "--years", "2017,2019", "--name", "field", "--minimum-mapping-unit", "0.5")
     assert "2 planned: 2 published, 0 skipped (up to date), 0 left out" in done.stderr
+    (account,) = (json.loads(path.read_text()) for path in (out / "runs").glob("*.json"))
+    assert account["published"] == ["33UVU-field-2017-2019", "field-2017-2019"]
+    assert (account["command"], account["planned"], account["skipped"], account["failed"]) == ("change", 2, [], {})
     item = json.loads(Path(done.stdout.strip()).read_text())
     assert item["id"] == "field-2017-2019"
     assert item["properties"]["landloom:parameters"]["minimum_mapping_unit_hectares"] == 0.5
@@ -56,6 +63,8 @@ def test_change_of_everything_into_the_catalog_of_the_maps(tmp_path: Path) -> No
     done = landloom("change", "--maps", out, "--out", out, check=3)
     assert "3 planned: 2 published, 0 skipped (up to date), 1 left out" in done.stderr
     assert "Left out 48QUE: no map of 2020" in done.stderr
+    (account,) = (json.loads(path.read_text()) for path in (out / "runs").glob("*.json"))
+    assert account["failed"] == {"48QUE": "no map of 2020"} and f"runs/{account['run']}.json" in done.stderr
     item = json.loads(Path(done.stdout.strip()).read_text())
     assert item["id"] == "whole-2020-2021" and "48QUE" in item["properties"]["landloom:excluded"]
 
@@ -72,6 +81,21 @@ def test_maps_and_products_in_a_bucket(tmp_path: Path, s3: S3Server) -> None:
     areas = tmp_path / "areas.parquet"
     store.download(f"{key.rpartition('/')[0]}/{item['assets']['areas']['href'][2:]}", areas)
     assert pd.read_parquet(areas).mapped_hectares.sum() == pytest.approx(2 * 900, rel=2e-3)
+
+
+@pytest.mark.parametrize("command", [("change",), ("temporal",), ("zonal", "--zones", "zones.geojson")])
+def test_while_maps_are_looked_for_it_says_so(
+    tmp_path: Path, maps: str, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    geopandas.GeoDataFrame(geometry=[shapely.box(15, 52, 16, 53)], crs=4326).to_file(tmp_path / "zones.geojson")
+    terminal = io.StringIO()
+    monkeypatch.setattr(options, "console", Console(file=terminal, force_terminal=True, width=500))
+    monkeypatch.chdir(tmp_path)
+    arguments = ["landloom", *command, "--maps", maps, "--out", str(tmp_path / "out"), "--years", "2031,2032"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit):
+        run()
+    assert f"Looking for maps in {maps}" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import warnings
 from datetime import UTC, datetime
 
@@ -21,21 +20,6 @@ from tests.training_sets import LAKES, a_chip, a_lake, write_lakes
 
 BOX = ("--bbox", "12.3,52.3,12.4,52.4")
 YEAR = ("--year", "2021")
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs the command in this process: `command("map", …)` gives exit code, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["landloom", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as stopped:
-            cli.run()
-        told = capsys.readouterr()
-        return stopped.value.code or 0, told.out, told.err
-
-    return run
 
 
 def polygons(path, *geometries, crs="EPSG:4326"):

@@ -11,10 +11,10 @@ from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
-from catalog.sources import open_source
 from catalog.store import open_store
 from pipelines.estimate import default_prices, estimate, load_prices
-from pipelines.plan import Settings, plan
+from pipelines.plan import Settings
+from pipelines.request import Request
 from tests.pipelines.items import ground, item, write_items
 
 NETWORK = ModelSpec(id="unet", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=8, halo=32, sha256="ab")
@@ -26,10 +26,11 @@ def estimated(tmp_path):
     """What a year will take: `estimated(items, …)`."""
 
     def run(items, *, tiles="33UUU", over=None, prices=""):
-        source = open_source(str(write_items(tmp_path / "scenes", items)))
         area = Area(area_of_tiles(tiles).tiles, over)
         settings = Settings(model=NETWORK, legend=load_legend("nine"))
-        planned = list(plan(area, [Period.of_year(2021)], source, open_store(str(tmp_path / "out")), settings))
+        request = Request.of(str(write_items(tmp_path / "scenes", items)), area, [Period.of_year(2021)], settings)
+        source, store = request.open(), open_store(str(tmp_path / "out"))
+        planned = [request.plan(*one, source, store) for one in request.tile_years()]
         return estimate(planned, load_prices(prices))
 
     return run

@@ -55,9 +55,10 @@ def undisturbed(simulated, network, tmp_path_factory):
         ("pipelines.annual_map", "stage", 1, False, 1),
         ("pipelines.assemble", "write_cog", 2, False, 2),
         ("pipelines.assemble", "_register", 1, True, 2),
-        ("pipelines.run", "add_items", 1, True, 0),
+        ("pipelines.register", "link_items", 1, True, 0),
+        ("pipelines.register", "grow_index", 1, True, 0),
     ],
-    ids=["classify", "stage", "assemble", "register", "collection"],
+    ids=["classify", "stage", "assemble", "register", "zone", "index"],
 )
 def test_a_killed_run_is_finished_by_the_next(
     simulated, network, undisturbed, tmp_path, module, function, call, before, staged
@@ -144,7 +145,7 @@ def test_a_full_disk_stops_the_run_which_resumes_later(simulated, network, undis
     try:
         stopped = landloom(*arguments(simulated, network, small), check=1)
         assert "No space left" in stopped.stderr and "free space" in stopped.stderr
-        assert not list(small.rglob("33UUU-2021.json"))
+        assert not list(small.glob("lulc-annual/**/33UUU-2021.json"))
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
         landloom(*arguments(simulated, network, small))
         assert contents(small) == undisturbed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
 from catalog.store import open_store
+from pipelines.cli import run
 from pipelines.places import by_beam
-from services.change import zonal
+from services.change import corrected_series, zonal
+from services.change.by_classes import ByClasses
 from services.change.corrected_series import correct_series
 from services.change.correction import Settings as CorrectionSettings
 from services.change.error_matrix import ErrorMatrix
@@ -26,6 +30,7 @@ from services.change.series import open_series
 from services.change.settings import Settings
 from services.change.themes import load_themes
 from services.change.zonal import count_zones
+from services.change.zonal_publish import ZonalSettings, publish_zonal
 from services.change.zones import Zones, read_zones
 from tests.pipelines.running import ROOT, contents
 from tests.pipelines.test_faults import KILL_WHEN
@@ -68,6 +73,11 @@ def temporal(maps: str, out: Path, run: Run) -> Any:
     return correct_series(open_series(maps), open_store(str(out)), CorrectionSettings(error_matrix=MATRIX), run=run)
 
 
+def by_zone(maps: str, out: Path, run: Run) -> Any:
+    zones = read_zones(Path(maps).parents[1] / "zones.parquet")
+    return publish_zonal(open_store(str(out)), open_series(maps), zones, ZonalSettings("here"), run=run)
+
+
 @pytest.mark.parametrize("publish", [change, temporal])
 @pytest.mark.parametrize("options", [(), TWO_PROCESSES], ids=["one worker", "two"])
 def test_products_are_those_of_one_process_bit_for_bit(maps: str, tmp_path: Path, publish: Any, options: Any) -> None:
@@ -88,7 +98,8 @@ def test_zones_of_many_places_are_summed(maps: str, tmp_path: Path, zones: Zones
     assert not store.list(), "what was staged is removed"
 
 
-@pytest.mark.parametrize("publish", [change, temporal])
+@pytest.mark.usefixtures("zones")
+@pytest.mark.parametrize("publish", [change, temporal, by_zone])
 def test_a_broken_place_is_told_and_the_others_are_published(maps: str, tmp_path: Path, publish: Any) -> None:
     broken = Path(maps).parent / "33UWU-2018" / "map.tif"
     whole = broken.read_bytes()
@@ -117,6 +128,45 @@ def test_a_killed_run_goes_on_where_it_was(maps: str, tmp_path: Path) -> None:
     account = change(maps, out, by_beam(open_store(str(out))))
     assert len(account.skipped) == 2 and len(account.published) == 2
     change(maps, tmp_path / "whole", in_process)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "left"),
+    [
+        ("services.change.by_classes", "ByClasses.look", {"look": 1, "publish": 3}),
+        ("services.change.corrected_series", "_publish", {"look": 3, "publish": 1}),
+    ],
+    ids=["while it learns", "while it corrects"],
+)
+def test_a_killed_correction_does_not_do_again_what_is_done(
+    maps: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, function: str, left: dict[str, int]
+) -> None:
+    out, matrix = tmp_path / "out", pd.DataFrame(MATRIX.counts, MATRIX.names, MATRIX.names)
+    matrix.to_csv(tmp_path / "matrix.csv")
+    arguments = ("temporal", "--maps", maps, "--error-matrix", str(tmp_path / "matrix.csv"), "--out")
+    killed(module, function, 3, *arguments, out)
+    real_look, real_publish, done = ByClasses.look, corrected_series._publish, {"look": 0, "publish": 0}
+
+    def look(*given: Any) -> Any:
+        done["look"] += 1
+        return real_look(*given)
+
+    def publish(*given: Any) -> Any:
+        done["publish"] += 1
+        return real_publish(*given)
+
+    monkeypatch.setattr(ByClasses, "look", look)
+    monkeypatch.setattr(corrected_series, "_publish", publish)
+    for folder in (out, tmp_path / "whole"):
+        monkeypatch.setattr(sys, "argv", ["landloom", *arguments, str(folder)])
+        with pytest.raises(SystemExit) as ended:
+            run()
+        assert ended.value.code == 0
+        assert done == (left if folder == out else {name: count + 3 for name, count in left.items()})
+    (account,) = (json.loads(path.read_text()) for path in (out / "runs").glob("*.json"))
+    assert len(account["published"]) == left["publish"] and not account["failed"]
+    assert account["planned"] == len(account["published"]) + len(account["skipped"]) == 3
     assert contents(out) == contents(tmp_path / "whole")
 
 

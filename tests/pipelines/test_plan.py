@@ -15,7 +15,8 @@ from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from catalog.sources import open_source
 from catalog.store import open_store
-from pipelines.plan import Settings, known_manifests, plan
+from pipelines.plan import Settings, known_manifests
+from pipelines.request import Request
 from tests.catalog.tile_years import register
 from tests.pipelines.items import ground, item, write_items
 
@@ -34,11 +35,12 @@ def planned(tmp_path, store):
     """Plans one tile-year: `planned(items, …)`."""
 
     def run(items, *, tile="33UUU", over=None, period=YEAR, network=NETWORK, legend="nine", **settings):
-        source = open_source(str(write_items(tmp_path / "scenes", items)))
         area = Area(area_of_tiles(tile).tiles, over)
         chosen = Settings(model=network, legend=load_legend(legend), **settings)
-        (one,) = plan(area, [period], source, store, chosen)
-        return one
+        request = Request.of(str(write_items(tmp_path / "scenes", items)), area, [period], chosen)
+        source = request.open()
+        request.check(source, store)
+        return request.plan(tile, period, source, store)
 
     return run
 
@@ -169,10 +171,10 @@ def test_what_cannot_be_mapped_says_why(planned):
 
 
 def test_every_tile_and_year_is_planned(tmp_path, store):
-    source = open_source(str(write_items(tmp_path / "scenes", [item("2021-06-01"), item("2020-06-01")])))
-    years = [Period.of_year(2020), YEAR]
+    scenes = write_items(tmp_path / "scenes", [item("2021-06-01"), item("2020-06-01")])
     settings = Settings(model=NETWORK, legend=load_legend("nine"))
-    found = list(plan(area_of_tiles("33UUU,33UUT"), years, source, store, settings))
+    request = Request.of(str(scenes), area_of_tiles("33UUU,33UUT"), [Period.of_year(2020), YEAR], settings)
+    found = [request.plan(*one, request.open(), store) for one in request.tile_years()]
     assert [one.id for one in found] == ["33UUT-2020", "33UUU-2020", "33UUT-2021", "33UUU-2021"]
     assert all(one.manifest is not None or one.skipped for one in found)
     assert not store.list(""), "planning writes nothing"
@@ -190,8 +192,8 @@ def resumed(tmp_path, store):
         source.name = name
         source.search = lambda *_: pytest.fail("the source was searched again")
         chosen = Settings(model=NETWORK, legend=load_legend("nine"), **settings)
-        (one,) = plan(Area(area_of_tiles("33UUU").tiles, over), [YEAR], source, store, chosen)
-        return one
+        request = Request.of(name, Area(area_of_tiles("33UUU").tiles, over), [YEAR], chosen)
+        return request.plan("33UUU", YEAR, source, store)
 
     return run
 

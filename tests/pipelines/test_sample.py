@@ -20,8 +20,9 @@ from catalog.scenes import BANDS
 from catalog.sources import open_source
 from catalog.validation import validate
 from pipelines import sample
-from pipelines.annual_map import Job
-from pipelines.plan import Settings, plan
+from pipelines.job import Job
+from pipelines.plan import Settings
+from pipelines.request import Request
 from pipelines.run import map_tile_years
 from pipelines.runner import name_run
 from pipelines.sample import CLASS_OF, SCENE, write_sample
@@ -101,15 +102,14 @@ def test_its_polygons_have_the_networks_classes(written):
 def test_the_shipped_network_agrees_with_the_polygons(written, tmp_path):
     """One block, a single winter date: more than by chance, and nearly always where it says water."""
     here = block(BLOCK).window
-    source, job = open_source(str(written)), Job(name_run(), str(tmp_path), DEFAULT_MODEL)
+    job = Job(name_run(), str(tmp_path), DEFAULT_MODEL)
     settings = Settings(model=model_spec(DEFAULT_MODEL), legend=load_legend("nine"))
     inside = ground("33UUU", here).buffer(-0.005)
     area = Area(area_of_tiles("33UUU").tiles, inside)
-    planned = list(plan(area, [YEAR], source, job.store(), settings))
-    assert planned[0].manifest.blocks == (BLOCK,)
-    map_tile_years(job, planned)
-    item = str(tmp_path / planned[0].manifest.item_key)
-    found, _ = evaluate_map(item, written.parent / "polygons.geojson", "class")
+    assert map_tile_years(job, Request.of(str(written), area, [YEAR], settings)).published == ["33UUU-2017"]
+    item = tmp_path / "lulc-annual/33UUU/2017/33UUU-2017.json"
+    assert json.loads(item.read_text())["properties"]["landloom:blocks"] == [BLOCK]
+    found, _ = evaluate_map(str(item), written.parent / "polygons.geojson", "class")
     water = next(one for one in found.pooled.classes if one.name == "water")
     assert found.pooled.pixels > 10_000 and found.pooled.overall.value > 0.4
     assert water.recall.value > 0.8

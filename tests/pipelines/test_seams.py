@@ -18,13 +18,13 @@ from catalog.grid import Tile
 from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.model import MODEL_CLASSES
-from catalog.sources import open_source
 from catalog.store import open_store
 from catalog.vote import Vote
 from pipelines import classify
 from pipelines.classify import Frame, classify_block
-from pipelines.plan import Settings, plan
+from pipelines.plan import Settings
 from pipelines.read import SceneReader
+from pipelines.request import Request
 from pipelines.simulate import Product, simulate
 from services.inference import DEFAULT_MODEL, open_network
 from tests.networks import SIX_BANDS
@@ -201,10 +201,9 @@ def corner(tmp_path_factory, shipped):
     product = Product("33UUU", col=1792 - 170, row=1792 - 190, size=(380, 360))
     simulation = simulate(folder, [product], years=(2021,), dates_per_year=3, cloud=0.35, seed=3)
     settings = Settings(model=shipped.spec, legend=NINE, scores=True)
-    source = open_source(str(simulation.catalog))
-    periods, nowhere = [Period.of_year(2021)], open_store(str(folder / "out"))
-    (planned,) = plan(area_of_tiles("33UUU"), periods, source, nowhere, settings)
-    return planned.manifest
+    year, nowhere = Period.of_year(2021), open_store(str(folder / "out"))
+    request = Request.of(str(simulation.catalog), area_of_tiles("33UUU"), [year], settings)
+    return request.plan("33UUU", year, request.open(), nowhere).manifest
 
 
 WINDOW = (1792 - 192, 1792 + 192, 1792 - 192, 1792 + 192)

@@ -13,8 +13,8 @@ from catalog.manifest import Period
 from catalog.scenes import BANDS
 from catalog.sources import open_source
 from catalog.validation import validate
-from pipelines import simulate as program
-from pipelines.simulate import (
+from pipelines.cli import run
+from pipelines.landscape import (
     BARE,
     BUILT,
     CHANGE_CELL,
@@ -27,10 +27,9 @@ from pipelines.simulate import (
     SPECTRA,
     TREES,
     WATER,
-    Product,
     land_cover,
-    simulate,
 )
+from pipelines.simulate import Product, simulate
 from tests.pipelines.items import ground
 
 SHADOW, CLOUDS = 3, (8, 9)
@@ -311,12 +310,36 @@ def test_the_same_seed_gives_the_same_and_another_another(tmp_path):
     assert (truth(one, "33UUU", 2021) != truth(other, "33UUU", 2021)).any()
 
 
+def command(out, *arguments):
+    return ["landloom", "simulate", "--out", str(out), *arguments]
+
+
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        sys, "argv", ["simulate", str(tmp_path), "--size", "100", "--at", "300,200", "--years", "2021", "--dates", "1"]
-    )
-    program.main()
+    scenes = ("--size", "100", "--at", "300,200", "--years", "2021", "--dates", "1")
+    monkeypatch.setattr(sys, "argv", command(tmp_path, *scenes))
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 0
     catalog = capsys.readouterr().out.strip()
     (item,) = pystac.Catalog.from_file(catalog).get_items(recursive=True)
     tile = Tile.from_name("33UUU")
     assert item.assets["B02"].extra_fields["proj:transform"] == [10, 0, tile.left + 3000, 0, -10, tile.top - 2000]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--size", "101"), "101 x 101 px"),
+        (("--size", "2000", "--at", "9000,0"), "from column 9000, row 0"),
+        (("--at", "here"), "--at 'here' is no pixel"),
+        (("--years", ""), "0 years of 5 dates"),
+        (("--cloud", "30"), "a share of cloud of 30.0"),
+        (("--tile", "nowhere"), "nowhere"),
+    ],
+)
+def test_scenes_that_cannot_be_are_refused(tmp_path, monkeypatch, capsys, arguments, told):
+    monkeypatch.setattr(sys, "argv", command(tmp_path / "out", *arguments))
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 2 and told in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "out").exists()

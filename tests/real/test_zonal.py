@@ -22,8 +22,7 @@ from services.change.zonal import Zonal, count_zones
 from services.change.zonal_publish import ZonalSettings, publish_zonal
 from services.change.zonal_tables import Ratio
 from services.change.zones import read_zones
-from services.inference import DEFAULT_MODEL
-from tests.pipelines.running import map_tiles
+from tests.pipelines.running import landloom
 from tests.services.change.maps import CROPS, RANGELAND, TREES, write_years
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -50,8 +49,7 @@ def by_points(zones: geopandas.GeoSeries, codes: np.ndarray, crs: str, grid: Aff
 
 @pytest.mark.slow
 def test_the_municipalities_round_aquileia(tmp_path: Path) -> None:
-    accounts = map_tiles(DATA / "scenes", tmp_path / "mapped", Path(DEFAULT_MODEL), tiles="33TUL", years=(2019,))
-    assert accounts.published == ["33TUL-2019"]
+    landloom("map", "--source", DATA / "scenes", "--tiles", "33TUL", "--year", "2019", "--out", tmp_path / "mapped")
     (path,) = (tmp_path / "mapped").glob("lulc-annual/33TUL/2019/*/data.tif")
     with rasterio.open(path) as source:
         codes, grid = source.read(1), source.transform
@@ -60,14 +58,15 @@ def test_the_municipalities_round_aquileia(tmp_path: Path) -> None:
     codes, grid = codes[top:bottom, left:right], grid @ Affine.translation(left, top)
     # There is one date, so the second year is the first with every tree felled: change that is known.
     felled = np.where(codes == TREES, RANGELAND, codes)
-    series = open_series(write_years(tmp_path / "maps", codes, felled, first=2019, place="33TUL", transform=grid))
-    zones = read_zones(DATA / "zones" / "friuli_aquileia.geojson")
-    store = open_store(str(tmp_path / "out"))
-    made = publish_zonal(store, series, zones, ZonalSettings("aquileia", shown="trees"))
-    item = json.loads(store.read(made.key))
+    maps = write_years(tmp_path / "maps", codes, felled, first=2019, place="33TUL", transform=grid)
+    file = DATA / "zones" / "friuli_aquileia.geojson"
+    done = landloom("zonal", "--maps", maps, "--zones", file, "--class", "trees", "--out", tmp_path / "out")
+    path, zones = Path(done.stdout.strip()), read_zones(file)
+    item = json.loads(path.read_text())
     validate(item)
-    assert sum(made.coverage.values()) == 9 and made.coverage["partly covered"] >= 5
-    read = {name: _table(store.href(made.key), item, name) for name in ("zones", "areas", "changes")}
+    coverage = item["properties"]["landloom:coverage"]
+    assert sum(coverage.values()) == 9 and coverage["partly covered"] >= 5
+    read = {name: _table(str(path), item, name) for name in ("zones", "areas", "changes")}
     expected = by_points(zones.frame.geometry, codes, "EPSG:32633", grid, 3)
     areas = read["areas"][read["areas"]["year"] == 2019].pivot(index="zone", columns="class", values="mapped_hectares")
     for name, code in (("trees", TREES), ("crops", CROPS), ("rangeland", RANGELAND)):

@@ -67,7 +67,7 @@ def serve_s3() -> Iterator[S3Server]:
     public = {"name": "anonymous", "actions": [f"Read:{PUBLIC}", f"List:{PUBLIC}"]}
     one = {"name": "test", "credentials": [key], "actions": actions}
     config.write_text(json.dumps({"identities": [one, public]}))
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}"]
     command += ["-s3.autoCreateBucket=false", "-master.telemetry=false"]
     # Every bucket takes seven volumes, and every test a bucket.
@@ -99,7 +99,8 @@ _PORTS = (
 )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Of the loopback interface."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

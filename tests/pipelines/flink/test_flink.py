@@ -1,56 +1,26 @@
-"""The main job on a real Flink cluster of two TaskManagers, undisturbed and with processes killed."""
+"""The main job on a real Flink cluster of two TaskManagers, undisturbed; and what is found wrong before it is sent."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from catalog.errors import BadInput
-from pipelines.annual_map import Job
 from pipelines.flink import cluster as flink
 from pipelines.flink import submit
 from pipelines.flink.submit import CannotWork, check_workers, complete
+from pipelines.job import Job
 from pipelines.runner import name_run
+from tests.pipelines.flink.conftest import YEARS
 from tests.pipelines.running import ROOT, contents, landloom, map_tiles
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not flink.JAR.is_file(), reason="no runner for Flink: `make flink` builds it"),
 ]
-YEARS = (2021, 2022)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of a running cluster."""
-    folder = tmp_path_factory.mktemp("flink")
-    flink.start(folder, workers=2)
-    yield folder
-    flink.stop(folder)
-
-
-@pytest.fixture(scope="module")
-def options(folder: Path) -> list[str]:
-    cluster = flink.load(folder)
-    assert cluster is not None
-    return complete(["--runner=FlinkRunner", f"--flink_master={cluster.master}"])
-
-
-@pytest.fixture(scope="module")
-def in_process(simulated, network, tmp_path_factory) -> dict[str, object]:
-    """What is published without Flink."""
-    out = tmp_path_factory.mktemp("in_process")
-    map_tiles(simulated.catalog, out, network, years=YEARS)
-    return contents(out)
 
 
 def test_the_same_is_published_as_in_one_process(simulated, network, options, in_process, tmp_path):
@@ -114,40 +84,3 @@ def test_the_command_tells_what_runs(folder):
     )
     assert "taskmanager-2" in told and "2 of 2 free" in told
     assert "No cluster runs" in landloom("cluster", "status", "--folder", folder / "none", check=1).stderr
-
-
-def workers_of(process: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-g", str(process), "-f", "landloom-worker"], capture_output=True, text=True)
-    return [int(one) for one in found.stdout.split()]
-
-
-@pytest.mark.parametrize("victim", ["a TaskManager", "a Python worker", "both"])
-def test_what_is_killed_is_replaced_and_the_same_is_published(
-    simulated, network, folder, options, in_process, tmp_path, victim
-):
-    cluster = flink.load(folder)
-    assert cluster is not None
-    name = "taskmanager-1"
-    killed: list[int] = []
-
-    def kill() -> None:
-        deadline = time.monotonic() + 120
-        while not (found := workers_of(cluster.processes[name])) or not any(tmp_path.glob("staging/**/*")):
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.05)
-        killed.extend(found if victim != "a TaskManager" else [])
-        killed.extend([cluster.processes[name]] if victim != "a Python worker" else [])
-        for process in killed:
-            os.kill(process, signal.SIGKILL)
-        if victim != "a Python worker":
-            time.sleep(2)
-            flink.start_task_manager(folder, name)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    accounts = map_tiles(simulated.catalog, tmp_path, network, years=YEARS, beam=options)
-    thread.join()
-    assert killed
-    assert len(accounts.published) == 2
-    assert contents(tmp_path) == in_process

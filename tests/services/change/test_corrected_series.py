@@ -18,7 +18,7 @@ from catalog.model import MODEL_CLASSES
 from catalog.store import Store, open_store
 from catalog.validation import validate
 from services.change import blocks, by_scores
-from services.change.corrected_series import Account, correct_series
+from services.change.corrected_series import CorrectedAccount, correct_series
 from services.change.correction import Settings, transition_matrix
 from services.change.error_matrix import ErrorMatrix, read_error_matrix
 from services.change.series import open_series
@@ -63,7 +63,7 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "out"))
 
 
-def run(maps: str, store: Store, matrix: ErrorMatrix | None, **options: Any) -> Account:
+def run(maps: str, store: Store, matrix: ErrorMatrix | None, **options: Any) -> CorrectedAccount:
     return correct_series(open_series(maps), store, Settings(error_matrix=matrix), **options)
 
 
@@ -85,7 +85,7 @@ def test_the_corrected_series_is_nearer_to_the_truth(
     maps: str, store: Store, matrix: ErrorMatrix, years: Years
 ) -> None:
     account = run(maps, store, matrix)
-    assert (account.planned, list(account.published), account.failed) == (1, [PLACE], {})
+    assert (account.planned, account.published, account.failed) == (1, [PLACE], {})
     found = np.stack([read(store, year).ravel() for year in range(2017, 2022)])
     right, before = found == CODES[years.truth], CODES[years.mapped] == CODES[years.truth]
     assert right.mean() > before.mean() + 0.05
@@ -98,7 +98,7 @@ def test_the_corrected_series_is_nearer_to_the_truth(
 
 
 def test_items_are_valid_and_tell_the_change_that_was_removed(maps: str, store: Store, matrix: ErrorMatrix) -> None:
-    tally = run(maps, store, matrix).published[PLACE]
+    tally = run(maps, store, matrix).tallies[PLACE]
     for year in range(2017, 2022):
         item = item_of(store, year)
         validate(item)
@@ -128,7 +128,7 @@ def test_change_is_counted_in_hectares_of_pixels_seen_in_both_years(store: Store
     cleared[:5, :10], hidden[10:] = CROPS, CLOUDS
     maps = write_years(tmp_path / "maps", steady, steady, hidden, cleared, cleared, cleared)
     names = ("trees", "crops")
-    tally = run(maps, store, ErrorMatrix(names, np.array([[95, 5], [5, 95]]))).published[PLACE]
+    tally = run(maps, store, ErrorMatrix(names, np.array([[95, 5], [5, 95]]))).tallies[PLACE]
     trees, crops = 2, 4
     assert tally.mapped[2, trees, crops] == pytest.approx(0.5, rel=1e-3)
     assert tally.corrected[2, trees, crops] == pytest.approx(0.5, rel=1e-3)
@@ -163,10 +163,10 @@ def test_what_is_up_to_date_is_skipped_and_what_changed_is_made_anew(
     run(maps, store, matrix)
     before = item_of(store, 2019), file_of(store, 2019, "data")
     again = run(maps, store, matrix)
-    assert (again.skipped, again.published) == ([PLACE], {}) and item_of(store, 2019) == before[0]
+    assert (again.skipped, again.published) == ([PLACE], []) and item_of(store, 2019) == before[0]
     other = correct_series(open_series(maps), store, Settings(error_matrix=matrix, change_weight=1.0))
-    assert list(other.published) == [PLACE] and not Path(before[1]).exists()
-    assert list(run(maps, store, matrix, overwrite=True).published) == [PLACE]
+    assert other.published == [PLACE] and not Path(before[1]).exists()
+    assert run(maps, store, matrix, overwrite=True).published == [PLACE]
     collection = json.loads(store.read(f"{TEMPORAL}/collection.json"))
     validate(collection)
     assert rebuild(store) == {TEMPORAL: 5}
@@ -181,7 +181,7 @@ def test_a_lost_map_is_reported_and_the_other_place_is_made(
         write_map(folder, codes, year, place="33UWU", transform=UTM @ UTM.translation(200, 0))
     (folder / "33UWU-2019" / "map.tif").unlink()
     account = run(write_collection(folder), store, matrix)
-    assert list(account.published) == [PLACE]
+    assert account.published == [PLACE]
     assert "33UWU-2019" in account.failed["33UWU"] and account.planned == 2
 
 
@@ -219,7 +219,7 @@ def test_published_scores_correct_without_an_error_matrix(
     write_scores(maps, scores.reshape(5, -1, SIDE, SIDE))
     monkeypatch.setattr(by_scores, "_PIXELS", 1000)
     account = run(maps, store, None)
-    mapped_change, corrected_change = account.published[PLACE].changed
+    mapped_change, corrected_change = account.tallies[PLACE].changed
     assert corrected_change < 0.6 * mapped_change
     found = np.stack([read(store, year)[: SIDE // 3].ravel() for year in range(2017, 2022)])
     mapped, truth = (CODES[one[:, : found.shape[1]]] for one in (mapped, years.truth))
@@ -337,7 +337,7 @@ def test_transitions_may_be_configured(maps: str, store: Store, matrix: ErrorMat
     series = open_series(maps)
     names, steady = series.legend.names, {one: {one: 1.0} for one in matrix.names}
     settings = Settings(error_matrix=matrix, transition=transition_matrix(steady, names))
-    assert correct_series(series, store, settings).published[PLACE].changed[1] == 0
+    assert correct_series(series, store, settings).tallies[PLACE].changed[1] == 0
     for wrong, told in (({"trees": {"trees": 0.5}}, "'trees'"), ({"meadow": {"meadow": 1.0}}, "'meadow'")):
         with pytest.raises(BadInput, match=told):
             transition_matrix(steady | wrong, names)

@@ -18,7 +18,7 @@ from catalog.products import CHANGE
 from catalog.store import Store, open_store
 from catalog.validation import validate
 from services.api.snapshot import Snapshot, read_item
-from services.change.publish import Account, publish_change
+from services.change.publish import ChangeAccount, publish_change
 from services.change.series import open_series
 from services.change.settings import Settings
 from services.change.source_accuracy import SourceAccuracy
@@ -42,7 +42,7 @@ def _maps(folder: Path, years: tuple[int, ...] = (2017, 2018, 2019)) -> str:
     return write_collection(folder)
 
 
-def _published(out: Path, maps: str, **options: object) -> tuple[Account, Store]:
+def _published(out: Path, maps: str, **options: object) -> tuple[ChangeAccount, Store]:
     store = open_store(str(out))
     settings = Settings(**{"name": "here", "themes": load_themes(), **options})
     return publish_change(store, open_series(maps), settings), store
@@ -53,7 +53,7 @@ def _items(store: Store) -> dict[str, dict]:
     return {key.rpartition("/")[2].removesuffix(".json"): json.loads(store.read(key)) for key in keys}
 
 
-def _table(store: Store, account: Account, name: str) -> pd.DataFrame:
+def _table(store: Store, account: ChangeAccount, name: str) -> pd.DataFrame:
     item = json.loads(store.read(account.item))
     return pd.read_parquet(store.href(f"{account.item.rpartition('/')[0]}/{item['assets'][name]['href'][2:]}"))
 

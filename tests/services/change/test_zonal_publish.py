@@ -23,7 +23,7 @@ from services.change import zonal_publish
 from services.change.series import Series, open_series
 from services.change.source_accuracy import SourceAccuracy
 from services.change.uncertainty import Uncertainty
-from services.change.zonal_publish import Made, ZonalSettings, publish_zonal
+from services.change.zonal_publish import ZonalAccount, ZonalSettings, publish_zonal
 from services.change.zonal_tables import Ratio
 from services.change.zones import Zones, read_zones
 from tests.pipelines.running import landloom
@@ -64,11 +64,11 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "out"))
 
 
-def published(store: Store, made: Made) -> dict[str, Any]:
+def published(store: Store, made: ZonalAccount) -> dict[str, Any]:
     return json.loads(store.read(made.key))
 
 
-def read(store: Store, made: Made, asset: str) -> bytes:
+def read(store: Store, made: ZonalAccount, asset: str) -> bytes:
     href = published(store, made)["assets"][asset]["href"].removeprefix("./")
     return store.read(f"{made.key.rpartition('/')[0]}/{href}")
 
@@ -89,7 +89,8 @@ SETTINGS = ZonalSettings("squares", ratio=Ratio("crops", "rangeland"), uncertain
 
 def test_an_item_with_all_tables_and_figures(store: Store, series: Series, zones: Zones) -> None:
     made = publish_zonal(store, series, zones, SETTINGS)
-    assert made.key == "lulc-zonal/squares/2017-2019/squares-2017-2019.json" and not made.skipped
+    assert made.key == "lulc-zonal/squares/2017-2019/squares-2017-2019.json"
+    assert made.planned == 2 and made.published == ["33UVU", "squares-2017-2019"]
     assert made.coverage == {"covered": 6, "partly covered": 3, "outside": 1}
     item = published(store, made)
     validate(item)
@@ -130,7 +131,7 @@ def test_what_is_up_to_date_is_skipped(store: Store, series: Series, zones: Zone
     folder = made.key.rpartition("/")[0]
     before = store.list(folder)
     again = publish_zonal(store, series, zones, SETTINGS)
-    assert again == replace(made, skipped=True) and store.list(folder) == before
+    assert again == replace(made, published=[], skipped=made.published) and store.list(folder) == before
     changed = publish_zonal(store, series, zones, replace(SETTINGS, shown="crops"))
     assert not changed.skipped and len(store.list(folder)) == len(before)
     assert not set(store.list(folder)) & set(before) - {made.key}, "the former files are gone"

@@ -234,6 +234,15 @@ def test_crops_show_every_chip_and_rare_classes_weigh_more(dataset):
     assert weights[TREES] > 3 * weights[WATER]  # There are none.
 
 
+def test_a_temperature_softens_answers_and_leaves_out_what_is_not_learned():
+    one_learned = torch.tensor([[0.8, 0.0], [0.2, 0.0]]).reshape(1, 2, 1, 2)
+    found = training.softened(one_learned, 2.0)
+    assert found[0, :, 0, 0].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert (found[0, :, 0, 1] == 0).all()
+    assert training.softened(one_learned, 0.5)[0, :, 0, 0].tolist() == pytest.approx([16 / 17, 1 / 17])
+    assert training.softened(one_learned, 1.0) is one_learned
+
+
 def test_a_temperature_makes_probabilities_what_they_say():
     """Logits that are right as often as `softmax(2 x)` says, but are given as `x`."""
     random = np.random.default_rng(0)

@@ -106,7 +106,7 @@ def test_zonal_is_the_command_lines(service, tmp_path):
     assert "west" in zones.text and "people" in zones.text
     (service.folder / "files" / "halves.geojson").write_text(json.dumps(ZONES))
     again = service.done("zonal", {**asked, "zones_file": "halves.geojson"})
-    assert again["skipped"] == 1, "the same zones from a file that was laid ready"
+    assert again["published"] == 0, "the same zones from a file that was laid ready"
     (tmp_path / "halves.geojson").write_text(json.dumps(ZONES))
     landloom(
         "zonal", "--maps", service.folder / "catalog", "--collection", "maps", "--zones", tmp_path / "halves.geojson",

@@ -1,0 +1,58 @@
+"""Commands that write scenes to try things with: a real one, and simulated ones whose land cover is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catalog.errors import BadInput
+from pipelines.cli.options import app, console, number, progress_of, whole, years_of
+
+
+@app.command("sample")
+def sample_command(
+    out: Annotated[Path, typer.Option(help="Folder for the sample's STAC catalog.")] = Path("out/sample"),
+) -> None:
+    """Write the sample input: a real Sentinel-2 scene of Brandenburg an der Havel, and land-use polygons."""
+    from pipelines.sample import write_sample
+
+    catalog = write_sample(out)
+    console.print(f"Sample scene (2017-02-16, tile 33UUU) and polygons: {catalog}", highlight=False, markup=False)
+
+
+@app.command("simulate")
+def simulate_command(
+    out: Annotated[Path, typer.Option(help="Folder for the scenes' STAC catalog and, under truth/, the land cover.")],
+    tile: Annotated[str, typer.Option(help="Sentinel-2 tile that the scenes lie in.")] = "33UUU",
+    size: Annotated[
+        int, typer.Option(parser=whole, metavar="PX", help="Side of a scene, pixels of 10 m, even; 10,980 at most.")
+    ] = 1000,
+    at: Annotated[str, typer.Option(metavar="COL,ROW", help="Their first pixel in the tile.")] = "0,0",
+    years: Annotated[str, typer.Option(help="Years, comma-separated; land cover changes from each to the next.")] = (
+        "2021,2022"
+    ),
+    dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Scenes a year.")] = 5,
+    cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
+    seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Another one, another landscape.")] = 1,
+) -> None:
+    """Write simulated Sentinel-2 scenes of a landscape whose land cover and change are known."""
+    from pipelines.simulate import Product, simulate
+
+    try:
+        col, row = (int(one) for one in at.split(","))
+    except ValueError as error:
+        raise BadInput(f"--at {at!r} is no pixel. Give its column and row, as 2000,4000.") from error
+    product = Product(tile, col, row, (size, size))
+    with progress_of("Writing scenes") as on_progress:
+        written = simulate(
+            out,
+            [product],
+            years=years_of(years),
+            dates_per_year=dates,
+            cloud=cloud,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    typer.echo(written.catalog)

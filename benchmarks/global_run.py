@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ SCENES = 450_120
 """Of the original's global year, 22 for each of its 20,460 tiles; here dealt evenly to all our land tiles."""
 DAY = 24.0
 GPUS = 8
-_ALONE = (100, 200, 500, 1000, 2000, 4000, 8000, 16_000)
-_READERS = (50, 100, 150, 200, 400, 800)
+_ALONE = (250, 500, 1000, 2000, 4000, 8000)
+_READERS = (50, 100, 200, 400)
 _SERVED = (2, 4, 8, 16, 32, 64)
+_ON_FLINK = (500, 1000, 2000)
 _GAIN = 1.1
 """A fleet twice as large that is not so many times as fast is too large."""
 _BLOCKS = Path("out") / "bench" / "land-blocks.npy"
@@ -35,12 +37,18 @@ def global_run() -> list[Figure]:
     print(f"  {told}; {work.looks.sum():.3g} pixels x looks")
     figures = []
     readers = 1.25 * table.rates.pixels_per_gpu_second / table.rates.reader_pixels_per_core_second
-    for runner in ("dataflow", "flink"):
-        alone = [_told(work, Fleet(runner, workers), table) for workers in _ALONE]
-        [_told(work, Fleet(runner, workers, GPUS), table) for workers in _READERS]
-        served = [_told(work, Fleet(runner, round(gpus * readers), gpus), table) for gpus in _SERVED]
-        for name, row in (("workers", alone), ("GPUs with their readers", served)):
-            figures.append(Figure(f"{runner}, {name} from which twice as many gain under 10 %", _enough(row), ""))
+    kept = table.model_copy(update={"running": table.running.model_copy(update={"losses_per_hour": 0.0})})
+    alone = [_told(work, Fleet("dataflow", workers), table) for workers in _ALONE]
+    [_told(work, Fleet("dataflow", workers, GPUS), table) for workers in _READERS]
+    served = [_told(work, Fleet("dataflow", round(gpus * readers), gpus), table) for gpus in _SERVED]
+    for name, row in (("workers", alone), ("GPUs with their readers", served)):
+        figures.append(Figure(f"{name} from which twice as many gain under 10 %", _enough(row), ""))
+    print("  Flink, workers that may be taken away, then the same kept:")
+    for workers in _ON_FLINK:
+        for rates in (table, kept):
+            _told(work, Fleet("flink", workers), rates)
+    for rates in (table, kept):
+        _told(work, Fleet("flink", round(GPUS * readers), GPUS), rates)
     fleet = Fleet("dataflow", round(GPUS * readers), GPUS)
     goal = forecast(work, fleet, table)
     note = f"{fleet.workers} readers, {goal.usd:,.0f} USD; GPU rate ASSUMED"
@@ -67,17 +75,15 @@ def global_year() -> Work:
 
 def _told(work: Work, fleet: Fleet, table: PriceTable) -> Forecast:
     found = forecast(work, fleet, table)
-    print(
-        f"  {fleet.runner:8} {fleet.workers:6,} workers {fleet.gpus:3} GPUs {found.hours:8.2f} h {found.usd:8,.0f} USD, "
-        f"last blocks {found.tail_hours:.2f} h, limited by {found.limit}",
-        flush=True,
-    )
+    sizes = f"{fleet.runner:8} {fleet.workers:6,} workers {fleet.gpus:3} GPUs"
+    took = f"{found.hours:8.2f} h {found.usd:8,.0f} USD, last blocks {found.tail_hours:.2f} h"
+    print(f"  {sizes} {took}, limited by {found.limit}", flush=True)
     return found
 
 
 def _enough(row: list[Forecast]) -> float:
     """The size (GPUs, or workers where there are none) from which the next, twice as large, gains too little."""
-    for one, larger in zip(row, row[1:], strict=False):
+    for one, larger in pairwise(row):
         growth = (larger.fleet.gpus or larger.fleet.workers) / (one.fleet.gpus or one.fleet.workers)
         if one.hours / larger.hours < 1 + (_GAIN - 1) * (growth - 1):
             return one.fleet.gpus or one.fleet.workers

@@ -44,9 +44,7 @@ def footprints() -> tuple[list[str], np.ndarray]:
         outline = shapely.Polygon(np.column_stack(zones.to_lonlat(tile.epsg, x, y)))
         names.append(tile.name)
         crosses = outline.bounds[2] - outline.bounds[0] > 180
-        outlines.append(antimeridian.fix_shape(outline) if crosses else outline)
-        if crosses:
-            outlines[-1] = shape(outlines[-1])
+        outlines.append(shape(antimeridian.fix_shape(outline)) if crosses else outline)
     return names, np.array(outlines)
 
 
@@ -116,6 +114,7 @@ class Globe:
         return found
 
 
+_ASSETS = (*ALL_BANDS, "SCL", "AOT", "WVP", "visual")
 _EXTENSIONS = ("eo", "sat", "projection", "raster", "grid", "sentinel-2")
 _SHARES = ("vegetation", "water", "snow_ice", "thin_cirrus", "cloud_shadow", "nodata_pixel", "dark_features")
 

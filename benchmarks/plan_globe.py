@@ -37,7 +37,7 @@ _AT_ONCE = 20
 
 
 def plan_globe(every: int = 1) -> list[Figure]:
-    """Minutes for the original's number of tiles, memory, and bytes of the plan; of every so-many-th tile."""
+    """Minutes for the original's number of tiles, memory, and bytes of the plan, from every so-many-th tile."""
     folder = Path(tempfile.mkdtemp(prefix="landloom-bench-"))
     try:
         with _api() as (url, server):
@@ -51,13 +51,14 @@ def plan_globe(every: int = 1) -> list[Figure]:
         shutil.rmtree(folder)
     note = f"{tiles:,} tiles x {SCENES} scenes and their neighbours', {_WORKERS} processes"
     return [
+        # By the processor's clock: on a machine that others use, too, seconds tell how much they do.
         Figure(
             f"planning {ORIGINAL:,} tiles, minutes",
-            measured.seconds / tiles * ORIGINAL / 60,
+            measured.core_seconds / _WORKERS / tiles * ORIGINAL / 60,
             "<= 10",
-            f"{note}; {measured.seconds:.0f} s, the API's {served:.0f} core-seconds on the same cores",
+            f"{note}; took {measured.seconds:.0f} s, the API {served:.0f} core-seconds besides",
         ),
-        Figure("planning a tile, core-ms", 1000 * measured.core_seconds / tiles, "", "the API's left out"),
+        Figure("planning a tile, core-ms", 1000 * measured.core_seconds / tiles, "", "starts among them"),
         Figure("planning, largest process, peak GB", measured.peak_rss / 1e9, "<= 1", "launcher and workers"),
         Figure("planning, all processes, peak GB", measured.total_rss / 1e9, ""),
         Figure(f"plan of {ORIGINAL:,} tiles, MB", sum(written) / tiles * ORIGINAL / 1e6, "", "manifests"),

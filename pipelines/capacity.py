@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 
@@ -29,8 +28,8 @@ _MOST = 100_000
 class Runner:
     """How a runner of Beam deals with blocks and with losses."""
 
-    dealt: Literal["", "by hash", "in turn"] = ""
-    """How blocks are dealt out beforehand; empty: whoever is free takes the next."""
+    dealt: bool = False
+    """Blocks are dealt out in turn beforehand; else whoever is free takes the next."""
     begins_anew: bool = False
     """When one worker is lost all begin anew, skipping what is staged; else only its own block is lost."""
     here: bool = False
@@ -39,8 +38,8 @@ class Runner:
 
 RUNNERS = {
     "dataflow": Runner(),
-    "flink": Runner(dealt="by hash", begins_anew=True),
-    "direct": Runner(dealt="in turn", here=True),
+    "flink": Runner(dealt=True, begins_anew=True),
+    "direct": Runner(dealt=True, here=True),
 }
 
 
@@ -226,11 +225,7 @@ class _Workers:
         if not self._runner.dealt:
             return [iter(range(count))]
         workers = self._fleet.workers
-        by_hash = self._runner.dealt == "by hash"
-        dealt = self._rng.integers(workers, size=count) if by_hash else np.arange(count) % workers
-        order = np.argsort(dealt, kind="stable")
-        bounds = np.searchsorted(dealt[order], np.arange(1, workers))
-        return [iter(some.tolist()) for some in np.split(order, bounds)]
+        return [iter(range(worker, count, workers)) for worker in range(workers)]
 
     def _next_loss(self, worker: int, after: float) -> float:
         if not self._running.losses_per_hour:

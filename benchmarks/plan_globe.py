@@ -11,9 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
@@ -21,19 +19,20 @@ import psutil
 from benchmarks.globe_source import SCENES, YEAR
 from benchmarks.measure import ROOT, python, run
 from benchmarks.report import Figure
-from catalog.grid import Tile, land_tiles
+from catalog.area import area_of_tiles
+from catalog.grid import land_tiles
 from catalog.legend import load_legend
 from catalog.manifest import Period
-from catalog.sources import Source, open_source
-from catalog.store import Store, open_store
-from pipelines.plan import Settings, plan_tile
+from pipelines.annual_map import PlanTileYears
+from pipelines.job import Job
+from pipelines.plan import Settings
+from pipelines.request import Request
+from pipelines.runner import run_pipeline
 from services.inference import DEFAULT_MODEL, model_spec
 
 ORIGINAL = 20_460
 """Tiles of the original's global year."""
 _WORKERS = 2
-_AT_ONCE = 20
-"""Tiles that a process is handed at a time."""
 
 
 def plan_globe(every: int = 1) -> list[Figure]:
@@ -80,32 +79,13 @@ def _api() -> Iterator[tuple[str, psutil.Process]]:
         process.wait()
 
 
-_here: tuple[Source, Store, Settings]
-"""What a worker process has opened once."""
-
-
-def _open(url: str, out: str) -> None:
-    global _here
-    settings = Settings(model=model_spec(DEFAULT_MODEL), legend=load_legend("nine"))
-    _here = open_source(url), open_store(out), settings
-
-
-def _plan(name: str) -> str:
-    source, store, settings = _here
-    planned = plan_tile(Tile.from_name(name), None, Period.of_year(YEAR), source, store, settings)
-    if not planned.manifest:
-        return f"{name}: {planned.skipped or planned.refused}"
-    store.write(planned.manifest.key, planned.manifest.to_json())
-    return ""
-
-
 def main(url: str, out: str, workers: str, every: str) -> None:
-    """Plan, and tell what was not planned."""
-    pool = ProcessPoolExecutor(int(workers), get_context("spawn"), _open, (url, out))
-    with pool:
-        for told in pool.map(_plan, land_tiles()[:: int(every)], chunksize=_AT_ONCE):
-            if told:
-                print(told)
+    """Plan as a run does, without mapping."""
+    settings = Settings(model=model_spec(DEFAULT_MODEL), legend=load_legend("nine"))
+    area = area_of_tiles(",".join(land_tiles()[:: int(every)]))
+    request = Request.of(url, area, [Period.of_year(YEAR)], settings)
+    options = [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
+    run_pipeline(PlanTileYears(Job("plan", out, DEFAULT_MODEL), request), options)
 
 
 if __name__ == "__main__":

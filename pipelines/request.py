@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.area import Area
 from catalog.collections import check_legend
+from catalog.garbage import rare_collections
 from catalog.grid import Tile
 from catalog.manifest import Period
 from catalog.sources import Source, StacApi, open_source
@@ -79,7 +80,9 @@ class Request(BaseModel):
             SourceUnavailable: it does not answer.
         """
         geometry = shapely.from_wkb(self.geometry) if self.geometry else None
-        return plan_tile(Tile.from_name(tile), geometry, period, source, store, self.settings)
+        # A search's answer is a hundred thousand small objects and no rubbish.
+        with rare_collections():
+            return plan_tile(Tile.from_name(tile), geometry, period, source, store, self.settings)
 
     def check(self, source: Source, store: Store) -> None:
         """Refuse what makes no map before anything is written or sent to a cluster.

@@ -116,7 +116,7 @@ def _import_meanwhile(module: str) -> None:
 
 def _settle(store: Store, records: Records, request: Request) -> Accounts:
     """Put each tile-year where it belongs, by what stands in the store rather than by what the runner says."""
-    accounts = Accounts(records.run)
+    accounts = Accounts(records.run, blocks=dict.fromkeys(("done", "staged before", "failed", "not reached"), 0))
     planned, ended = records.planned(), records.ended()
     for tile, period in request.tile_years():
         name = f"{tile}-{period.label}"
@@ -137,7 +137,7 @@ def _settle(store: Store, records: Records, request: Request) -> Accounts:
         counted = end.blocks if end else {}
         not_reached = (plan.blocks if plan else 0) - sum(counted.values())
         for state, count in {**counted, "not reached": not_reached}.items():
-            accounts.blocks[state] = accounts.blocks.get(state, 0) + count
+            accounts.blocks[state] += count
     return accounts
 
 

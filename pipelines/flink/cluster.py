@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -189,6 +190,15 @@ def overview(master: str) -> dict[str, int | str] | None:
         return told
     except (requests.RequestException, ValueError):
         return None
+
+
+def call_off(master: str, name: str) -> None:
+    """Cancel the jobs of a name that have not ended; a cluster that does not answer has none."""
+    root = f"http://{master.removeprefix('http://')}/jobs"
+    with suppress(requests.RequestException):
+        for job in requests.get(f"{root}/overview", timeout=10).json()["jobs"]:
+            if job["name"] == name and job["state"] not in ("FINISHED", "CANCELED", "FAILED"):
+                requests.patch(f"{root}/{job['jid']}?mode=cancel", timeout=10)
 
 
 def _java(folder: Path, name: str, jar: Path, host: str = _LOOPBACK, within: Sequence[str] = ()) -> int:

@@ -20,7 +20,7 @@ from apache_beam.runners.runner import PipelineState
 
 from catalog.errors import BadInput, LandloomError
 from catalog.model import ModelSpec
-from pipelines.flink.cluster import JAR, overview
+from pipelines.flink.cluster import JAR, call_off, overview
 from pipelines.job import Job
 from pipelines.runner import option
 from services.inference import model_spec
@@ -99,7 +99,9 @@ def check_workers(job: Job, beam_options: Sequence[str]) -> None:
         running = pipeline.run()
         state = running.wait_until_finish(duration=_STARTS_SECONDS * 1000)
         if state != PipelineState.DONE:
-            running.cancel()
+            # Beam's own way to cancel does not reach a job that begins anew again and again. Flink knows the job by
+            # what Beam calls it, a suffix apart.
+            call_off(_master(beam_options), str(getattr(running, "_job_id", "")).rpartition("_")[0])
             raise CannotWork(
                 f"The cluster's workers do not start within {_STARTS_SECONDS} s. Each machine needs this version of "
                 "Landloom, as `landloom-worker`; a TaskManager's log tells more."

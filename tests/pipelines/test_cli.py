@@ -81,7 +81,7 @@ BAD_SETTINGS = {
     "a misspelt option of Beam": (("--direct_num_wokers=2",), "--direct_num_wokers=2", "--direct_num_workers?"),
     "a bad value of Beam": (("--direct_num_workers=two",), "'two'", "--direct_num_workers"),
     "a word too many": (("everything",), "'everything'", "landloom map --help"),
-    "another store": (("--out", "gs://bucket/maps"), "'gs://bucket/maps'", "s3://BUCKET/PREFIX"),
+    "another store": (("--out", "azure://bucket/maps"), "'azure://bucket/maps'", "s3://BUCKET/PREFIX"),
     "a mapping that is not there": (("--mapping", "no-such.json"), "'no-such.json'", "JSON file"),
 }
 

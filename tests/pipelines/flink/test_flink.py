@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,15 @@ def test_a_second_cluster_from_one_folder_is_refused(folder):
         flink.start(folder)
 
 
+def _status(folder):
+    done = landloom("cluster", "status", "--folder", folder)
+    return done.stdout + done.stderr
+
+
 def test_the_command_tells_what_runs(folder):
-    told = (
-        landloom("cluster", "status", "--folder", folder).stdout
-        + landloom("cluster", "status", "--folder", folder).stderr
-    )
+    # What another test called off takes a while to end.
+    until = time.monotonic() + 60
+    while "2 of 2 free" not in (told := _status(folder)) and time.monotonic() < until:
+        time.sleep(2)
     assert "taskmanager-2" in told and "2 of 2 free" in told
     assert "No cluster runs" in landloom("cluster", "status", "--folder", folder / "none", check=1).stderr

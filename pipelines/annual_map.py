@@ -61,7 +61,11 @@ class _Publisher(Step):
         if made:
             mine = [figures for run, figures in made if run == self._job.run]
             blocks = {"done": len(mine), "staged before": len(made) - len(mine)}
-            self._records.end(_published(manifest, blocks, mine))
+            self._records.end(
+                EndedTileYear(
+                    id=manifest.id, state="published", item=manifest.item_key, blocks=blocks, figures=_sum(mine)
+                )
+            )
 
 
 class PlanTileYear(Step):
@@ -191,11 +195,16 @@ class Account(_Publisher):
         counts = {
             state: sum(outcome["state"] == state for outcome in blocks) for state in ("done", "staged before", "failed")
         }
-        record = _published(manifest, counts, [outcome["figures"] for outcome in blocks if "figures" in outcome])
-        if not published:
-            reasons = "; ".join(sorted({outcome["reason"] for outcome in failed}))
-            record = record.model_copy(update={"state": "dead-lettered", "item": "", "reason": reasons})
-        self._records.end(record)
+        self._records.end(
+            EndedTileYear(
+                id=manifest.id,
+                state="published" if published else "dead-lettered",
+                reason="" if published else "; ".join(sorted({outcome["reason"] for outcome in failed})),
+                item=manifest.item_key if published else "",
+                blocks=counts,
+                figures=_sum(outcome["figures"] for outcome in blocks if "figures" in outcome),
+            )
+        )
 
 
 class PlanTileYears(beam.PTransform):
@@ -243,12 +252,6 @@ class MapTileYears(beam.PTransform):
 
 def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, Period]]:
     yield from request.tile_years()
-
-
-def _published(manifest: Manifest, blocks: dict[str, int], figures: list[dict[str, float]]) -> EndedTileYear:
-    return EndedTileYear(
-        id=manifest.id, state="published", item=manifest.item_key, blocks=blocks, figures=_sum(figures)
-    )
 
 
 def _log(manifest: Manifest, number: int, report: BlockReport) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +50,12 @@ def option(beam_options: Sequence[str], name: str) -> str | None:
         if given.startswith(f"{name}="):
             return given.partition("=")[2]
     return None
+
+
+def with_defaults(beam_options: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
+    """Beam's options, and those of `defaults` (by `--name`) that are not among them."""
+    given = {one.split("=")[0] for one in beam_options}
+    return [*beam_options, *(f"{name}={value}" for name, value in defaults.items() if name not in given)]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pipelines.annual_map import MapTileYears
 from pipelines.job import Job
 from pipelines.request import Request
 from pipelines.run import begin
-from pipelines.runner import option, run_pipeline
+from pipelines.runner import option, run_pipeline, with_defaults
 from services.inference import shipped_models
 
 WORKER_GB = 1.5
@@ -77,13 +77,8 @@ def complete(beam_options: Sequence[str], run: str) -> list[str]:
         "--sdk_location": "container",
         "--job_name": f"landloom-{run.lower()}",
     }
-    given = {one.split("=")[0] for one in beam_options}
     # All that workers run is in the image, so that the state of this process need not travel.
-    return [
-        *beam_options,
-        *(f"{name}={value}" for name, value in defaults.items() if name not in given),
-        "--no_save_main_session",
-    ]
+    return [*with_defaults(beam_options, defaults), "--no_save_main_session"]
 
 
 def check(job: Job, request: Request) -> None:

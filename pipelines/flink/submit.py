@@ -22,7 +22,7 @@ from catalog.errors import BadInput, LandloomError
 from catalog.model import ModelSpec
 from pipelines.flink.cluster import JAR, call_off, overview
 from pipelines.job import Job
-from pipelines.runner import option
+from pipelines.runner import option, with_defaults
 from services.inference import model_spec
 
 _CACHE_MILLISECONDS = 3_000
@@ -74,8 +74,7 @@ def complete(beam_options: Sequence[str]) -> list[str]:
         # The cluster has the code already: 160 MB less to send.
         "--files_to_stage": _empty_jar(),
     }
-    given = {one.split("=")[0] for one in beam_options}
-    return [*beam_options, *(f"{name}={value}" for name, value in defaults.items() if name not in given)]
+    return with_defaults(beam_options, defaults)
 
 
 def check_workers(job: Job, beam_options: Sequence[str]) -> None:

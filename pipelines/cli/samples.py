@@ -36,6 +36,9 @@ def simulate_command(
     dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Scenes a year.")] = 5,
     cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
     seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Another one, another landscape.")] = 1,
+    phenology: Annotated[
+        bool, typer.Option("--phenology", help="Crops, grass, shrub, marsh and trees each change through the year.")
+    ] = False,
 ) -> None:
     """Write simulated Sentinel-2 scenes of a landscape whose land cover and change are known."""
     from pipelines.simulate import Product, simulate
@@ -53,6 +56,7 @@ def simulate_command(
             dates_per_year=dates,
             cloud=cloud,
             seed=seed,
+            phenology=phenology,
             on_progress=on_progress,
         )
     typer.echo(written.catalog)

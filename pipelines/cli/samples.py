@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from catalog.errors import BadInput
+from catalog.store import open_store
 from pipelines.cli.options import app, console, number, progress_of, whole, years_of
 
 
@@ -60,3 +61,28 @@ def simulate_command(
             on_progress=on_progress,
         )
     typer.echo(written.catalog)
+
+
+@app.command("simulate-chips")
+def simulate_chips_command(
+    out: Annotated[str, typer.Option(help="Folder of the training set.")],
+    places: Annotated[int, typer.Option(parser=whole, metavar="N", help="Each another landscape.")] = 24,
+    dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Looks at each, spread over the year.")] = 12,
+    chip: Annotated[int, typer.Option(parser=whole, metavar="PX", help="Side of a chip, a multiple of 8.")] = 128,
+    cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
+    seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Of the first; each has the next.")] = 1,
+) -> None:
+    """Write a training set of simulated places through a year, for `landloom train-seasons`."""
+    from pipelines.simulated_chips import write_simulated_chips
+
+    with progress_of("Writing places") as on_progress:
+        write_simulated_chips(
+            open_store(out),
+            places=places,
+            dates=dates,
+            side=chip,
+            cloud=cloud,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    typer.echo(f"{out.rstrip('/')}/collection.json")

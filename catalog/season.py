@@ -212,9 +212,10 @@ def _describe(values: np.ndarray, terms: np.ndarray, out: np.ndarray) -> None:
         level = tenths[1] * np.float32(SEASON_SCALE)
         numbers = (values[index] * np.float32(SEASON_SCALE) - level) * weight
         fit = _solve(factors, terms.T @ numbers)
-        curve = _CURVE @ fit
-        peak = curve.argmax(axis=0)
-        top, bottom = np.take_along_axis(curve, peak[np.newaxis], axis=0)[0], curve.min(axis=0)
+        # Pixel by pixel, so that the highest point is sought in numbers that lie together.
+        curve = fit.T @ _CURVE.T
+        peak = curve.argmax(axis=1)
+        top, bottom = curve.max(axis=1), curve.min(axis=1)
         error = (terms @ fit) * weight - numbers
         residual = np.sqrt(np.einsum("ij,ij->j", error, error) / np.maximum(looks, 1))
         fit[0] += level

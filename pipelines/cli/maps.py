@@ -218,6 +218,7 @@ def estimate_command(
     model: Model = DEFAULT_MODEL,
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
+    seasons: Seasons = False,
     mapping: Mapping = "",
     prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
     write_prices: Annotated[Path | None, typer.Option(help="Write Landloom's price table here, to edit.")] = None,
@@ -238,7 +239,15 @@ def estimate_command(
         console.print(f"Wrote {write_prices}: edit it and pass it with --prices.", markup=False)
     table = load_prices(prices)
     area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
-    settings = Settings(model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
+    if seasons:
+        table = table.model_copy(update={"rates": table.rates.with_seasons()})
+    settings = Settings(
+        model=model_spec(model),
+        legend=load_legend("nine"),
+        max_scenes=max_scenes,
+        max_cloud=max_cloud,
+        seasons=seasons,
+    )
     with tempfile.TemporaryDirectory() as nowhere:
         request = Request.of(source, area, periods, settings, read_mapping(mapping, source) if mapping else None)
         planned = _plan(request, open_store(nowhere))

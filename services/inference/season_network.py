@@ -23,18 +23,23 @@ from catalog.season import INDICES, SEASON_SCALE
 from catalog.second_stage import SHARE, SHARE_SCALE, planes_of
 from services.inference.season_lessons import Lesson
 
+GROWING = ("trees", "grass", "flooded_vegetation", "crops", "shrub")
+"""Classes that a season tells from each other."""
 _WIDTH = 32
 _STATISTICS = ("p10", "p50", "p90", "amplitude", "residual", "cos1", "sin1", "cos2", "sin2")
-_STEPS, _BATCH, _RATE, _DECAY = 1500, 4096, 3e-3, 1e-2
+_STEPS, _BATCH, _RATE, _DECAY = 1000, 2048, 5e-3, 1e-2
 _LEAST_SHARE = 0.01
 
 
 class SeasonNetwork(nn.Module):
     """Planes as float, `[N, planes, H, W]`, to logits `[N, classes, H, W]`."""
 
-    def __init__(self, classes: int):
+    grows: torch.Tensor
+
+    def __init__(self, names: Sequence[str]):
         super().__init__()
-        self.classes = classes
+        self.classes = classes = len(names)
+        self.register_buffer("grows", torch.tensor([name in GROWING for name in names]).reshape(1, -1, 1, 1))
         last = nn.Conv2d(_WIDTH, classes, 1)
         nn.init.zeros_(last.weight)
         last.bias = nn.Parameter(torch.zeros(classes))
@@ -56,7 +61,11 @@ class SeasonNetwork(nn.Module):
             values = planes[:, first : first + len(_STATISTICS)] * SEASON_SCALE
             waves = torch.sqrt(values[:, 5::2] ** 2 + values[:, 6::2] ** 2 + 1e-8)
             seen += [values[:, :5], waves]
-        return evidence + self.layers(torch.cat(seen, dim=1))
+        # Only among what grows, whose part in all stays what the vote says.
+        changed = evidence + self.layers(torch.cat(seen, dim=1))
+        odds, before = torch.exp(changed) * self.grows, torch.exp(evidence) * self.grows
+        level = torch.log(before.sum(dim=1, keepdim=True)) - torch.log(odds.sum(dim=1, keepdim=True))
+        return torch.where(self.grows, changed + level, evidence)
 
 
 def train_second_stage(
@@ -85,14 +94,17 @@ def train_second_stage(
     planes = torch.from_numpy(np.concatenate([one.planes[rows] for one in found], axis=1).T.astype(np.float32))
     wanted = torch.from_numpy(np.concatenate([one.wanted for one in found]).astype(np.int64))
     chances = torch.from_numpy(np.concatenate([_chances(one, Counter(o.place for o in found)) for one in found]))
+    # More threads would only wait for each other: a step is a few milliseconds of work.
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = SeasonNetwork(len(land))
+    network = SeasonNetwork(land)
     optimiser = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_DECAY)
     slower = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, _STEPS)
     drawn = torch.multinomial(chances / chances.sum(), _STEPS * _BATCH, replacement=True).reshape(_STEPS, _BATCH)
     for step, some in enumerate(drawn):
         on_progress(step, _STEPS)
-        logits = network(planes[some][:, :, None, None])[:, :, 0, 0]
+        # Side by side as one image of one row: convolutions of single pixels would be slow.
+        logits = network(planes[some].T[None, :, None, :])[0, :, 0].T
         loss = nn.functional.cross_entropy(logits, wanted[some], label_smoothing=0.02)
         optimiser.zero_grad()
         loss.backward()

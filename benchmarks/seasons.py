@@ -11,14 +11,15 @@ from benchmarks.data import CORNER, TILE, YEAR, simulated
 from benchmarks.measure import landloom, run
 from benchmarks.report import Figure
 
-_BLOCK = 2000
+_SIDE = 1200
+"""Pixels along a scene; memory is that of the whole block, 2,048 px, in which it lies."""
 
 
 def seasons() -> list[Figure]:
-    """One block of 2,000 px, 12 and 24 looks, without and with seasons, one worker; in turn."""
+    """A scene of 1,200 px within one block, 12 and 24 looks, without and with seasons, one worker; in turn."""
     figures = []
     for dates in (12, 24):
-        source = simulated(_BLOCK, dates=dates, corner=CORNER)
+        source = simulated(_SIDE, dates=dates, corner=CORNER)
         out = Path(tempfile.mkdtemp(prefix="landloom-bench-"))
         try:
             where = ("--source", str(source.catalog), "--tiles", TILE, "--year", str(YEAR))
@@ -40,6 +41,6 @@ def seasons() -> list[Figure]:
         figures += [
             Figure(f"seasons, share of the pass over a block, {dates} looks", share, "<= 0.15", note),
             Figure(f"seasons, memory of a worker, {dates} looks, times without", more, "", memory),
-            Figure(f"asset seasons, bytes a pixel, {dates} looks", size / _BLOCK**2, "", ""),
+            Figure(f"asset seasons, bytes a pixel, {dates} looks", size / _SIDE**2, "", ""),
         ]
     return figures

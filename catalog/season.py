@@ -15,7 +15,8 @@ day of the year, as in Zhu and Woodcock 2014 ("Continuous change detection and c
 available Landsat data"), by least squares with a ridge (Hoerl and Kennard 1970). The ridge is the ratio of the variance
 of looks (0.05 squared) to what is expected of the terms (0.2 and 0.1 squared); the mean has none. So few or uneven
 looks draw the curve to a level line where nothing was seen, and twelve even ones are hardly changed. A pixel with fewer
-than three looks has no fit, and one with fewer than `FEW_LOOKS` is to be used with care: `looks` tells.
+than three looks has no fit, and one with fewer than `FEW_LOOKS` is to be used with care: `looks` tells. Peak and
+amplitude are those of the curve within 20 days of a look at the block.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ FEWEST_LOOKS = 3
 """Below it a pixel has no fit, and a tile-year no season."""
 _YEAR = 365.25
 _RIDGE = (0.0, 0.0625, 0.0625, 0.25, 0.25)
-_EVERY = 5
-"""Days between the points at which the fitted curve is looked at for its peak and amplitude."""
+_EVERY, _NEAR = 5, 20
+"""Days between the points at which the fitted curve is looked at for its peak and amplitude, and from a look to these
+at most: in months that nobody saw the curve may have a peak of its own."""
 _ROWS, _PIXELS = 32, 8192
 """Rows and pixels worked on at a time, so that temporaries stay in the processor's cache."""
 
@@ -128,10 +130,14 @@ class Season:
                 # Of the whole strip at once: small reads would cost more than the sums.
                 os.preadv(self._file.fileno(), [values[index, number]], self._offset(number, index, rows.start))
         out = np.full((len(SEASON_BANDS), height * width), SEASON_NODATA, np.int16)
-        terms = harmonics(np.array(self._days))
+        if not self._days:
+            out[-1] = 0
+            return out.reshape(len(SEASON_BANDS), height, width)
+        days = np.array(self._days)
+        terms, seen_days = harmonics(days), _days_near(days)
         for start in range(0, height * width, _PIXELS):
             part = slice(start, start + _PIXELS)
-            _describe(values[:, :, part], terms, out[:, part])
+            _describe(values[:, :, part], terms, seen_days, out[:, part])
         return out.reshape(len(SEASON_BANDS), height, width)
 
     def close(self) -> None:
@@ -185,16 +191,20 @@ def harmonics(days: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-_CURVE_DAYS = np.arange(1, 367, _EVERY)
-_CURVE = harmonics(_CURVE_DAYS)
+def _days_near(days: np.ndarray) -> np.ndarray:
+    """Days of the year on which the fitted curve is looked at: those within `_NEAR` days of a look."""
+    every = np.arange(1, 367, _EVERY)
+    apart = np.abs(every[:, np.newaxis] - days)
+    return every[np.minimum(apart, 365 - apart).min(axis=1) <= _NEAR]
 
 
-def _describe(values: np.ndarray, terms: np.ndarray, out: np.ndarray) -> None:
+def _describe(values: np.ndarray, terms: np.ndarray, seen_days: np.ndarray, out: np.ndarray) -> None:
     """Features of some pixels.
 
     Args:
         values: int16 `[indices, looks, n]`.
         terms: `[looks, 5]`.
+        seen_days: on which the curve is looked at.
         out: int16 `[SEASON_BANDS, n]`, to be filled.
     """
     known = values[0] != SEASON_NODATA
@@ -204,7 +214,7 @@ def _describe(values: np.ndarray, terms: np.ndarray, out: np.ndarray) -> None:
         return
     weight = known.astype(np.float32)
     factors = _factors(weight, terms)
-    fitted = looks >= FEWEST_LOOKS
+    fitted, seen = looks >= FEWEST_LOOKS, harmonics(seen_days).T
     for index in range(len(INDICES)):
         first = index * len(STATISTICS)
         tenths = _percentiles(values[index], known, looks)
@@ -213,14 +223,14 @@ def _describe(values: np.ndarray, terms: np.ndarray, out: np.ndarray) -> None:
         numbers = (values[index] * np.float32(SEASON_SCALE) - level) * weight
         fit = _solve(factors, terms.T @ numbers)
         # Pixel by pixel, so that the highest point is sought in numbers that lie together.
-        curve = fit.T @ _CURVE.T
+        curve = fit.T @ seen
         peak = curve.argmax(axis=1)
         top, bottom = curve.max(axis=1), curve.min(axis=1)
         error = (terms @ fit) * weight - numbers
         residual = np.sqrt(np.einsum("ij,ij->j", error, error) / np.maximum(looks, 1))
         fit[0] += level
         of_fit = np.stack([top - bottom, np.zeros_like(top), *fit, residual]) * np.float32(1 / SEASON_SCALE)
-        of_fit[1] = _CURVE_DAYS[peak]
+        of_fit[1] = seen_days[peak]
         told = np.concatenate([tenths, of_fit])
         told[:3, looks == 0] = SEASON_NODATA
         told[3:, ~fitted] = SEASON_NODATA

@@ -209,7 +209,8 @@ class Vote:
         return np.where(together > 0, left / np.maximum(together, np.finfo(np.float32).tiny), shares)
 
     def _strips(self) -> list[slice]:
-        return [slice(row, row + STRIP) for row in range(0, self._looks.shape[0], STRIP)]
+        height = self._looks.shape[0]
+        return [slice(row, min(row + STRIP, height)) for row in range(0, height, STRIP)]
 
     def _by_code(self, sums: np.ndarray) -> np.ndarray:
         """Add the classes that are published together: `[land classes, h, w]` to `[codes, h, w]`."""

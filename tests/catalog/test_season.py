@@ -99,6 +99,18 @@ def test_few_and_uneven_looks_make_no_wild_curve(tmp_path: Path) -> None:
     assert np.abs(plain[1:]).max() > 1, "without a ridge it would be wild"
 
 
+def test_no_peak_lies_in_months_that_nobody_saw(tmp_path: Path) -> None:
+    days = [15, 45, 75, 105, 135, 165]
+    found = season(tmp_path, greenness(0.4, 0.3, 240, days), days)
+    assert found["ndvi_peak_day"].max() <= 165 + 20
+    assert found["ndvi_amplitude"].max() < 0.6, "the swing of a whole year was not seen"
+
+
+def test_a_block_that_nobody_saw_has_no_season(tmp_path: Path) -> None:
+    found = season(tmp_path, np.empty(0), [])
+    assert np.isnan(found["ndvi_p50"]).all() and (found["looks"] == 0).all()
+
+
 def test_a_pixel_with_too_few_looks_has_percentiles_but_no_fit(tmp_path: Path) -> None:
     clear = np.zeros((12, *SHAPE), bool)
     clear[: FEWEST_LOOKS - 1, :, 0] = clear[:FEWEST_LOOKS, :, 1] = True

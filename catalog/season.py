@@ -104,13 +104,16 @@ class Season:
         number = len(self._days)
         for row in range(0, self.shape[0], _ROWS):
             rows = slice(row, min(row + _ROWS, self.shape[0]))
+            if not clear[rows].any():
+                continue  # What is not written reads as 0, which stands for no look.
             blue, red, infrared = (
                 np.minimum(bands[k, rows] * np.float32(1e-4), np.float32(1))
                 for k in (self._blue, self._red, self._infrared)
             )
             for index, values in enumerate(indices(blue, red, infrared)):
                 scaled = np.rint(values * np.float32(1 / SEASON_SCALE)).astype(np.int16)
-                scaled[~clear[rows]] = SEASON_NODATA
+                scaled[scaled == 0] = 1
+                scaled[~clear[rows]] = 0
                 self._write(np.ascontiguousarray(scaled), self._offset(number, index, row))
         self._days.append(when.timetuple().tm_yday)
 
@@ -124,7 +127,7 @@ class Season:
             there is no look, of the fit where there are fewer than three.
         """
         height, width = rows.stop - rows.start, self.shape[1]
-        values = np.empty((len(INDICES), len(self._days), height * width), np.int16)
+        values = np.zeros((len(INDICES), len(self._days), height * width), np.int16)
         for number in range(len(self._days)):
             for index in range(len(INDICES)):
                 # Of the whole strip at once: small reads would cost more than the sums.
@@ -202,12 +205,12 @@ def _describe(values: np.ndarray, terms: np.ndarray, seen_days: np.ndarray, out:
     """Features of some pixels.
 
     Args:
-        values: int16 `[indices, looks, n]`.
+        values: int16 `[indices, looks, n]`, 0 where there is no look.
         terms: `[looks, 5]`.
         seen_days: on which the curve is looked at.
         out: int16 `[SEASON_BANDS, n]`, to be filled.
     """
-    known = values[0] != SEASON_NODATA
+    known = values[0] != 0
     looks = known.sum(axis=0)
     out[-1] = looks
     if not looks.any():

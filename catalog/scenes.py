@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urljoin
 
+import shapely
 from pydantic import BaseModel, ConfigDict, Field
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import SceneUnreadable
 
@@ -75,6 +78,11 @@ class Scene(BaseModel):
     bands: dict[str, Raster]
     scl: Raster | None = Field(default=None, description="scene classification of L2A products")
     signer: Signer | None = None
+
+    @functools.cached_property
+    def outline(self) -> BaseGeometry:
+        """The footprint as a valid geometry; made once, since planning asks for it again and again."""
+        return shapely.make_valid(shape(self.footprint))
 
 
 class Datatake(BaseModel):
@@ -164,6 +172,17 @@ def scene_from_item(
         scl=None if scl is None else Raster(href=_absolute(scl["href"], href)),
         signer=signer,
     )
+
+
+def asset_keys(names: AssetNames, bands: Sequence[str]) -> list[str]:
+    """The keys under which a source's assets of these bands, and of the scene classification, are looked for first."""
+    keys = [key for band in bands for key in (names.bands.get(band), band, _COMMON_NAMES[band]) if key]
+    return list(dict.fromkeys([*keys, names.scl, "SCL", "scl"]))
+
+
+def has_bands(item: Mapping[str, Any], names: AssetNames, bands: Sequence[str]) -> bool:
+    """Whether an item has an asset for each of these bands."""
+    return all(_find(item["assets"], names.bands.get(band), band, _COMMON_NAMES[band]) for band in bands)
 
 
 def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:

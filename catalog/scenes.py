@@ -182,7 +182,7 @@ def asset_keys(names: AssetNames, bands: Sequence[str]) -> list[str]:
 
 def has_bands(item: Mapping[str, Any], names: AssetNames, bands: Sequence[str]) -> bool:
     """Whether an item has an asset for each of these bands."""
-    return all(_find(item["assets"], names.bands.get(band), band, _COMMON_NAMES[band]) for band in bands)
+    return all(_find(item.get("assets", {}), names.bands.get(band), band, _COMMON_NAMES[band]) for band in bands)
 
 
 def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:

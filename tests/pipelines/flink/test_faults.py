@@ -69,12 +69,17 @@ def workers_of(task_manager: int) -> list[int]:
     return [int(one) for one in found.stdout.split()]
 
 
-def test_a_killed_task_manager_is_replaced(simulated, network, folder, options, watch, in_process, tmp_path):
+@pytest.mark.parametrize("and_the_others_worker", [False, True])
+def test_a_killed_task_manager_is_replaced(
+    simulated, network, folder, options, watch, in_process, tmp_path, and_the_others_worker
+):
     """Its Python worker, which nobody ended, ends by itself."""
     out, watched = tmp_path / "out", watch(options)
 
     def kill() -> None:
         os.kill(processes(folder)["taskmanager-1"], signal.SIGKILL)
+        for worker in workers_of(processes(folder)["taskmanager-2"]) if and_the_others_worker else ():
+            os.kill(worker, signal.SIGKILL)
         time.sleep(2)
         flink.start_again(folder, "taskmanager-1")
 

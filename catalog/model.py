@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.grid import RESOLUTION
+
 MODEL_CLASSES = (
     "water",
     "trees",
@@ -60,6 +62,11 @@ class ModelSpec(BaseModel):
     architecture: str = Field(default="unknown", description="as the literature calls it")
     vote: VoteCalibration | None = Field(
         default=None, description="None: the confidence of maps is the plain share of the vote, uncalibrated"
+    )
+    gsd: int = Field(
+        default=RESOLUTION,
+        description="metres a pixel of the scenes that it was made for, and of its maps",
+        exclude_if=lambda gsd: gsd == RESOLUTION,
     )
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
 

@@ -12,12 +12,12 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.datatakes import footprint_of, group_datatakes
 from catalog.errors import BadInput
-from catalog.grid import Tile, block, blocks_intersecting, owned_geometry
+from catalog.grid import RESOLUTION, Tile, block, blocks_intersecting, owned_geometry
 from catalog.items import published_fingerprint
 from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
 from catalog.model import ModelSpec
-from catalog.scenes import Datatake, Exclusion
+from catalog.scenes import Datatake, Exclusion, Scene
 from catalog.sources import Source
 from catalog.store import Store
 
@@ -92,7 +92,7 @@ def plan_tile(
     if not blocks:
         return Planned(tile.name, period, None, skipped="the tile owns no pixel of the area")
     request = digest({"source": source.name, **settings.model_dump(mode="json", exclude={"overwrite"})})
-    published, pending = known_manifests(store, tile.name, period)
+    published, pending = known_manifests(store, tile.name, period, tile.resolution)
     if published and published.request == request and not settings.overwrite:
         return _extended(published, tile, blocks)
     for manifest in pending:
@@ -100,9 +100,10 @@ def plan_tile(
             return Planned(tile.name, period, manifest)
     whole = owned_geometry(tile)
     found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end, settings.model.bands)
-    datatakes, excluded = group_datatakes(found.scenes, tile.name)
+    scenes, coarse = _fine_enough(found.scenes, settings.model, source.name)
+    datatakes, excluded = group_datatakes(scenes, tile.name)
     chosen, left_out = choose_datatakes(datatakes, tile, whole, settings.max_scenes, settings.max_cloud)
-    excluded = [*found.excluded, *excluded, *left_out]
+    excluded = [*found.excluded, *coarse, *excluded, *left_out]
     if not chosen:
         reasons = sorted({exclusion.reason for exclusion in excluded})
         return Planned(
@@ -140,6 +141,22 @@ def plan_tile(
     )
 
 
+def _fine_enough(scenes: list[Scene], model: ModelSpec, source: str) -> tuple[list[Scene], list[Exclusion]]:
+    """Scenes whose pixels are no larger than the map's, and the others with the reason.
+
+    Raises:
+        BadInput: all are larger.
+    """
+    coarse = [scene for scene in scenes if scene.gsd > model.gsd]
+    if scenes and len(coarse) == len(scenes):
+        raise BadInput(
+            f"Source {source!r} has pixels of {coarse[0].gsd} m ({coarse[0].id}), and network {model.id} makes maps of "
+            f"{model.gsd} m. Give --model a network of {coarse[0].gsd} m, as unet-30m, or another source."
+        )
+    excluded = [Exclusion(scene=one.id, reason=f"pixels of {one.gsd} m in a map of {model.gsd} m") for one in coarse]
+    return [scene for scene in scenes if scene.gsd <= model.gsd], excluded
+
+
 def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Planned:
     """Nothing to do where the published map covers the area; else the tile-year anew, with both areas."""
     if set(blocks) <= set(published.requested):
@@ -152,14 +169,16 @@ def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Plann
 def _touched(tile: Tile, blocks: tuple[int, ...], datatakes: list[Datatake]) -> tuple[int, ...]:
     """The blocks that any scene touches."""
     ground = shapely.union_all([footprint_of(datatake) for datatake in datatakes])
-    return tuple(n for n in blocks if owned_geometry(tile, block(n).window).intersects(ground))
+    return tuple(n for n in blocks if owned_geometry(tile, block(n, tile.resolution).window).intersects(ground))
 
 
-def known_manifests(store: Store, tile: str, period: Period) -> tuple[Manifest | None, list[Manifest]]:
+def known_manifests(
+    store: Store, tile: str, period: Period, gsd: int = RESOLUTION
+) -> tuple[Manifest | None, list[Manifest]]:
     """The manifest that the published tile-year was made from, if any, and those written but not published."""
-    fingerprint = published_fingerprint(store, item_key(tile, period))
+    fingerprint = published_fingerprint(store, item_key(tile, period, gsd))
     published, pending = None, []
-    for key in store.list(f"{item_folder(tile, period)}/"):
+    for key in store.list(f"{item_folder(tile, period, gsd)}/"):
         if key.endswith("/manifest.json"):
             manifest = Manifest.model_validate_json(store.read(key))
             if manifest.fingerprint == fingerprint:

@@ -79,7 +79,7 @@ class DatasetRequest:
     def name(self) -> str:
         """What the training set is called, if the user does not say."""
         if self.chips:
-            return Path(self.chips).name
+            return Path(self.chips).name + (f"-by-{self.aggregate}" if self.aggregate > 1 else "")
         return plain(Path(self.labels or self.teacher).absolute().stem)
 
     def chip_source(self, store: Store, track: Track = lambda things: things) -> ChipSource:

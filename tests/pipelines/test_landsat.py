@@ -123,7 +123,7 @@ def test_change_since_1990_is_told_from_maps_of_30_m_alone(maps, scenes, command
     assert code == 0, told
     item = json.loads(Path(printed.split()[0]).read_text())
     both = np.all([observed(maps, year, scenes.truth["33UUU", 1990]) for year in (1990, 2010)], axis=0)
-    assert item["properties"]["landloom:observed_hectares"] == pytest.approx(both.sum() * 0.09, rel=0.005)
+    assert item["properties"]["landloom:observed_hectares"] == pytest.approx(both.sum() * 0.09, rel=0.015)
     assert "compared_at_metres" not in item["properties"]["landloom:parameters"]
 
 
@@ -144,7 +144,7 @@ def test_a_series_from_30_m_to_10_m_is_compared_at_30_m_and_says_so(maps, scenes
     assert any("10 m in 2021 and 30 m in 1990" in note for note in properties["landloom:notes"])
     early, late = (observed(maps, year, scenes.truth["33UUU", 1990]) for year in (1990, 2021))
     squares = late.reshape(early.shape[0], 3, early.shape[1], 3).any(axis=(1, 3))
-    assert properties["landloom:observed_hectares"] == pytest.approx((early & squares).sum() * 0.09, rel=0.005)
+    assert properties["landloom:observed_hectares"] == pytest.approx((early & squares).sum() * 0.09, rel=0.015)
     # What is left is the two sensors' disagreement, far below the change of 20 years.
     assert properties["landloom:changed_hectares"] < 0.16 * properties["landloom:observed_hectares"]
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import shapely
-from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.scenes import Datatake, Exclusion, Scene
@@ -46,7 +45,7 @@ def group_datatakes(scenes: Sequence[Scene], tile: str) -> tuple[list[Datatake],
 
 def footprint_of(datatake: Datatake) -> BaseGeometry:
     """The ground that its scenes cover together, longitude and latitude."""
-    return shapely.union_all(shapely.make_valid([shape(scene.footprint) for scene in datatake.scenes]))
+    return shapely.union_all([scene.outline for scene in datatake.scenes])
 
 
 def _newest(members: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:
@@ -55,7 +54,7 @@ def _newest(members: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:
     older: list[Scene] = []
     for scene in sorted(members, key=_age, reverse=True):
         (older if any(_same_data(scene, one) for one in kept) else kept).append(scene)
-    return [scene for scene in members if scene in kept], older
+    return [scene for scene in members if any(scene is one for one in kept)], older
 
 
 def _age(scene: Scene) -> tuple[float, str, str]:
@@ -69,5 +68,5 @@ def _same_data(one: Scene, other: Scene) -> bool:
         return one.datastrip == other.datastrip
     if one.footprint == other.footprint:
         return True
-    first, second = shapely.make_valid(shape(one.footprint)), shapely.make_valid(shape(other.footprint))
-    return first.intersection(second).area > _SAME_FOOTPRINT * first.union(second).area
+    shared = one.outline.intersection(other.outline).area
+    return shared > _SAME_FOOTPRINT * one.outline.union(other.outline).area

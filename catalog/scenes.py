@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urljoin
 
+import shapely
 from pydantic import BaseModel, ConfigDict, Field
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import SceneUnreadable
-from catalog.sensors import SENSORS, SensorName, datatake_of, hls_tile_of, sensor_of
+from catalog.sensors import SENSORS, Sensor, SensorName, datatake_of, hls_tile_of, sensor_of
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 """The bands of the networks that Landloom trains, in their order; others may want others."""
@@ -68,6 +71,11 @@ class Scene(BaseModel):
     def gsd(self) -> int:
         """Metres a pixel."""
         return SENSORS[self.sensor].gsd
+
+    @functools.cached_property
+    def outline(self) -> BaseGeometry:
+        """The footprint as a valid geometry; made once, since planning asks for it again and again."""
+        return shapely.make_valid(shape(self.footprint))
 
 
 class Datatake(BaseModel):
@@ -162,6 +170,34 @@ def scene_from_item(
         signer=signer,
         **({} if name == "sentinel-2" else _seen_by(properties, name)),
     )
+
+
+def asset_keys(names: AssetNames, bands: Sequence[str], gsd: int) -> list[str]:
+    """The keys under which a source's assets of these bands, and of the scene classification, are looked for first.
+
+    Args:
+        names: of the source's assets.
+        bands: that are wanted.
+        gsd: metres a pixel of the source's scenes, by which the sensors are known that it may have.
+    """
+    sensors = [sensor for sensor in SENSORS.values() if sensor.gsd == gsd]
+    keys = [key for band in bands for key in (names.bands.get(band), *_keys(sensors, band)) if key]
+    return list(dict.fromkeys([*keys, names.scl, *(key for sensor in sensors for key in sensor.classification)]))
+
+
+def _keys(sensors: Sequence[Sensor], band: str) -> Iterator[str]:
+    for sensor in sensors:
+        yield from sensor.bands.get(band, ())
+
+
+def has_bands(item: Mapping[str, Any], names: AssetNames, bands: Sequence[str]) -> bool:
+    """Whether an item has an asset for each of these bands; of one that cannot be read nothing is missed."""
+    try:
+        sensor = SENSORS[sensor_of(item)]
+    except SceneUnreadable:
+        return True
+    assets = item.get("assets", {})
+    return all(_find(assets, names.bands.get(band), *sensor.bands.get(band, ())) for band in bands)
 
 
 def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:

@@ -17,6 +17,7 @@ import pystac_client
 import requests
 import shapely
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pystac_client.conformance import ConformanceClasses
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping as to_geojson
 from shapely.geometry import shape
@@ -26,7 +27,17 @@ from urllib3.util import Retry
 from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable, StoreError, first_fault
 from catalog.grid import RESOLUTION
 from catalog.manifest import FIRST_YEAR
-from catalog.scenes import BANDS, AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
+from catalog.scenes import (
+    BANDS,
+    AssetNames,
+    Exclusion,
+    Scene,
+    Signer,
+    asset_keys,
+    has_bands,
+    interval_of,
+    scene_from_item,
+)
 from catalog.store import BUCKETS, NotFound, open_store
 
 RETRIES = Retry(
@@ -39,6 +50,8 @@ RETRIES = Retry(
 )
 _TIMEOUT = (10, 60)
 _PAGE = 250
+_ITEM_PARTS = ("id", "type", "collection", "geometry", "properties", "links")
+"""What is asked for of each item beside the bands' assets, where an API gives parts: a third of the bytes."""
 _READERS = 16
 """Files of a static catalog read at once."""
 
@@ -153,6 +166,7 @@ class ApiSource:
             raise SourceUnavailable(
                 f"{api.url} does not answer: {_brief(error)}. Check the URL and try again."
             ) from error
+        self._in_part = self._client.conforms_to(ConformanceClasses.FIELDS)
 
     def search(
         self,
@@ -163,20 +177,25 @@ class ApiSource:
         also: Sequence[str] = (),
     ) -> SearchResult:
         """See `Source`."""
-        search = self._client.search(
-            collections=list(self._api.collections),
-            intersects=to_geojson(geometry),
-            datetime=(start, end),
-            limit=_PAGE,
-        )
+        place_and_time = {"intersects": to_geojson(geometry), "datetime": (start, end)}
+        if self._in_part:
+            keys = asset_keys(self._api.names, [*bands, *also], self._api.gsd)
+            items = self._items(**place_and_time, fields=[*_ITEM_PARTS, *(f"assets.{key}" for key in keys)])
+            # Where assets are called otherwise, their own descriptions tell the bands: all of them are needed.
+            self._in_part = all(has_bands(item, self._api.names, bands) for item in items)
+        if not self._in_part:
+            items = self._items(**place_and_time)
+        found = [(item, _self_href(item, self._api.url)) for item in items]
+        return _to_scenes(found, self._api, (start, end), (bands, also), self.name)
+
+    def _items(self, **query: Any) -> list[dict[str, Any]]:
+        search = self._client.search(collections=list(self._api.collections), limit=_PAGE, **query)
         try:
-            items = list(search.items_as_dicts())
+            return list(search.items_as_dicts())
         except Exception as error:
             raise SourceUnavailable(
                 f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
             ) from error
-        found = [(item, _self_href(item, self._api.url)) for item in items]
-        return _to_scenes(found, self._api, (start, end), (bands, also), self.name)
 
 
 class StaticSource:

@@ -220,8 +220,9 @@ class PlanTileYears(beam.PTransform):
             # Listed by a worker: tens of thousands would be too large for a job's own description.
             | "Begin" >> beam.Impulse()
             | "List" >> beam.FlatMap(_tile_years, self._request)
-            # Dealt out in turn: grouping by a number would leave the parts' sizes to hashes.
-            | "Spread" >> beam.Reshuffle()
+            # By name, not by Reshuffle: of two in a row Flink leaves out the second, which deals out the blocks.
+            | "Spread" >> beam.GroupByKey()
+            | "Tile-year" >> beam.FlatMap(_each)
             | "Plan"
             >> beam.ParDo(PlanTileYear(self._job, self._request)).with_outputs(PlanTileYear.PUBLISHED, main="blocks")
         )
@@ -239,7 +240,8 @@ class MapTileYears(beam.PTransform):
         planned = root | "Tile-years" >> PlanTileYears(self._job, self._request)
         mapped = (
             planned.blocks
-            # So planning and classifying are kept apart, too, and a tile's blocks go to many workers.
+            # So planning and classifying are kept apart, too, and a tile's blocks go to many workers: in turn,
+            # since grouping by a number would leave the parts' sizes to hashes.
             | "Spread blocks" >> beam.Reshuffle()
             | "Classify" >> beam.ParDo(ClassifyBlock(self._job))
             | "Publish" >> beam.ParDo(PublishWhenComplete(self._job))
@@ -249,8 +251,13 @@ class MapTileYears(beam.PTransform):
         return (mapped, planned[PlanTileYear.PUBLISHED]) | "Items" >> beam.Flatten() | "Register" >> Register(self._job)
 
 
-def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, Period]]:
-    yield from request.tile_years()
+def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, tuple[str, Period]]]:
+    for tile, period in request.tile_years():
+        yield f"{tile}-{period.label}", (tile, period)
+
+
+def _each(named: tuple[str, Iterable[tuple[str, Period]]]) -> Iterable[tuple[str, Period]]:
+    return named[1]
 
 
 def _log(manifest: Manifest, number: int, report: BlockReport) -> None:

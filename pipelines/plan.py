@@ -168,7 +168,10 @@ def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Plann
 
 def _touched(tile: Tile, blocks: tuple[int, ...], datatakes: list[Datatake]) -> tuple[int, ...]:
     """The blocks that any scene touches."""
-    ground = shapely.union_all([footprint_of(datatake) for datatake in datatakes])
+    whole, footprints = owned_geometry(tile), [footprint_of(datatake) for datatake in datatakes]
+    if any(footprint.covers(whole) for footprint in footprints):
+        return blocks
+    ground = shapely.union_all(footprints)
     return tuple(n for n in blocks if owned_geometry(tile, block(n, tile.resolution).window).intersects(ground))
 
 

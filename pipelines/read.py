@@ -27,7 +27,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
-from shapely.geometry import box, shape
+from shapely.geometry import box
 
 from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.errors import SceneUnreadable, SourceUnavailable
@@ -251,7 +251,7 @@ class _Grid:
         west, _, east, _ = self._outline.bounds
         if east - west > 180:
             return True  # Across the antimeridian the outline is inside out; the file itself will tell.
-        return bool(shapely.make_valid(shape(scene.footprint)).intersects(self._outline))
+        return bool(scene.outline.intersects(self._outline))
 
 
 def _to_lonlat(epsg: int) -> Callable[..., tuple]:

@@ -113,7 +113,7 @@ def map_command(
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
     from pipelines.dataflow import submit as dataflow
-    from pipelines.flink.submit import check_workers, complete, is_flink, told_if_lost
+    from pipelines.flink.submit import check_workers, complete, is_flink, job_server, told_if_lost
     from pipelines.job import Job
     from pipelines.run import map_tile_years
     from pipelines.runner import name_run, option
@@ -147,7 +147,7 @@ def map_command(
         with console.status(f"Waiting for {inference}"):
             reach_network(inference, request.settings.model, retry_seconds)
     if on_flink := is_flink(beam_options):
-        beam_options = complete(beam_options)
+        beam_options = context.with_resource(job_server(complete(beam_options)))
         # Workers stand in another folder.
         out = out if "://" in out else str(Path(out).absolute())
     model = str(Path(model).absolute()) if Path(model).is_file() else model

@@ -8,8 +8,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from catalog.grid import RESOLUTION
-
 MODEL_CLASSES = (
     "water",
     "trees",
@@ -63,10 +61,10 @@ class ModelSpec(BaseModel):
     vote: VoteCalibration | None = Field(
         default=None, description="None: the confidence of maps is the plain share of the vote, uncalibrated"
     )
-    gsd: int = Field(
-        default=RESOLUTION,
+    gsd: Literal[10, 30] = Field(
+        default=10,
         description="metres a pixel of the scenes that it was made for, and of its maps",
-        exclude_if=lambda gsd: gsd == RESOLUTION,
+        exclude_if=lambda gsd: gsd == 10,
     )
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
 

@@ -7,13 +7,12 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from catalog.errors import BadInput
-from catalog.grid import RESOLUTION, RESOLUTIONS
 from catalog.model import MODEL_CLASSES, ModelSpec, Provenance, VoteCalibration
 from catalog.scenes import BANDS
 from catalog.store import open_store
@@ -75,21 +74,21 @@ def export_checkpoint(
     return temperature
 
 
-def _gsd_of(datasets: Sequence[str]) -> int:
+def _gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
     """Metres a pixel of the chips of training sets, as maps have them; 10 without any.
 
     Raises:
         BadInput: one set is of 10 m and another of 30 m.
     """
-    found = {}
+    found: dict[str, Literal[10, 30]] = {}
     for dataset in datasets:
         _, chips = open_training_set(open_store(dataset))
         usual = float(np.median([chip.gsd for chip in chips]))
-        found[dataset] = min(RESOLUTIONS, key=lambda gsd: abs(math.log(gsd / usual)))
+        found[dataset] = 10 if usual < math.sqrt(10 * 30) else 30
     if len(set(found.values())) > 1:
         told = ", ".join(f"{dataset} {gsd} m" for dataset, gsd in found.items())
         raise BadInput(f"The training sets differ in resolution ({told}). Give sets of one; --aggregate makes them so.")
-    return next(iter(found.values()), RESOLUTION)
+    return next(iter(found.values()), 10)
 
 
 def calibrate_maps(

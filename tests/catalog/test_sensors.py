@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+from shapely.geometry import shape
 
 from catalog.datatakes import group_datatakes
 from catalog.errors import SceneUnreadable
 from catalog.quality import as_classification
 from catalog.scenes import BANDS, AssetNames, Scene, scene_from_item
+from catalog.sources import StacApi, open_source
+from tests.servers.http import serve
 
 SQUARE = {"type": "Polygon", "coordinates": [[[12, 52], [13, 52], [13, 53], [12, 53], [12, 52]]]}
 BESIDE = {"type": "Polygon", "coordinates": [[[12, 51], [13, 51], [13, 52.1], [12, 52.1], [12, 51]]]}
@@ -88,6 +93,25 @@ def test_the_narrow_infrared_of_hls_is_taken_and_no_thermal_band():
     raster = scene_of(hls("L30")).bands["B04"]
     assert (raster.scale, raster.offset, raster.nodata) == (1e-4, 0, -9999)
     assert scene_of(hls("S30")).tile == "33UUU"
+
+
+def test_an_api_is_asked_for_the_files_of_the_sensors_that_it_has(tmp_path):
+    """Of one that is not said to have pixels of 30 m whole items are read, where Sentinel-2's files do not do."""
+    items = [landsat(), landsat("LT05_L2SP_193023_20100117_02_T1", datetime="2010-01-17T09:53:00Z")]
+    for one in items:
+        (tmp_path / f"{one['id']}.json").write_text(json.dumps({**one, "links": [], "bbox": [12, 52, 13, 53]}))
+    links = [{"rel": "item", "href": f"./{one['id']}.json"} for one in items]
+    catalog = {"type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "x", "links": links}
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+    year = (datetime(2010, 1, 1, tzinfo=UTC), datetime(2010, 12, 31, tzinfo=UTC))
+    with serve(tmp_path) as server:
+        url = f"{server.url}/stac"
+        for told, searches in (({"gsd": 30}, 1), ({}, 2)):
+            before, described = len(server.log()), StacApi(url=url, collections=("landsat-c2-l2",), **told)
+            found = open_source(url, described).search(shape(SQUARE), *year)
+            assert [one.sensor for one in found.scenes] == ["landsat", "landsat"] and not found.excluded
+            asked = [entry for entry in server.log()[before:] if entry["path"] == "/stac/search"]
+            assert len(asked) == searches
 
 
 def test_rows_of_one_path_and_day_are_one_datatake():

@@ -17,7 +17,7 @@ from catalog.items import published_fingerprint
 from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
 from catalog.model import ModelSpec
-from catalog.scenes import Datatake, Exclusion, Scene
+from catalog.scenes import Datatake, Exclusion
 from catalog.sources import Source
 from catalog.store import Store
 
@@ -87,6 +87,10 @@ def plan_tile(
     What was planned before for the same request is taken up as it stands, without a search, so that a resumed run
     never works on another list of scenes. A new search covers the whole tile, whatever part of it is asked for, so
     that the scenes do not depend on the part.
+
+    Raises:
+        BadInput: the source lacks what is needed, or its pixels are larger than the map's.
+        SourceUnavailable: it does not answer.
     """
     blocks = blocks_intersecting(tile, geometry)
     if not blocks:
@@ -100,10 +104,15 @@ def plan_tile(
             return Planned(tile.name, period, manifest)
     whole = owned_geometry(tile)
     found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end, settings.model.bands)
-    scenes, coarse = _fine_enough(found.scenes, settings.model, source.name)
-    datatakes, excluded = group_datatakes(scenes, tile.name)
+    if found.scenes and all(scene.gsd > tile.resolution for scene in found.scenes):
+        raise BadInput(
+            f"Source {source.name!r} has pixels of {found.scenes[0].gsd} m ({found.scenes[0].id}), and network "
+            f"{settings.model.id} makes maps of {tile.resolution} m. Give --model a network of "
+            f"{found.scenes[0].gsd} m, as unet-30m, or another source."
+        )
+    datatakes, excluded = group_datatakes(found.scenes, tile.name, tile.resolution)
     chosen, left_out = choose_datatakes(datatakes, tile, whole, settings.max_scenes, settings.max_cloud)
-    excluded = [*found.excluded, *coarse, *excluded, *left_out]
+    excluded = [*found.excluded, *excluded, *left_out]
     if not chosen:
         reasons = sorted({exclusion.reason for exclusion in excluded})
         return Planned(
@@ -139,22 +148,6 @@ def plan_tile(
             "other scenes, network, legend or options. Pass --overwrite to replace it, or another --out"
         ),
     )
-
-
-def _fine_enough(scenes: list[Scene], model: ModelSpec, source: str) -> tuple[list[Scene], list[Exclusion]]:
-    """Scenes whose pixels are no larger than the map's, and the others with the reason.
-
-    Raises:
-        BadInput: all are larger.
-    """
-    coarse = [scene for scene in scenes if scene.gsd > model.gsd]
-    if scenes and len(coarse) == len(scenes):
-        raise BadInput(
-            f"Source {source!r} has pixels of {coarse[0].gsd} m ({coarse[0].id}), and network {model.id} makes maps of "
-            f"{model.gsd} m. Give --model a network of {coarse[0].gsd} m, as unet-30m, or another source."
-        )
-    excluded = [Exclusion(scene=one.id, reason=f"pixels of {one.gsd} m in a map of {model.gsd} m") for one in coarse]
-    return [scene for scene in scenes if scene.gsd <= model.gsd], excluded
 
 
 def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Planned:

@@ -120,7 +120,7 @@ def test_rows_of_one_path_and_day_are_one_datatake():
         landsat("LE07_L2SP_192023_20100118_02_T1", datetime="2010-01-18T09:47:00Z", **{"landsat:wrs_path": "192"}),
         landsat("LT05_L2SP_193023_20100117_02_T1", datetime="2010-01-17T09:53:00Z", platform="landsat-5"),
     ]
-    datatakes, excluded = group_datatakes([scene_of(one) for one in (*rows, *others)], "33UUU")
+    datatakes, excluded = group_datatakes([scene_of(one) for one in (*rows, *others)], "33UUU", 30)
     assert [(one.id, len(one.scenes)) for one in datatakes] == [
         ("landsat-7_20100109_P193", 2),
         ("landsat-5_20100117_P193", 1),
@@ -129,9 +129,15 @@ def test_rows_of_one_path_and_day_are_one_datatake():
     assert not excluded
 
 
+def test_scenes_of_larger_pixels_are_left_out_with_the_reason():
+    datatakes, excluded = group_datatakes([scene_of(landsat()), scene_of(hls("S30"))], "33UUU")
+    assert not datatakes
+    assert {one.reason for one in excluded} == {"pixels of 30 m, larger than 10 m"}
+
+
 def test_a_scene_that_was_processed_twice_counts_once():
     again = landsat("LE07_L2SP_193023_20100109_02_RT", created="2010-01-10T00:00:00Z")
-    datatakes, excluded = group_datatakes([scene_of(again), scene_of(landsat())], "33UUU")
+    datatakes, excluded = group_datatakes([scene_of(again), scene_of(landsat())], "33UUU", 30)
     assert [one.id for one in datatakes[0].scenes] == ["LE07_L2SP_193023_20100109_02_T1"]
     assert excluded[0].reason == "older processing of the same data"
 
@@ -139,7 +145,7 @@ def test_a_scene_that_was_processed_twice_counts_once():
 def test_tiles_of_one_overpass_of_hls_are_one_datatake():
     later = hls("L30", "HLS.L30.T33UVU.2023165T100623.v2.0")
     satellites = [hls("S30"), hls("S30", tile="33UVU"), hls("L30"), later]
-    datatakes, _ = group_datatakes([scene_of(one) for one in satellites], "33UUU")
+    datatakes, _ = group_datatakes([scene_of(one) for one in satellites], "33UUU", 30)
     assert sorted((one.id, len(one.scenes)) for one in datatakes) == [
         ("hls-l30_landsat-8_20230614", 2),
         ("hls-s30_2023165T100559", 2),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.windows import from_bounds
 
 from catalog.datatakes import group_datatakes
@@ -207,6 +208,23 @@ def test_south_of_the_equator_landsats_northings_are_negative(tmp_path):
         for col in (-1, 0, 1)
     }
     assert max(likeness, key=lambda moved: likeness[moved]) == (0, 0) and likeness[0, 0] > 0.7
+
+
+def test_sentinel_2_may_be_read_at_30_m_as_the_mean_of_its_pixels(simulated):
+    coarse, side = Tile.from_name("33UUU", 30), 60
+    there = coarse.transform @ Affine.translation(540, 110)
+    source, year = (
+        open_source(str(simulated.catalog)),
+        (datetime(2021, 1, 1, tzinfo=UTC), datetime(2022, 1, 1, tzinfo=UTC)),
+    )
+    datatakes, _ = group_datatakes(source.search(owned_geometry(coarse), *year).scenes, "33UUU", 30)
+    reader = SceneReader(2.0)
+    large = reader.read(datatakes[0], SIX_BANDS, coarse.epsg, there, (side, side)).bands
+    small = reader.read(datatakes[0], SIX_BANDS, coarse.epsg, there @ Affine.scale(1 / 3), (3 * side, 3 * side)).bands
+    means = small.reshape(6, side, 3, side, 3).mean(axis=(2, 4))
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    likeness = np.corrcoef(large[inner].ravel(), means[inner].ravel())[0, 1]
+    assert likeness > 0.98 and large[inner].mean() == pytest.approx(means[inner].mean(), rel=0.01)
 
 
 def test_hls_is_read_as_it_is_written(tmp_path):

@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog import zones
 from catalog.grid import Tile, land_tiles
-from catalog.scenes import ALL_BANDS
+from catalog.sensors import ALL_BANDS
 
 YEAR, SCENES = 2021, 22
 _PRODUCT = 109_800

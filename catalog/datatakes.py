@@ -8,21 +8,26 @@ from collections.abc import Sequence
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from catalog.grid import RESOLUTION
 from catalog.scenes import Datatake, Exclusion, Scene
 
 _SAME_FOOTPRINT = 0.9
 """Overlap (intersection over union) from which two products of one tile are taken for the same data."""
 
 
-def group_datatakes(scenes: Sequence[Scene], tile: str) -> tuple[list[Datatake], list[Exclusion]]:
+def group_datatakes(
+    scenes: Sequence[Scene], tile: str, gsd: int = RESOLUTION
+) -> tuple[list[Datatake], list[Exclusion]]:
     """Group scenes by datatake for one tile.
 
     Neighbours of a tile stay, since they fill its halo, and so do both halves of a product that was cut in two. Of
-    the same data only the newest processing stays; of a tile seen as L2A and L1C only L2A.
+    the same data only the newest processing stays; of a tile seen as L2A and L1C only L2A. Scenes whose pixels are
+    larger than those wanted are left out.
 
     Args:
         scenes: found over the tile and its surroundings.
         tile: its name; its own scenes come first in each datatake.
+        gsd: metres a pixel of what is made from them.
 
     Returns:
         Datatakes in order of time, and the scenes left out.
@@ -33,6 +38,8 @@ def group_datatakes(scenes: Sequence[Scene], tile: str) -> tuple[list[Datatake],
     for scene in sorted(scenes, key=lambda scene: (scene.tile != tile, scene.tile or "", scene.id)):
         if scene.level != level:
             excluded.append(Exclusion(scene=scene.id, reason=f"{scene.level}, while there are {level} scenes"))
+        elif scene.gsd > gsd:
+            excluded.append(Exclusion(scene=scene.id, reason=f"pixels of {scene.gsd} m, larger than {gsd} m"))
         else:
             together[scene.datatake].append(scene)
     datatakes = []

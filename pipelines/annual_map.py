@@ -16,7 +16,6 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from catalog.errors import BadInput, LandloomError, ServerUnavailable, SourceUnavailable
-from catalog.grid import block
 from catalog.manifest import Manifest, Period, item_key
 from catalog.model import ModelSpec, Network
 from pipelines.assemble import CannotPublish, publish
@@ -95,7 +94,7 @@ class PlanTileYear(Step):
             reason = planned.skipped or planned.refused
             self._records.end(EndedTileYear(id=planned.id, state=state, reason=reason))
             if planned.skipped == ALREADY_PUBLISHED:
-                yield beam.pvalue.TaggedOutput(self.PUBLISHED, item_key(tile, period))
+                yield beam.pvalue.TaggedOutput(self.PUBLISHED, item_key(tile, period, self._request.settings.model.gsd))
             return
         manifest = planned.manifest
         self._store.write(manifest.key, manifest.to_json())
@@ -108,12 +107,12 @@ class PlanTileYear(Step):
                 staging=manifest.staging,
                 blocks=len(manifest.blocks),
                 staged_before=len(staged_blocks(self._store, manifest)),
-                pixels=sum(block(one).pixels for one in manifest.blocks),
+                pixels=sum(manifest.block(one).pixels for one in manifest.blocks),
                 scenes_left_out=len(manifest.excluded),
             )
         )
         # Large blocks first within a tile-year, so that workers that take turns end together.
-        for one in sorted(manifest.blocks, key=lambda one: -block(one).pixels):
+        for one in sorted(manifest.blocks, key=lambda one: -manifest.block(one).pixels):
             yield manifest.key, one
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pystac
 
-from catalog.grid import RESOLUTION
 from catalog.legend import CLOUD, Legend
 from catalog.manifest import Manifest
 from catalog.season import SEASON_BANDS, SEASON_NODATA, SEASON_TITLES, band_scales
@@ -99,27 +98,27 @@ def build_asset(file: AssetFile, manifest: Manifest) -> pystac.Asset:
 def _bands(name: str, manifest: Manifest) -> dict[str, Any]:
     """Number format and no data: as STAC 1.1 says it, and in `raster:bands` for readers that do not know 1.1."""
     if name == "seasons":
-        return season_bands()
+        return season_bands(manifest.gsd)
     common: dict[str, Any] = {"data_type": "uint16" if name == "observations" else "uint8"}
     if name != "observations":  # There, 0 is a number of looks like any other.
         common["nodata"] = 255 if name == "scores" else 0
     if name in ("confidence", "scores"):
         common["unit"] = "%"
-    band = {**common, "spatial_resolution": RESOLUTION, "sampling": "area"}
+    band = {**common, "spatial_resolution": manifest.gsd, "sampling": "area"}
     if name != "scores":
         return {**common, "raster:bands": [band]}
     land = [one for one in manifest.model.classes if one != CLOUD]
     return {**common, "bands": [{"name": one} for one in land], "raster:bands": [{**band, "name": one} for one in land]}
 
 
-def season_bands() -> dict[str, Any]:
+def season_bands(gsd: int) -> dict[str, Any]:
     """Bands of the asset `seasons`: numbers times `scale` are values; STAC 1.1's own fields have no word for that."""
     common = {"data_type": "int16", "nodata": SEASON_NODATA}
     bands, raster = [], []
     for name, scale in zip(SEASON_BANDS, band_scales(), strict=True):
         unit = {"unit": "day of the year"} if name.endswith("_day") else {}
         bands.append({"name": name, "description": SEASON_TITLES[name.partition("_")[2] or name], **unit})
-        sampled = {"spatial_resolution": RESOLUTION, "sampling": "area", "scale": scale, "offset": 0.0}
+        sampled = {"spatial_resolution": gsd, "sampling": "area", "scale": scale, "offset": 0.0}
         raster.append({"name": name, **common, **unit, **sampled})
     return {**common, "bands": bands, "raster:bands": raster}
 

@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from catalog.grid import Block, Tile, block
+from catalog.grid import Block, Tile
 from catalog.manifest import Manifest
 from catalog.season import FEW_LOOKS, SEASON_BANDS, SEASON_NODATA, Season
 from catalog.second_stage import SecondStage, decided
@@ -61,11 +61,8 @@ def close_with_season(
         figures.seconds += time.perf_counter() - started
         return told, used
 
-    with (
-        _season_file(folder, Tile.from_name(manifest.tile), block(number))
-        if manifest.seasons
-        else nullcontext() as target
-    ):
+    file = _season_file(folder, manifest.ground, manifest.block(number)) if manifest.seasons else nullcontext()
+    with file as target:
         return vote.result(manifest.min_observations, manifest.scores, decide), figures
 
 

@@ -40,24 +40,32 @@ def simulate_command(
     phenology: Annotated[
         bool, typer.Option("--phenology", help="Crops, grass, shrub, marsh and trees each change through the year.")
     ] = False,
+    sensor: Annotated[str, typer.Option(help="sentinel-2, or landsat: 5 to 9, by the year.")] = "sentinel-2",
 ) -> None:
-    """Write simulated Sentinel-2 scenes of a landscape whose land cover and change are known."""
+    """Write simulated scenes of a landscape whose land cover and change are known."""
     from pipelines.simulate import Product, simulate
+    from pipelines.simulate_landsat import simulate_landsat
 
+    simulators = {"sentinel-2": simulate, "landsat": simulate_landsat}
+    if sensor not in simulators:
+        raise BadInput(f"--sensor {sensor!r} cannot be simulated. Give one of {', '.join(simulators)}.")
+    if phenology and sensor != "sentinel-2":
+        raise BadInput(f"--phenology is simulated for sentinel-2 only, not for {sensor}. Leave one of the two out.")
+    through_the_year = {"phenology": True} if phenology else {}
     try:
         col, row = (int(one) for one in at.split(","))
     except ValueError as error:
         raise BadInput(f"--at {at!r} is no pixel. Give its column and row, as 2000,4000.") from error
     product = Product(tile, col, row, (size, size))
     with progress_of("Writing scenes") as on_progress:
-        written = simulate(
+        written = simulators[sensor](
             out,
             [product],
             years=years_of(years),
             dates_per_year=dates,
             cloud=cloud,
             seed=seed,
-            phenology=phenology,
+            **through_the_year,
             on_progress=on_progress,
         )
     typer.echo(written.catalog)

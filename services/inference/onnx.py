@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from catalog.errors import BadInput
 from catalog.legend import CLOUD
 from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
-from catalog.scenes import ALL_BANDS
 from catalog.second_stage import planes_of
+from catalog.sensors import ALL_BANDS
 
 
 class OnnxNetwork:

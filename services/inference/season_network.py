@@ -117,6 +117,7 @@ def train_second_stage(
         classes=land,
         stride=1,
         halo=0,
+        gsd=first.gsd,
         architecture=f"per-pixel perceptron, {_WIDTH}-{_WIDTH}, added to the vote's logarithms",
         first=f"{first.id} {first.version}",
     )

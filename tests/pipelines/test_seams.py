@@ -215,8 +215,8 @@ def from_blocks(manifest, network):
     row0, row1, col0, col1 = WINDOW
     whole = {}
     for number in manifest.blocks:
-        voted, _ = classify_block(manifest, number, SceneReader(), network, Path())
-        here = classify.block(number)
+        voted, _ = classify_block(manifest, number, SceneReader(), network)
+        here = manifest.block(number)
         top, bottom, left, right = (
             max(row0, here.row0),
             min(row1, here.row1),

@@ -36,13 +36,14 @@ def simulate_command(
     dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Scenes a year.")] = 5,
     cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
     seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Another one, another landscape.")] = 1,
-    sensor: Annotated[str, typer.Option(help="sentinel-2, or landsat: 5 to 9, by the year.")] = "sentinel-2",
+    sensor: Annotated[str, typer.Option(help="sentinel-2, landsat (5 to 9, by the year), or hls.")] = "sentinel-2",
 ) -> None:
     """Write simulated scenes of a landscape whose land cover and change are known."""
     from pipelines.simulate import Product, simulate
+    from pipelines.simulate_hls import simulate_hls
     from pipelines.simulate_landsat import simulate_landsat
 
-    simulators = {"sentinel-2": simulate, "landsat": simulate_landsat}
+    simulators = {"sentinel-2": simulate, "landsat": simulate_landsat, "hls": simulate_hls}
     if sensor not in simulators:
         raise BadInput(f"--sensor {sensor!r} cannot be simulated. Give one of {', '.join(simulators)}.")
 

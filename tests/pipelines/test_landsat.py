@@ -119,6 +119,23 @@ def test_gaps_of_landsat_7_lack_looks_but_are_mapped(maps, scenes):
 
 
 @pytest.mark.slow
+def test_hls_is_mapped_from_both_of_its_satellites(network, command, tmp_path):
+    ground = ("--size", "300", "--at", "300,300", "--years", "2021", "--dates", "4", "--cloud", "0.2")
+    code, printed, told = command("simulate", "--sensor", "hls", *ground, "--out", tmp_path / "scenes")
+    assert code == 0, told
+    where = ("--tiles", "33UUU", "--year", "2021", "--model", network, "--out", tmp_path / "maps")
+    code, _, told = command("map", "--source", printed.strip(), *where)
+    assert code == 0, told
+    item = item_of(tmp_path / "maps", 2021)
+    validate(item)
+    assert item["properties"]["landloom:platforms"] == ["landsat-8", "sentinel-2a"]
+    assert item["properties"]["instruments"] == ["msi", "oli"] and "constellation" not in item["properties"]
+    assert item["properties"]["landloom:datatakes"] == 4
+    found, true = shown(tmp_path / "maps", 2021, tmp_path / "scenes/truth/33UUU-2021.tif")
+    assert (found == true)[2:-2, 2:-2].mean() > 0.85
+
+
+@pytest.mark.slow
 def test_change_since_1990_is_told_from_maps_of_30_m_alone(maps, scenes, command, tmp_path):
     arguments = ("--maps", maps, "--collection", "lulc-annual-30m", "--years", "1990,2010", "--out", tmp_path)
     code, printed, told = command("change", *arguments)
@@ -166,6 +183,16 @@ def test_years_before_a_sources_first_scene_are_refused(command, tmp_path, sourc
     arguments = ("--source", source, "--tiles", "33UUU", "--year", year, "--out", tmp_path)
     code, _, told = command("map", *arguments)
     assert code == 2 and f"Year {year}" in told and f"from {first}" in told
+
+
+def test_a_sensor_that_cannot_be_simulated_is_named(command, tmp_path):
+    code, _, told = command("simulate", "--sensor", "modis", "--out", tmp_path / "out")
+    assert code == 2 and "'modis'" in told and "sentinel-2, landsat, hls" in told
+    for sensor, first in (("landsat", 1984), ("hls", 2013)):
+        arguments = ("--sensor", sensor, "--years", first - 1, "--out", tmp_path / "out")
+        code, _, told = command("simulate", *arguments)
+        assert code == 2 and str(first - 1) in told and f"from {first}" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_landsat_and_hls_are_known_sources():

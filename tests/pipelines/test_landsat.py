@@ -237,6 +237,20 @@ def test_south_of_the_equator_landsats_northings_are_negative(tmp_path):
     assert max(likeness, key=lambda moved: likeness[moved]) == (0, 0) and likeness[0, 0] > 0.7
 
 
+def test_a_scene_whose_flags_are_none_is_left_out_and_named(tmp_path):
+    simulated = simulate_landsat(tmp_path, [GROUND], years=(1990,), dates_per_year=1)
+    tile, year = Tile.from_name("33UUU", 30), (datetime(1990, 1, 1, tzinfo=UTC), datetime(1990, 12, 31, tzinfo=UTC))
+    datatakes, _ = group_datatakes(
+        open_source(str(simulated.catalog)).search(owned_geometry(tile), *year).scenes, "33UUU", 30
+    )
+    first = datatakes[0].scenes[0]
+    with rasterio.open(first.scl.href, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.write(np.full((1, *file.shape), 4, np.uint16))  # As a scene classification would have it.
+    look = SceneReader(2.0).read(datatakes[0], SIX_BANDS, tile.epsg, tile.transform, (330, 330))
+    assert [one.scene for one in look.problems] == [first.id] and "QA_PIXEL holds 4" in look.problems[0].reason
+    assert (look.bands[0] > 0).any()  # The other row is read all the same.
+
+
 def test_sentinel_2_may_be_read_at_30_m_as_the_mean_of_its_pixels(simulated):
     coarse, side = Tile.from_name("33UUU", 30), 60
     there = coarse.transform @ Affine.translation(540, 110)

@@ -119,6 +119,23 @@ def test_gaps_of_landsat_7_lack_looks_but_are_mapped(maps, scenes):
 
 
 @pytest.mark.slow
+def test_at_the_tiles_last_corner_maps_end_with_the_tile_though_blocks_do_not(network, command, tmp_path):
+    corner = Product("33UUU", 9700, 9700, (360, 360))
+    seen = simulate_landsat(tmp_path / "scenes", [corner], years=(1990,), dates_per_year=1, cloud=0)
+    where = ("--tiles", "33UUU", "--year", "1990", "--model", network, "--out", tmp_path / "maps", "--seasons")
+    code, _, told = command("map", "--source", seen.catalog, *where)
+    assert code == 0, told
+    item, tile = item_of(tmp_path / "maps", 1990), Tile.from_name("33UUU", 30)
+    folder = tmp_path / "maps" / item_key_of(item).rpartition("/")[0]
+    for name in ("data", "confidence", "observations", "seasons"):
+        with rasterio.open(folder / item["assets"][name]["href"]) as file:
+            last = file.transform @ (file.width, file.height)
+            assert last == tile.transform @ (tile.shape[1], tile.shape[0]), name
+            # The neighbours' products reach on; their pixels are the neighbours'.
+            assert name == "seasons" or (file.read(1)[-50:, -50:] > 0).mean() > 0.9, name
+
+
+@pytest.mark.slow
 def test_hls_is_mapped_from_both_of_its_satellites(network, command, tmp_path):
     ground = ("--size", "300", "--at", "300,300", "--years", "2021", "--dates", "4", "--cloud", "0.2")
     code, printed, told = command("simulate", "--sensor", "hls", *ground, "--out", tmp_path / "scenes")

@@ -94,6 +94,7 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
             "landloom:stride": spec.stride,
             "landloom:halo": spec.halo,
             "landloom:confidence": spec.confidence,
+            **({"landloom:parents": dict(spec.parents)} if spec.parents else {}),
         },
         stac_extensions=[*_EXTENSIONS, _FILE],
         collection=MODELS,

@@ -19,12 +19,14 @@ from rasterio.warp import transform_bounds
 from catalog.area import Area, area_of_file, area_of_geometry
 from catalog.atmosphere import BANDS as NINE_BANDS
 from catalog.errors import BadInput
+from catalog.legend import load_legend
 from catalog.manifest import Period
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import ALL_BANDS, BANDS, interval_of
 from catalog.sources import open_source, read_mapping
 from catalog.store import Store
-from catalog.translation import numbers
+from catalog.translation import load_translation, numbers
+from catalog.tree import TEN, Tree, class_tree
 from pipelines.candidates import STEP, Biomes, Candidates, Wanted, candidates_of_area, plain
 from pipelines.chip_folder import chip_folder
 from pipelines.chip_source import ChipSource
@@ -43,8 +45,8 @@ _OF_SCENES = {
 _OF_LABELS, _OF_TEACHERS = {"--labels", "--attribute", "--classes"}, {"--teacher", "--sure"}
 _APART = {
     "--chips": _OF_SCENES | _OF_LABELS | _OF_TEACHERS,
-    "--labels": {"--chips"} | _OF_TEACHERS,
-    "--teacher": {"--chips"} | _OF_LABELS,
+    "--labels": {"--chips", "--finer"} | _OF_TEACHERS,
+    "--teacher": {"--chips", "--finer", "--legend"} | _OF_LABELS,
 }
 """Options that do not go with those that say what chips are made from."""
 _POLYGONS = (".geojson", ".json", ".gpkg", ".parquet", ".geoparquet", ".shp", ".fgb")
@@ -60,6 +62,8 @@ class DatasetRequest:
     labels: str = ""
     attribute: str = ""
     classes: str = ""
+    legend: str = ""
+    finer: str = ""
     teacher: str = ""
     sure: float = 0.5
     area: Area | None = None
@@ -92,7 +96,7 @@ class DatasetRequest:
         """
         self._check_together()
         if self.chips:
-            return chip_folder(Path(self.chips))
+            return chip_folder(Path(self.chips), self._tree(), self._words())
         self._check_values()
         markups = bool(self.labels) and Path(self.labels).is_dir()
         labels, periods = (self._teacher(), self.periods) if self.teacher else self._labels(markups)
@@ -126,6 +130,19 @@ class DatasetRequest:
             raise BadInput("--teacher needs an area: --bbox, --centre with --size-km, --tiles or --aoi.")
         if bool(self.biomes) != bool(self.biome_column):
             raise BadInput("--biomes FILE and --biome-column COLUMN go together; one of them is missing.")
+
+    def _tree(self) -> Tree:
+        """Of the classes that labels may name."""
+        return class_tree(load_legend(self.legend).finer(), f"legend {self.legend}") if self.legend else TEN
+
+    def _words(self) -> dict[str, str]:
+        """Of chips' names, to the finer classes that they tell."""
+        if not self.finer:
+            return {}
+        if not self.legend:
+            raise BadInput("--finer needs --legend, whose finer classes its words tell.")
+        told = load_translation(self.finer, "--finer")
+        return {word.lower(): name for word, name in told.items() if name is not None}
 
     def _check_values(self) -> None:
         if not 2 * STEP <= self.side <= 2048 or self.side % STEP:

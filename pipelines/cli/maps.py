@@ -25,6 +25,7 @@ from pipelines.cli.options import (
     Bbox,
     Centre,
     LegendOption,
+    LevelOption,
     Mapping,
     MaxCloud,
     MaxScenes,
@@ -91,6 +92,7 @@ def map_command(
         typer.Option(help="Triton servers that run the network: triton://HOST:8001,OTHER:8001; see docs/triton.md."),
     ] = "",
     legend: LegendOption = "nine",
+    level: LevelOption = None,
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
     min_observations: MinObservations = 1,
@@ -129,9 +131,10 @@ def map_command(
     else:
         if not source:
             raise BadInput("Missing option '--source': where the scenes come from, see landloom map --help.")
+        spec = model_spec(model)
         settings = Settings(
-            model=model_spec(model),
-            legend=load_legend(legend),
+            model=spec,
+            legend=load_legend(legend, level).fitted(spec),
             max_scenes=max_scenes,
             max_cloud=max_cloud,
             min_observations=min_observations,
@@ -229,7 +232,8 @@ def estimate_command(
         console.print(f"Wrote {write_prices}: edit it and pass it with --prices.", markup=False)
     table = load_prices(prices)
     area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
-    settings = Settings(model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
+    spec = model_spec(model)
+    settings = Settings(model=spec, legend=load_legend("nine").fitted(spec), max_scenes=max_scenes, max_cloud=max_cloud)
     with tempfile.TemporaryDirectory() as nowhere:
         request = Request.of(source, area, periods, settings, read_mapping(mapping, source) if mapping else None)
         planned = _plan(request, open_store(nowhere))

@@ -40,6 +40,13 @@ class LegendClass(BaseModel):
         default=None, exclude_if=lambda parent: parent is None, description="name of the class that it is part of"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_parent(cls, told: Any) -> Any:
+        if isinstance(told, dict) and isinstance(parents := told.get("parent"), list | tuple):
+            raise ValueError(f"class {told.get('name')} has several parents, {', '.join(map(str, parents))}; give one")
+        return told
+
 
 class Legend(BaseModel):
     """A versioned set of published classes."""
@@ -216,4 +223,4 @@ def load_legend(name: str, level: int | None = None) -> Legend:
         raise BadInput(f"Legend {name!r} is not valid at {where}: {first['msg']}.") from error
     except BadInput as error:
         raise BadInput(f"Legend {name!r} is not valid: {error}") from error
-    return legend.at_level(level or legend.as_tree().depth)
+    return legend.at_level(legend.as_tree().depth if level is None else level)

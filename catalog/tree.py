@@ -58,6 +58,11 @@ class Tree:
         """All classes, in their order."""
         return tuple(self.parents)
 
+    @property
+    def finer(self) -> tuple[tuple[str, str], ...]:
+        """Class and parent of all but the roots, as networks, checkpoints and training sets tell them."""
+        return tuple((name, parent) for name, parent in self.parents.items() if parent is not None)
+
     def path(self, name: str) -> tuple[str, ...]:
         """From the root down to a class; a class that the tree lacks stands alone."""
         path, above = [name], self.parents.get(name)

@@ -66,7 +66,7 @@ def chip_folder(folder: Path, tree: Tree = TEN, words: Mapping[str, str] | None 
         chips=lambda store: beam.Create(elements, reshuffle=False),
         cutter=_FolderCutter(index.parent, bands, tree, words or {}),
         dropped=dropped,
-        finer=tuple((name, parent) for name, parent in tree.parents.items() if parent),
+        finer=tree.finer,
     )
 
 

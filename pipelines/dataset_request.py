@@ -21,7 +21,6 @@ from catalog.atmosphere import BANDS as NINE_BANDS
 from catalog.errors import BadInput
 from catalog.legend import load_legend
 from catalog.manifest import Period
-from catalog.model import MODEL_CLASSES
 from catalog.scenes import ALL_BANDS, BANDS, interval_of
 from catalog.sources import open_source, read_mapping
 from catalog.store import Store
@@ -105,7 +104,8 @@ class DatasetRequest:
         if markups and periods:
             raise BadInput("--year and --period do not go with markups: the name of each tells its own day.")
         area = self.area or (None if markups else self._extent(labels))
-        return scene_chips(
+        tree = self._tree()
+        found = scene_chips(
             store,
             lambda: self._find(labels, area, periods, track),
             self._told(labels, area, periods),
@@ -114,7 +114,9 @@ class DatasetRequest:
             self.side,
             tuple(self.bands.split(",")) if self.bands else (),
             self.retry_seconds,
+            tree.names,
         )
+        return dataclasses.replace(found, finer=tree.finer)
 
     def _check_together(self) -> None:
         given = {"--chips": self.chips, "--labels": self.labels, "--teacher": self.teacher}
@@ -167,7 +169,7 @@ class DatasetRequest:
         name = self.name
         if markups:
             self._refuse_attribute("a folder of markups")
-            return RasterLabels(name, None, numbers(self.classes or "dynamic-world", MODEL_CLASSES)), self.periods
+            return RasterLabels(name, None, numbers(self.classes or "dynamic-world", self._tree().names)), self.periods
         if item := _item(self.labels):
             self._refuse_attribute("a STAC item of a map")
             path, period = _map_of(item)
@@ -175,7 +177,8 @@ class DatasetRequest:
         if self.labels.lower().endswith(_POLYGONS):
             if not self.attribute:
                 raise BadInput("--attribute is missing: the column of --labels that tells the class.")
-            polygons = PolygonLabels(name, _absolute(self.labels), self.attribute, self.classes or None)
+            path, names = _absolute(self.labels), self._tree().names
+            polygons = PolygonLabels(name, path, self.attribute, self.classes or None, names)
             polygons.features(4326)
             return polygons, self.periods
         self._refuse_attribute("a raster")
@@ -188,7 +191,7 @@ class DatasetRequest:
                 "--classes is missing: what the raster's values mean. Give worldcover, esri, dynamic-world, landloom, "
                 'or a JSON file as {"10": "trees", "100": null}.'
             )
-        return numbers(self.classes, MODEL_CLASSES)
+        return numbers(self.classes, self._tree().names)
 
     def _refuse_attribute(self, what: str) -> None:
         if self.attribute:
@@ -246,6 +249,8 @@ class DatasetRequest:
             "max_scenes": self.max_scenes,
             **dataclasses.asdict(self.choice),
         }
+        if self.legend:
+            told["finer"] = [list(one) for one in self._tree().finer]
         if isinstance(labels, TeacherLabels):
             told |= {"teacher": labels.spec.sha256, "sure": self.sure}
         if isinstance(labels, RasterLabels):

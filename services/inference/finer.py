@@ -42,11 +42,6 @@ class Sums:
         return values[self._roots]
 
 
-def finer_of(tree: Tree) -> list[tuple[str, str]]:
-    """Class and parent of all but the roots, as checkpoints, networks and training sets tell them."""
-    return [(name, parent) for name, parent in tree.parents.items() if parent is not None]
-
-
 def tree_in(state: dict[str, Any], where: str) -> Tree:
     """The tree of a checkpoint's network; those of the ten classes tell none."""
     return class_tree([(name, parent) for name, parent in state.get("parents", ())], where)

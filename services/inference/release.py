@@ -22,7 +22,7 @@ from services.inference.checkpoint import load
 from services.inference.chips import NINE_TO_SIX, Chip, mirror, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import add_provenance, describe, export
-from services.inference.finer import finer_of, tree_in
+from services.inference.finer import tree_in
 from services.inference.onnx import OnnxNetwork
 from services.inference.temperature import Temperature, fit_temperature
 from services.inference.unet import UNet, normalise
@@ -59,7 +59,7 @@ def export_checkpoint(
         version=version,
         bands=BANDS,
         classes=tree.leaves,
-        parents=tuple(finer_of(tree)),
+        parents=tree.finer,
         stride=network.stride,
         halo=network.halo,
         architecture="U-Net",

@@ -28,7 +28,7 @@ from services.inference import checkpoint, open_network
 from services.inference.buffer import Buffer
 from services.inference.chips import Chip, read_chips
 from services.inference.crops import Crops, class_pixels, class_weights
-from services.inference.finer import Sums, finer_of, inherited, tree_in
+from services.inference.finer import Sums, inherited, tree_in
 from services.inference.patches import Patches
 from services.inference.recipe import Recipe
 from services.inference.unet import UNet, normalise
@@ -157,13 +157,13 @@ class Run:
         self._best_loss, self._in_vain = math.inf, 0
         self._held_out: float | None = None
         if out.exists():
-            state = checkpoint.load(out, self._parts)
-            _same_recipe(state.get("recipe", ""), recipe, out)
-            if (begun := tree_in(state, str(out))) != tree:
+            if (begun := tree_in(checkpoint.load(out, {}), str(out))) != tree:
                 raise BadInput(
                     f"{str(out)!r} learns {', '.join(begun.leaves)}; the training sets now have "
                     f"{', '.join(tree.leaves)}. Use another --out, and --begin with it."
                 )
+            state = checkpoint.load(out, self._parts)
+            _same_recipe(state.get("recipe", ""), recipe, out)
             self.seconds, self.step = state["seconds"], state["step"]
             self._best, self._best_loss, self._in_vain = state["best"], state["best_loss"], state["in_vain"]
 
@@ -262,7 +262,7 @@ class Run:
             step=self.step,
             recipe=self._recipe.model_dump_json(),
             class_weights=self._weights.flatten()[self._sums.leaves].tolist(),
-            parents=finer_of(self._tree),
+            parents=list(self._tree.finer),
             best=self._best if self._recipe.patience else None,
             best_loss=self._best_loss,
             in_vain=self._in_vain,

@@ -17,10 +17,10 @@ from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from catalog.assets import AssetFile, build_asset, legend_tree, renders
-from catalog.grid import RESOLUTION
 from catalog.manifest import Manifest
 from catalog.models import model_key
 from catalog.scenes import Exclusion, Scene
+from catalog.sensors import SENSORS
 from catalog.store import NotFound, Store
 
 EXTENSIONS = [
@@ -80,16 +80,15 @@ def build_item(
             "created": now,
             "updated": now,
             "title": f"Land cover {manifest.tile} {manifest.period.label}",
-            "gsd": RESOLUTION,
-            "constellation": "sentinel-2",
-            "instruments": ["msi"],
+            "gsd": manifest.gsd,
+            **_seen_by(scenes),
             "io:tile_id": manifest.tile,
             "grid:code": f"MGRS-{manifest.tile}",
             **projection(epsg, transform, shape),
             "processing:level": "L4",
             "processing:datetime": now,
             "processing:lineage": (
-                f"{len(manifest.datatakes)} datatakes of Sentinel-2 {'/'.join(sorted({s.level for s in scenes}))} "
+                f"{len(manifest.datatakes)} datatakes of {' and '.join(sorted({_kind(one) for one in scenes}))} "
                 f"classified by {manifest.model.id} {manifest.model.version} and voted month by month"
             ),
             "processing:software": {"landloom": manifest.software},
@@ -108,7 +107,7 @@ def build_item(
             "renders": renders(legend),
         },
         stac_extensions=EXTENSIONS,
-        collection=manifest.period.collection,
+        collection=manifest.collection,
     )
     for file in assets:
         item.add_asset(file.name, build_asset(file, manifest))
@@ -129,6 +128,26 @@ def build_item(
         }
     )
     return json.dumps(content, indent=1).encode()
+
+
+def _seen_by(scenes: Sequence[Scene]) -> dict[str, Any]:
+    """Constellation, platform and instruments of the scenes: what has one value stands for all of them."""
+    platforms = sorted({one.platform for one in scenes if one.platform})
+    constellations = {_constellation(one) for one in scenes}
+    told: dict[str, Any] = {"constellation": constellations.pop()} if len(constellations) == 1 else {}
+    if platforms:
+        told |= {"platform": platforms[0]} if len(platforms) == 1 else {}
+        told |= {"landloom:platforms": platforms}
+    return told | {"instruments": sorted({name for one in scenes for name in one.instruments})}
+
+
+def _constellation(scene: Scene) -> str:
+    return "landsat" if scene.sensor in ("landsat", "hls-l30") else "sentinel-2"
+
+
+def _kind(scene: Scene) -> str:
+    title = SENSORS[scene.sensor].title
+    return f"{title} {scene.level}" if scene.sensor == "sentinel-2" else f"{title} ({scene.platform or scene.sensor})"
 
 
 def fingerprint_of(item: bytes | None) -> str | None:
@@ -181,7 +200,7 @@ def zone_of(tile: str) -> str:
 def projection(epsg: int, transform: Affine, shape: tuple[int, int]) -> dict[str, Any]:
     """The fields of the projection extension, of a grid with north up."""
     left, top = transform.c, transform.f
-    bbox = [left, top - shape[0] * RESOLUTION, left + shape[1] * RESOLUTION, top]
+    bbox = [left, top + shape[0] * transform.e, left + shape[1] * transform.a, top]
     return {
         "proj:code": f"EPSG:{epsg}",
         "proj:shape": list(shape),

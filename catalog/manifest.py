@@ -15,12 +15,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.errors import BadInput
+from catalog.grid import RESOLUTION, Block, Tile, block
 from catalog.legend import Legend
 from catalog.model import ModelSpec
 from catalog.scenes import Datatake, Exclusion
 
 FIRST_YEAR = 2015
-"""Sentinel-2A was launched in June 2015."""
+"""Sentinel-2A was launched in June 2015; other sources begin in other years."""
 
 
 class Period(BaseModel):
@@ -33,23 +34,31 @@ class Period(BaseModel):
     annual: bool
 
     @classmethod
-    def of_year(cls, year: int) -> Period:
+    def of_year(cls, year: int, first: int = FIRST_YEAR) -> Period:
         """A calendar year, which ends at `-12-31T23:59:59Z` so that a search for one year never returns two.
 
+        Args:
+            year: of the map.
+            first: year in which the source's scenes begin.
+
         Raises:
-            BadInput: before Sentinel-2, or in the future.
+            BadInput: before the first scene, or in the future.
         """
-        if not FIRST_YEAR <= year <= datetime.now(UTC).year:
+        if not first <= year <= datetime.now(UTC).year:
             raise BadInput(
-                f"Year {year} has no Sentinel-2 scenes. Give a year from {FIRST_YEAR} to {datetime.now(UTC).year}."
+                f"Year {year} has no scenes of this source. Give a year from {first} to {datetime.now(UTC).year}."
             )
         return cls(
             start=datetime(year, 1, 1, tzinfo=UTC), end=datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC), annual=True
         )
 
     @classmethod
-    def parse(cls, text: str) -> Period:
+    def parse(cls, text: str, first_year: int = FIRST_YEAR) -> Period:
         """A season as `2020-03-01/2020-05-31`, both days included; or a single day, `2020-03-01`.
+
+        Args:
+            text: two days, or one.
+            first_year: in which the source's scenes begin.
 
         Raises:
             BadInput: not two ISO dates in order.
@@ -63,18 +72,18 @@ class Period(BaseModel):
             ) from error
         if finish < begin:
             raise BadInput(f"Period {text!r} ends before it starts. Give START/END in order.")
-        if not begin.year >= FIRST_YEAR or begin > datetime.now(UTC).date():
-            raise BadInput(f"Period {text!r} has no Sentinel-2 scenes. Start between {FIRST_YEAR} and today.")
+        if not begin.year >= first_year or begin > datetime.now(UTC).date():
+            raise BadInput(f"Period {text!r} has no scenes of this source. Start between {first_year} and today.")
         return cls(
             start=datetime(begin.year, begin.month, begin.day, tzinfo=UTC),
             end=datetime(finish.year, finish.month, finish.day, 23, 59, 59, tzinfo=UTC),
             annual=False,
         )
 
-    @property
-    def collection(self) -> str:
-        """The collection in which maps of this period are published."""
-        return "lulc-annual" if self.annual else "lulc-period"
+    def collection(self, gsd: int = RESOLUTION) -> str:
+        """The collection in which maps of this period are published: each resolution has its own."""
+        name = "lulc-annual" if self.annual else "lulc-period"
+        return name if gsd == RESOLUTION else f"{name}-{gsd}m"
 
     @property
     def label(self) -> str:
@@ -105,6 +114,29 @@ class Manifest(BaseModel):
         """The item's id, `48QUE-2020`."""
         return f"{self.tile}-{self.period.label}"
 
+    @property
+    def gsd(self) -> int:
+        """Metres a pixel: those that the network is made for."""
+        return self.model.gsd
+
+    @property
+    def collection(self) -> str:
+        """The collection in which the map is published."""
+        return self.period.collection(self.gsd)
+
+    @property
+    def ground(self) -> Tile:
+        """The tile with its pixels."""
+        return Tile.from_name(self.tile, self.gsd)
+
+    def block(self, number: int) -> Block:
+        """A block of the tile.
+
+        Raises:
+            BadInput: no such block.
+        """
+        return block(number, self.gsd)
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the SHA-256 over everything that decides the result."""
@@ -118,12 +150,12 @@ class Manifest(BaseModel):
     @property
     def folder(self) -> str:
         """Where the item's JSON lies, relative to the output."""
-        return item_folder(self.tile, self.period)
+        return item_folder(self.tile, self.period, self.gsd)
 
     @property
     def item_key(self) -> str:
         """The item's JSON: written last, it is the commit."""
-        return item_key(self.tile, self.period)
+        return item_key(self.tile, self.period, self.gsd)
 
     @property
     def key(self) -> str:
@@ -144,14 +176,14 @@ class Manifest(BaseModel):
         return self.model_dump_json(indent=1).encode()
 
 
-def item_folder(tile: str, period: Period) -> str:
+def item_folder(tile: str, period: Period, gsd: int = RESOLUTION) -> str:
     """Where a tile-year lies, relative to the output."""
-    return f"{period.collection}/{tile}/{period.label}"
+    return f"{period.collection(gsd)}/{tile}/{period.label}"
 
 
-def item_key(tile: str, period: Period) -> str:
+def item_key(tile: str, period: Period, gsd: int = RESOLUTION) -> str:
     """The item's JSON: written last, it is the commit."""
-    return f"{item_folder(tile, period)}/{tile}-{period.label}.json"
+    return f"{item_folder(tile, period, gsd)}/{tile}-{period.label}.json"
 
 
 def digest(content: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog.datatakes import footprint_of
 from catalog.errors import BadInput, first_fault
-from catalog.grid import Tile, block, owned_geometry
+from catalog.grid import owned_geometry
 from catalog.manifest import Manifest
 from pipelines.plan import Planned
 
@@ -116,7 +116,7 @@ def default_prices() -> str:
 def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
     """Add up what the planned tile-years will take."""
     manifests = [one.manifest for one in planned if one.manifest]
-    pixels = float(sum(block(number).pixels for manifest in manifests for number in manifest.blocks))
+    pixels = float(sum(manifest.block(number).pixels for manifest in manifests for number in manifest.blocks))
     looks = sum(sum(looks_of_blocks(manifest)) for manifest in manifests)
     rates, prices = table.rates, table.prices_usd
     core_hours = looks / rates.pixels_per_core_second / 3600
@@ -142,11 +142,11 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
 
 def looks_of_blocks(manifest: Manifest) -> list[float]:
     """Pixels x looks of each block of a tile-year: counted by the share of it that each datatake's footprint covers."""
-    tile = Tile.from_name(manifest.tile)
+    tile = manifest.ground
     footprints = [footprint_of(datatake) for datatake in manifest.datatakes]
     found = []
     for number in manifest.blocks:
-        here = block(number)
+        here = manifest.block(number)
         part = owned_geometry(tile, here.window)
         covered = shapely.area(shapely.intersection(footprints, part)).sum() / part.area if part.area else 0.0
         found.append(covered * here.pixels)

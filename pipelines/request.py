@@ -82,7 +82,8 @@ class Request(BaseModel):
         geometry = shapely.from_wkb(self.geometry) if self.geometry else None
         # A search's answer is a hundred thousand small objects and no rubbish.
         with rare_collections():
-            return plan_tile(Tile.from_name(tile), geometry, period, source, store, self.settings)
+            square = Tile.from_name(tile, self.settings.model.gsd)
+            return plan_tile(square, geometry, period, source, store, self.settings)
 
     def check(self, source: Source, store: Store) -> None:
         """Refuse what makes no map before anything is written or sent to a cluster.
@@ -94,7 +95,7 @@ class Request(BaseModel):
             SourceUnavailable: the source does not answer.
         """
         self.settings.check()
-        for collection in sorted({period.collection for period in self.periods}):
+        for collection in sorted({period.collection(self.settings.model.gsd) for period in self.periods}):
             check_legend(store, collection, self.settings.legend)
         for tile, period in islice(self.tile_years(), _TRIED):
             if self.plan(tile, period, source, store).manifest:

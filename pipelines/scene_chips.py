@@ -16,7 +16,7 @@ import apache_beam as beam
 
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
-from catalog.scenes import ALL_BANDS
+from catalog.sensors import ALL_BANDS
 from catalog.store import Store
 from pipelines.candidates import Candidates
 from pipelines.chip_source import ChipSource, Settled

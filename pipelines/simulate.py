@@ -99,7 +99,7 @@ def simulate(
             if (product.tile, year) not in truth:
                 path = truth[product.tile, year] = out / "truth" / f"{product.tile}-{year}.tif"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _write_cog(path, cover[product, year], transform, Tile.from_name(product.tile).epsg, nodata=255)
+                write_cog(path, cover[product, year], transform, Tile.from_name(product.tile).epsg, nodata=255)
     links: list[Path] = []
     for number, year in enumerate(years):
         for k in range(dates_per_year):
@@ -108,7 +108,7 @@ def simulate(
             for product in products:
                 on_progress(len(links), len(years) * dates_per_year * len(products))
                 links.append(_write_scene(out / "sentinel-2-l2a", product, overpass, cover[product, year]))
-    _write_catalog(out, links)
+    write_catalog(out, "sentinel-2-l2a", links)
     return Simulation(out / "catalog.json", truth)
 
 
@@ -173,9 +173,9 @@ def _write_scene(folder: Path, product: Product, overpass: Overpass, classes: np
     for number, band in enumerate(BANDS):
         step = 2 if band in ("B11", "B12") else 1
         values = dn[number] if step == 1 else _coarser(dn[number])
-        _write_cog(home / f"{band}.tif", values, transform @ Affine.scale(step), tile.epsg, nodata=0)
+        write_cog(home / f"{band}.tif", values, transform @ Affine.scale(step), tile.epsg, nodata=0)
         assets[band] = _asset(band, values.shape, transform @ Affine.scale(step), -offset / 10000)
-    _write_cog(home / "SCL.tif", scl[::2, ::2], transform @ Affine.scale(2), tile.epsg, nodata=0)
+    write_cog(home / "SCL.tif", scl[::2, ::2], transform @ Affine.scale(2), tile.epsg, nodata=0)
     assets["SCL"] = _asset("SCL", scl[::2, ::2].shape, transform @ Affine.scale(2), None)
     bounds = rasterio.transform.array_bounds(*product.size, transform)
     outline = shapely.segmentize(shapely.box(*bounds), 5000)
@@ -237,7 +237,8 @@ def _asset(name: str, shape: tuple[int, ...], transform: Affine, offset: float |
     }
 
 
-def _write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, nodata: int) -> None:
+def write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, nodata: int) -> None:
+    """Write one band as a COG."""
     profile = {
         "height": values.shape[0],
         "width": values.shape[1],
@@ -256,12 +257,13 @@ def _write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, nod
             )
 
 
-def _write_catalog(out: Path, items: Sequence[Path]) -> None:
+def write_catalog(out: Path, collection_id: str, items: Sequence[Path]) -> None:
+    """Write collection and catalog of scenes that lie in folders of their own under `out/collection_id`."""
     collection = {
         "type": "Collection",
-        "id": "sentinel-2-l2a",
+        "id": collection_id,
         "stac_version": "1.1.0",
-        "description": "Simulated Sentinel-2 scenes",
+        "description": f"Simulated scenes of {collection_id}",
         "license": "CC0-1.0",
         "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
         "links": [
@@ -269,12 +271,12 @@ def _write_catalog(out: Path, items: Sequence[Path]) -> None:
             for path in items
         ],
     }
-    (out / "sentinel-2-l2a" / "collection.json").write_text(json.dumps(collection, indent=1))
+    (out / collection_id / "collection.json").write_text(json.dumps(collection, indent=1))
     catalog = {
         "type": "Catalog",
         "id": "simulated",
         "stac_version": "1.1.0",
         "description": "A simulated landscape",
-        "links": [{"rel": "child", "href": "./sentinel-2-l2a/collection.json", "type": "application/json"}],
+        "links": [{"rel": "child", "href": f"./{collection_id}/collection.json", "type": "application/json"}],
     }
     (out / "catalog.json").write_text(json.dumps(catalog, indent=1))

@@ -36,9 +36,15 @@ def simulate_command(
     dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Scenes a year.")] = 5,
     cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
     seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Another one, another landscape.")] = 1,
+    sensor: Annotated[str, typer.Option(help="sentinel-2, or landsat: 5 to 9, by the year.")] = "sentinel-2",
 ) -> None:
-    """Write simulated Sentinel-2 scenes of a landscape whose land cover and change are known."""
+    """Write simulated scenes of a landscape whose land cover and change are known."""
     from pipelines.simulate import Product, simulate
+    from pipelines.simulate_landsat import simulate_landsat
+
+    simulators = {"sentinel-2": simulate, "landsat": simulate_landsat}
+    if sensor not in simulators:
+        raise BadInput(f"--sensor {sensor!r} cannot be simulated. Give one of {', '.join(simulators)}.")
 
     try:
         col, row = (int(one) for one in at.split(","))
@@ -46,7 +52,7 @@ def simulate_command(
         raise BadInput(f"--at {at!r} is no pixel. Give its column and row, as 2000,4000.") from error
     product = Product(tile, col, row, (size, size))
     with progress_of("Writing scenes") as on_progress:
-        written = simulate(
+        written = simulators[sensor](
             out,
             [product],
             years=years_of(years),

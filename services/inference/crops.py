@@ -49,6 +49,9 @@ class Crops:
         there = (slice(0, here[0].stop - row), slice(0, here[1].stop - col))
         image = np.zeros((len(NINE_TO_SIX), side, side), np.float32)
         image[(slice(None), *there)] = chip.image[NINE_TO_SIX][(slice(None), *here)]
+        if spread := self._recipe.brightness:
+            factors = random.normal(1, spread) * random.normal(1, spread / 3, (len(NINE_TO_SIX), 1, 1))
+            np.multiply(image, np.clip(factors, 0.2, 5), out=image, casting="same_kind")
         classes = chip.classes[here]
         target = np.zeros((len(chip.tree.names), side, side), np.float32)
         known = (classes <= CLOUD) & image[(slice(None), *there)].any(axis=0)

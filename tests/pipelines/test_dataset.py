@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import rasterio
 
-from catalog.chips import UNLABELLED
+from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput
 from catalog.legend import load_legend
 from catalog.model import MODEL_CLASSES
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
 from catalog.tree import class_tree
+from pipelines.aggregate import aggregate
 from pipelines.chip_folder import chip_folder
 from pipelines.dataset import Report, make_training_set
+from pipelines.dataset_request import DatasetRequest
 from tests.pipelines.running import landloom
 from tests.training_sets import BUILT, CLOUD, CROPS, WATER, a_lake
 
@@ -144,9 +146,8 @@ def test_a_word_in_a_scenes_name_tells_finer_classes(folder: Path, tmp_path: Pat
     assert (found.classes, found.parents) == (TREE.names, TREE.finer)
     lake = next(chip for chip in chips if chip.id == "lake")
     pixels = read_pixels(open_store(str(tmp_path / "set")), lake)
-    assert (pixels.labels[80:140, 80:] == TREE.names.index("pasture")).all() and (
-        pixels.labels[80:, :80] == WATER
-    ).all()
+    assert (pixels.labels[80:140, 80:] == TREE.names.index("pasture")).all()
+    assert (pixels.labels[80:, :80] == WATER).all()
     assert (pixels.labels[30:60] == TREE.names.index("annual_crops")).all() and (pixels.labels[60:80] == BUILT).all()
     assert pixels.scores is not None and pixels.scores.shape[0] == len(TREE.names)
     assert "pasture" not in next(chip for chip in chips if chip.id == "shore").class_pixels
@@ -162,6 +163,37 @@ def test_classes_that_the_tree_lacks_are_refused(folder: Path, tmp_path: Path) -
     write(folder / "chips" / "lake_label.tif", np.full((1, 160, 160), len(TREE.names), np.uint8))
     report = make_training_set(chip_folder(folder, TREE), open_store(str(tmp_path / "set")), "fields")
     assert "label 15 is none of the 15 classes of fields" in report.dropped["lake"]
+
+
+def test_chips_are_aggregated_to_larger_pixels(folder: Path, tmp_path: Path) -> None:
+    found = DatasetRequest(chips=str(folder), aggregate=3)
+    store = open_store(str(tmp_path / "set"))
+    report = make_training_set(found.chip_source(store), store, found.name)
+    assert report.written == 3 and found.name == "chips-by-3"
+    chip = next(chip for chip in open_training_set(store)[1] if chip.id == "lake")
+    assert (chip.shape, chip.transform, chip.gsd, chip.place) == ((53, 53), (30, 0, 6e5, 0, -30, 5.4e6), 30, "lake")
+    pixels, lake = read_pixels(store, chip), a_lake()
+    assert np.allclose(pixels.image[0, 5, 5], lake.image[0, 15:18, 15:18].mean(), atol=0.5)
+    # The shore lies within a pixel: of its nine six are water.
+    assert pixels.labels[20, 26] == WATER and pixels.labels[20, 27] == CROPS
+    assert pixels.labels[-1, -1] == CLOUD and pixels.labels[0, 0] == UNLABELLED
+    assert pixels.scores is not None and pixels.scores[WATER, 20, 26] > 125
+    with pytest.raises(BadInput, match="--aggregate 0"):
+        DatasetRequest(chips=str(folder), aggregate=0).chip_source(store)
+
+
+def test_a_pixel_is_known_only_where_half_of_its_own_are_and_lacks_data_where_any_does() -> None:
+    labels = np.full((3, 9), UNLABELLED, np.uint8)
+    labels[:2, :2], labels[:2, 3:6], labels[0, 6:8] = WATER, CROPS, CROPS
+    labels[1, 6:9], labels[2, 6] = WATER, BUILT
+    image = np.full((2, 3, 9), 900, np.uint16)
+    image[:, 0, 3:6] = 300
+    made = aggregate(Pixels(image, labels), 3)
+    assert made.labels.tolist() == [[UNLABELLED, CROPS, WATER]]
+    assert made.image[0].tolist() == [[900, 700, 900]]
+    image[1, 0, 0] = 0
+    made = aggregate(Pixels(image, labels), 3)
+    assert made.image[:, 0, 0].tolist() == [0, 0] and made.scores is None
 
 
 def test_a_run_that_was_stopped_is_finished(folder: Path, tmp_path: Path) -> None:

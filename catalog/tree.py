@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,8 +16,13 @@ from catalog.model import MODEL_CLASSES
 class Tree:
     """Classes with their parents. Level 1 is the roots; a class without children is a leaf, at whatever level."""
 
-    parents: Mapping[str, str | None]
-    """Of each class, in their order; None: it is a root."""
+    pairs: tuple[tuple[str, str | None], ...]
+    """Class and parent, in order; None: it is a root."""
+
+    @cached_property
+    def parents(self) -> dict[str, str | None]:
+        """Of each class, in their order."""
+        return dict(self.pairs)
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str | None]], where: str) -> Tree:
@@ -51,7 +57,7 @@ class Tree:
                         "Leave the parent of one of them out."
                     )
                 above = parents[above]
-        return cls(parents)
+        return cls(tuple(parents.items()))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES, ModelSpec, Provenance, VoteCalibration
+from catalog.model import ModelSpec, Provenance, VoteCalibration
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
+from catalog.tree import Tree
 from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
 from services.inference.chips import NINE_TO_SIX, Chip, mirror, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import add_provenance, describe, export
+from services.inference.finer import tree_in
 from services.inference.onnx import OnnxNetwork
 from services.inference.temperature import Temperature, fit_temperature
 from services.inference.unet import UNet, normalise
@@ -51,19 +53,21 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    network, temperature = _open(checkpoint), None
+    network, tree = _open(checkpoint)
+    temperature = None
     spec = ModelSpec(
         id=name,
         version=version,
         bands=BANDS,
-        classes=MODEL_CLASSES,
+        classes=tree.leaves,
+        parents=tree.finer,
         stride=network.stride,
         halo=network.halo,
         architecture="U-Net",
         gsd=_gsd_of(datasets),
     )
     if datasets:
-        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"))
+        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"), tree)
         with torch.no_grad():
             network.head.weight.div_(temperature.value)
             network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
@@ -153,8 +157,8 @@ def _metrics(one: Agreement) -> dict[str, Any]:
     }
 
 
-def _open(checkpoint: Path) -> UNet:
-    """The best network of a checkpoint, without the class weights of its training.
+def _open(checkpoint: Path) -> tuple[UNet, Tree]:
+    """The best network of a checkpoint, without the class weights of its training, and the tree of its classes.
 
     A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
     """
@@ -163,20 +167,21 @@ def _open(checkpoint: Path) -> UNet:
         network = UNet.of(state.get("best") or state["network"]).eval()
     except (KeyError, RuntimeError, AttributeError) as error:
         raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
-    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(BANDS), len(MODEL_CLASSES)):  # type: ignore[index]
+    tree = tree_in(state, repr(str(checkpoint)))
+    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(BANDS), len(tree.leaves)):  # type: ignore[index]
         raise BadInput(
             f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(BANDS)} "
-            f"({', '.join(BANDS)}) and {len(MODEL_CLASSES)} are needed."
+            f"({', '.join(BANDS)}) and {len(tree.leaves)} are needed."
         )
-    shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
+    shift = torch.tensor(state.get("class_weights", [1.0] * len(tree.leaves))).log()
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network
+    return network, tree
 
 
 @torch.no_grad()
 def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
-    """Of uint16 `[6, H, W]`, mirrored at its borders: float32 `[10, H, W]`."""
+    """Of uint16 `[6, H, W]`, mirrored at its borders: float32 `[leaves, H, W]`."""
     mirrored, here = mirror(image, network.stride, network.halo)
     return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
         (slice(None), *here)

@@ -16,6 +16,7 @@ import pystac
 
 from catalog.legend import CLOUD, Legend
 from catalog.manifest import Manifest
+from catalog.model import ModelSpec
 from catalog.season import SEASON_BANDS, SEASON_NODATA, SEASON_TITLES, band_scales
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -71,15 +72,20 @@ def class_list(legend: Legend) -> list[dict[str, Any]]:
     ]
 
 
-def legend_tree(legend: Legend) -> dict[str, Any]:
-    """The properties that tell the whole tree of a legend and the level that is shown; none of a flat legend."""
-    if not legend.tree:
+def legend_tree(legend: Legend, model: ModelSpec) -> dict[str, Any]:
+    """The properties that tell the whole tree of a legend, the level that is shown, and what it shows of a network.
+
+    None of a flat legend and a network without finer classes.
+    """
+    if not legend.tree and not model.parents:
         return {}
+    shown = {c.name: list(c.model_classes) for c in legend.classes}
+    if not legend.tree:
+        return {"landloom:model_classes": shown}
     classes = [
         {"value": c.code, "name": c.name, "title": c.title, "color_hint": c.color.upper(), "parent": c.parent}
         for c in legend.tree
     ]
-    shown = {c.name: list(c.model_classes) for c in legend.classes}
     return {
         "landloom:legend_level": legend.level,
         # Roots have no parent: servers drop a null.

@@ -102,7 +102,7 @@ def build_item(
             "landloom:recipe": manifest.recipe,
             FINGERPRINT: manifest.fingerprint,
             "landloom:legend": legend.told,
-            **legend_tree(legend),
+            **legend_tree(legend, manifest.model),
             "landloom:model": f"{manifest.model.id} {manifest.model.version}",
             # Of the second stage's answers nobody has fitted how often they are right.
             "landloom:confidence": {"calibrated": False} if second else manifest.model.confidence,

@@ -111,6 +111,12 @@ def test_an_item_tells_the_whole_tree_and_its_level(tmp_path: Path) -> None:
     assert told["landloom:model_classes"]["natural"] == ["old", "young"]
     shown = [one["value"] for one in item["assets"]["data"]["classification:classes"]]
     assert shown == [0, 11, 14, 2, 10]
+    # Of a flat legend, too, an item tells which scores of a finer network it adds.
+    manifest = manifest_of(legend=load_legend("nine").fitted(FOREST_NETWORK))
+    manifest = manifest.model_copy(update={"model": FOREST_NETWORK.model_copy(update={"sha256": "ab"})})
+    told = register(open_store(str(tmp_path / "flat")), manifest)["properties"]
+    assert told["landloom:model_classes"]["trees"] == ["old", "young", "rows"] and "landloom:legend_tree" not in told
+    assert "landloom:model_classes" not in register(open_store(str(tmp_path / "ten")), manifest_of())["properties"]
 
 
 @pytest.mark.parametrize(

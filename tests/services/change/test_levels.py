@@ -20,6 +20,7 @@ from services.change.crosswalks import crosswalked, load_crosswalk
 from services.change.series import open_series
 from services.change.tally import tally_place
 from services.change.transitions import TransitionMatrix, matrix_of
+from tests.networks import SIX_BANDS
 from tests.pipelines.running import landloom
 from tests.services.change.maps import BUILT, CROPS, TREES, write_collection, write_map, write_years
 
@@ -30,7 +31,7 @@ FINER = load_legend("finer")
 def told(level: int) -> dict[str, Any]:
     """What an item of a map at a level tells, besides the usual."""
     legend = load_legend("finer", level)
-    return {"classes": class_list(legend), **legend_tree(legend)}
+    return {"classes": class_list(legend), **legend_tree(legend, SIX_BANDS)}
 
 
 def drawn(seed: int) -> np.ndarray:

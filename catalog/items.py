@@ -20,6 +20,7 @@ from catalog.assets import AssetFile, build_asset, renders
 from catalog.grid import RESOLUTION
 from catalog.manifest import Manifest
 from catalog.models import model_key
+from catalog.radar import RadarScene
 from catalog.scenes import Exclusion, Scene
 from catalog.store import NotFound, Store
 
@@ -64,6 +65,8 @@ def build_item(
         looks: clear looks, summed over pixels.
         assets: the files.
     """
+    unused = {exclusion.scene for exclusion in left_out}
+    radar = [scene for scene in manifest.radar if scene.id not in unused]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (manifest.period.start, manifest.period.end))
     seen = int(class_pixels[1:].sum())
@@ -81,8 +84,8 @@ def build_item(
             "updated": now,
             "title": f"Land cover {manifest.tile} {manifest.period.label}",
             "gsd": RESOLUTION,
-            "constellation": "sentinel-2",
-            "instruments": ["msi"],
+            "constellation": "sentinel-2, sentinel-1" if radar else "sentinel-2",
+            "instruments": ["msi", *(["c-sar"] if radar else [])],
             "io:tile_id": manifest.tile,
             "grid:code": f"MGRS-{manifest.tile}",
             **projection(epsg, transform, shape),
@@ -90,6 +93,7 @@ def build_item(
             "processing:datetime": now,
             "processing:lineage": (
                 f"{len(manifest.datatakes)} datatakes of Sentinel-2 {'/'.join(sorted({s.level for s in scenes}))} "
+                f"{f'and {len(radar)} scenes of Sentinel-1 ' if radar else ''}"
                 f"classified by {manifest.model.id} {manifest.model.version} and voted month by month"
             ),
             "processing:software": {"landloom": manifest.software},
@@ -105,6 +109,7 @@ def build_item(
             "landloom:scenes_left_out": [exclusion.model_dump() for exclusion in left_out],
             "landloom:scenes_implausible": [exclusion.model_dump() for exclusion in odd],
             "renders": renders(legend),
+            **_radar(manifest, radar),
         },
         stac_extensions=EXTENSIONS,
         collection=manifest.period.collection,
@@ -114,8 +119,8 @@ def build_item(
     item.add_link(pystac.Link("collection", "../../collection.json", "application/json"))
     item.add_link(pystac.Link("parent", f"../../{zone_of(manifest.tile)}/catalog.json", "application/json"))
     item.add_link(pystac.Link("root", "../../../catalog.json", "application/json"))
-    for scene in scenes:
-        item.add_link(pystac.Link("derived_from", scene.href, "application/geo+json", title=scene.id))
+    for href, name in [*((one.href, one.id) for one in scenes), *((one.href, one.id) for one in radar)]:
+        item.add_link(pystac.Link("derived_from", href, "application/geo+json", title=name))
     model = f"../../../{model_key(manifest.model)}"
     item.add_link(pystac.Link("derived_from", model, "application/geo+json", title=manifest.model.id))
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
@@ -128,6 +133,20 @@ def build_item(
         }
     )
     return json.dumps(content, indent=1).encode()
+
+
+def _radar(manifest: Manifest, used: Sequence[RadarScene]) -> dict[str, Any]:
+    """What the network saw of radar, if it has channels for it."""
+    if not manifest.model.radar:
+        return {}
+    told: dict[str, Any] = {
+        "channels": list(manifest.model.radar),
+        "scenes": len(used),
+        "months": sorted({f"{scene.datetime:%Y-%m}" for scene in used}),
+    }
+    if not used:
+        told["note"] = "the network did without radar: its channels were missing in every look"
+    return {"landloom:radar": told}
 
 
 def fingerprint_of(item: bytes | None) -> str | None:

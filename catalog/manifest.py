@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog.errors import BadInput
 from catalog.legend import Legend
 from catalog.model import ModelSpec
+from catalog.radar import RadarScene
 from catalog.scenes import Datatake, Exclusion
 
 FIRST_YEAR = 2015
@@ -82,6 +83,10 @@ class Period(BaseModel):
         return f"{self.start:%Y}" if self.annual else f"{self.start:%Y%m%d}-{self.end:%Y%m%d}"
 
 
+_OPTIONS = ("radar",)
+"""Fields that are empty where their option is not used."""
+
+
 class Manifest(BaseModel):
     """One tile-year to be mapped. Immutable: workers get its address, and a resumed run never searches again."""
 
@@ -99,6 +104,7 @@ class Manifest(BaseModel):
     scores: bool = Field(description="publish all class scores")
     software: str = Field(description="version of Landloom")
     excluded: tuple[Exclusion, ...] = Field(default=(), description="scenes found and not used")
+    radar: tuple[RadarScene, ...] = Field(default=(), description="in order of time, beside the optical looks")
 
     @property
     def id(self) -> str:
@@ -108,12 +114,19 @@ class Manifest(BaseModel):
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the SHA-256 over everything that decides the result."""
-        return digest(self.model_dump(mode="json", exclude={"request", "requested", "excluded"}))
+        return digest(self._decisive("request", "requested", "excluded"))
 
     @cached_property
     def recipe(self) -> str:
         """As the fingerprint, but blind to the area: two manifests with one recipe differ only in their blocks."""
-        return digest(self.model_dump(mode="json", exclude={"request", "excluded", "requested", "blocks"}))
+        return digest(self._decisive("request", "excluded", "requested", "blocks"))
+
+    def _decisive(self, *apart: str) -> dict[str, Any]:
+        """Its content apart from some fields, and from options that are not used: those leave a hash as it was before
+        there was the option.
+        """
+        content = self.model_dump(mode="json", exclude=set(apart))
+        return {name: value for name, value in content.items() if name not in _OPTIONS or value}
 
     @property
     def folder(self) -> str:

@@ -137,20 +137,20 @@ def scene_from_item(
     properties, assets = item["properties"], item["assets"]
     rasters, missing = {}, []
     for band in dict.fromkeys([*bands, *also]):
-        asset = _find(assets, names.bands.get(band), band, _COMMON_NAMES[band])
+        asset = asset_of(assets, names.bands.get(band), band, _COMMON_NAMES[band])
         if asset is None:
             missing += [band] if band in bands else []
         else:
             rasters[band] = _raster(asset, href, properties, names.offset_applied)
     if missing:
         raise SceneUnreadable(f"without band {', '.join(missing)}")
-    scl = _find(assets, names.scl, "SCL", "scl")
+    scl = asset_of(assets, names.scl, "SCL", "scl")
     product = str(properties.get("s2:product_uri") or item["id"])
     return Scene(
         id=item["id"],
         collection=item.get("collection") or "",
         href=href,
-        datetime=_moment(properties),
+        datetime=moment_of(properties),
         datatake=_datatake(properties, product),
         datastrip=_first(_DATASTRIP, properties.get("s2:datastrip_id")),
         tile=_tile_name(properties),
@@ -161,7 +161,7 @@ def scene_from_item(
         sun_zenith=_sun_zenith(properties),
         footprint=item["geometry"],
         bands=rasters,
-        scl=None if scl is None else Raster(href=_absolute(scl["href"], href)),
+        scl=None if scl is None else Raster(href=resolved(scl["href"], href)),
         signer=signer,
     )
 
@@ -179,7 +179,12 @@ def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:
     return _parse(start), _parse(end)
 
 
-def _moment(properties: Mapping[str, Any]) -> datetime:
+def moment_of(properties: Mapping[str, Any]) -> datetime:
+    """When an item was seen: its `datetime`, or the middle of its interval.
+
+    Raises:
+        SceneUnreadable: it does not say.
+    """
     start, end = interval_of(properties)
     return _parse(properties["datetime"]) if properties.get("datetime") else start + (end - start) / 2
 
@@ -189,7 +194,7 @@ def _parse(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _find(assets: Mapping[str, Any], *names: str | None) -> Mapping[str, Any] | None:
+def asset_of(assets: Mapping[str, Any], *names: str | None) -> Mapping[str, Any] | None:
     """The asset of one of these keys, or the one whose only band has one of these names."""
     for name in names:
         if name and name in assets:
@@ -215,14 +220,15 @@ def _raster(asset: Mapping[str, Any], href: str, properties: Mapping[str, Any], 
     if not 1e-6 <= scale <= 1e-2:
         raise SceneUnreadable(f"with scale {scale:g}, which gives no reflectance")
     return Raster(
-        href=_absolute(asset["href"], href),
+        href=resolved(asset["href"], href),
         nodata=None if nodata is None else float(nodata),
         scale=scale,
         offset=float(offset or 0.0),
     )
 
 
-def _absolute(asset: str, item: str) -> str:
+def resolved(asset: str, item: str) -> str:
+    """The address of an asset, which may be relative to its item's."""
     # A pattern instead of urlparse: a tile's search brings some 2,000 addresses.
     if asset.startswith("/") or _SCHEME.match(asset):
         return asset
@@ -237,7 +243,7 @@ def _datatake(properties: Mapping[str, Any], product: str) -> str:
     if found:
         return f"{found[1]}_{found[2]}"
     orbit = properties.get("sat:relative_orbit")
-    date = _moment(properties)
+    date = moment_of(properties)
     return f"{properties.get('platform', 'Sentinel-2')}_{date:%Y%m%d}" + ("" if orbit is None else f"_R{orbit:03d}")
 
 

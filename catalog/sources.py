@@ -72,6 +72,19 @@ class Source(Protocol):
     """Finds scenes."""
 
     name: str
+    signer: Signer | None
+    nowhere: Sequence[str]
+    """Items without a geometry, which no search finds."""
+    radar: Source | None
+    """A source of radar scenes that are used beside its own."""
+
+    def items(self, geometry: BaseGeometry, start: datetime, end: datetime) -> list[tuple[dict[str, Any], str]]:
+        """STAC items that touch a geometry and a period, whatever they show, each with its address.
+
+        Raises:
+            SourceUnavailable: the source does not answer.
+        """
+        ...
 
     def search(
         self,
@@ -132,7 +145,9 @@ class ApiSource:
     """A STAC API."""
 
     def __init__(self, name: str, api: StacApi):
-        self.name, self._api = name, api
+        self.name, self._api, self.signer = name, api, api.signer
+        self.nowhere: Sequence[str] = ()
+        self.radar: Source | None = None
         try:
             self._client = pystac_client.Client.open(api.url, stac_io=StacApiIO(max_retries=RETRIES, timeout=_TIMEOUT))
         except Exception as error:
@@ -140,14 +155,7 @@ class ApiSource:
                 f"{api.url} does not answer: {_brief(error)}. Check the URL and try again."
             ) from error
 
-    def search(
-        self,
-        geometry: BaseGeometry,
-        start: datetime,
-        end: datetime,
-        bands: Sequence[str] = BANDS,
-        also: Sequence[str] = (),
-    ) -> SearchResult:
+    def items(self, geometry: BaseGeometry, start: datetime, end: datetime) -> list[tuple[dict[str, Any], str]]:
         """See `Source`."""
         search = self._client.search(
             collections=list(self._api.collections),
@@ -161,21 +169,7 @@ class ApiSource:
             raise SourceUnavailable(
                 f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
             ) from error
-        found = [(item, _self_href(item, self._api.url)) for item in items]
-        return _to_scenes(found, self._api, (start, end), (bands, also), self.name)
-
-
-class StaticSource:
-    """A static STAC catalog: read once, then searched in memory."""
-
-    def __init__(self, href: str, described: StacApi | None, name: str):
-        self.name, self._api = name, described or StacApi(url=href)
-        items = list(walk(href))
-        self._items = [(item, where) for item, where in items if item.get("geometry")]
-        self._nowhere = [item["id"] for item, _ in items if not item.get("geometry")]
-        if not items:
-            raise BadInput(f"The catalog {name!r} holds no items. Give the JSON of a catalog with Sentinel-2 scenes.")
-        self._tree = shapely.STRtree([shape(item["geometry"]) for item, _ in self._items])
+        return [(item, _self_href(item, self._api.url)) for item in items]
 
     def search(
         self,
@@ -185,6 +179,26 @@ class StaticSource:
         bands: Sequence[str] = BANDS,
         also: Sequence[str] = (),
     ) -> SearchResult:
+        """See `Source`."""
+        found = self.items(geometry, start, end)
+        return _to_scenes(found, self._api, (start, end), (bands, also), self.name)
+
+
+class StaticSource:
+    """A static STAC catalog: read once, then searched in memory."""
+
+    def __init__(self, href: str, described: StacApi | None, name: str):
+        self.name, self._api = name, described or StacApi(url=href)
+        self.signer = self._api.signer
+        self.radar: Source | None = None
+        items = list(walk(href))
+        self._items = [(item, where) for item, where in items if item.get("geometry")]
+        self.nowhere: Sequence[str] = [item["id"] for item, _ in items if not item.get("geometry")]
+        if not items:
+            raise BadInput(f"The catalog {name!r} holds no items. Give the JSON of a catalog with scenes.")
+        self._tree = shapely.STRtree([shape(item["geometry"]) for item, _ in self._items])
+
+    def items(self, geometry: BaseGeometry, start: datetime, end: datetime) -> list[tuple[dict[str, Any], str]]:
         """See `Source`."""
         found = sorted(self._tree.query(geometry, predicate="intersects"))
         overlapping = []
@@ -197,8 +211,20 @@ class StaticSource:
                 continue
             if first <= end and last >= start:
                 overlapping.append((item, href))
-        result = _to_scenes(overlapping, self._api, (start, end), (bands, also), self.name)
-        result.excluded.extend(Exclusion(scene=name, reason="without a geometry") for name in self._nowhere)
+        return overlapping
+
+    def search(
+        self,
+        geometry: BaseGeometry,
+        start: datetime,
+        end: datetime,
+        bands: Sequence[str] = BANDS,
+        also: Sequence[str] = (),
+    ) -> SearchResult:
+        """See `Source`."""
+        found = self.items(geometry, start, end)
+        result = _to_scenes(found, self._api, (start, end), (bands, also), self.name)
+        result.excluded.extend(Exclusion(scene=name, reason="without a geometry") for name in self.nowhere)
         return result
 
 

@@ -31,6 +31,7 @@ from pipelines.cli.options import (
     MinObservations,
     Model,
     PeriodOption,
+    Radar,
     S3Endpoint,
     SizeKm,
     Source,
@@ -98,6 +99,7 @@ def map_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps made with other settings.")] = False,
     s3_endpoint: S3Endpoint = "",
     mapping: Mapping = "",
+    radar: Radar = "",
     retry_seconds: Annotated[
         float, typer.Option(parser=number, metavar="S", help="How long a failing source is tried again.")
     ] = 300.0,
@@ -140,7 +142,7 @@ def map_command(
         )
         described = read_mapping(mapping, source) if mapping else None
         area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
-        request = Request.of(source, area, periods, settings, described)
+        request = Request.of(source, area, periods, settings, described, radar)
     if inference:
         with console.status(f"Waiting for {inference}"):
             reach_network(inference, request.settings.model, retry_seconds)
@@ -210,6 +212,7 @@ def estimate_command(
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
     mapping: Mapping = "",
+    radar: Radar = "",
     prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
     write_prices: Annotated[Path | None, typer.Option(help="Write Landloom's price table here, to edit.")] = None,
     runner: Runner = "",
@@ -231,7 +234,8 @@ def estimate_command(
     area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
     settings = Settings(model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
     with tempfile.TemporaryDirectory() as nowhere:
-        request = Request.of(source, area, periods, settings, read_mapping(mapping, source) if mapping else None)
+        described = read_mapping(mapping, source) if mapping else None
+        request = Request.of(source, area, periods, settings, described, radar)
         planned = _plan(request, open_store(nowhere))
     found = estimate(planned, table)
     forecasts = forecasts_of(fleets, [one.manifest for one in planned if one.manifest], table)

@@ -94,6 +94,11 @@ def check(job: Job, request: Request) -> None:
             f"Dataflow's workers do not see --source {request.source!r}. Give planetary-computer, earth-search, a URL, "
             "or a static catalog at gs://BUCKET/PREFIX."
         )
+    if request.radar and "://" not in request.radar and ("/" in request.radar or request.radar.endswith(".json")):
+        raise BadInput(
+            f"Dataflow's workers do not see --radar {request.radar!r}. Give planetary-computer, a URL, or a static "
+            "catalog at gs://BUCKET/PREFIX."
+        )
     if not job.inference and job.model not in shipped_models():
         raise BadInput(
             f"The workers' image has no network {job.model!r}, only {', '.join(shipped_models())}. Name one of these, "

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from catalog.errors import BadInput
 from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
+from catalog.radar import RADAR_CHANNELS, bands_apart
 from catalog.scenes import ALL_BANDS
 
 
@@ -90,8 +91,11 @@ def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"The description inside {str(path)!r} is not valid: {where}: {first['msg']}.") from error
     found = (_form(session.get_inputs(), "bands"), _form(session.get_outputs(), "classes"))
-    if unknown := [band for band in spec.bands if band not in ALL_BANDS]:
-        raise BadInput(f"Network {str(path)!r} wants band {unknown[0]!r}; Sentinel-2 has {', '.join(ALL_BANDS)}.")
+    if unknown := [band for band in bands_apart(spec.bands)[0] if band not in ALL_BANDS]:
+        raise BadInput(
+            f"Network {str(path)!r} wants band {unknown[0]!r}; Sentinel-2 has {', '.join(ALL_BANDS)}, and Sentinel-1 "
+            f"{', '.join(RADAR_CHANNELS)}."
+        )
     wanted = (f"tensor(uint16) with {len(spec.bands)} bands", f"tensor(uint8) with {len(spec.classes)} classes")
     if found != wanted:
         raise BadInput(

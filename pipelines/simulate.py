@@ -92,14 +92,14 @@ def simulate(
     truth: dict[tuple[str, int], Path] = {}
     cover: dict[tuple[Product, int], np.ndarray] = {}
     for product in products:
-        x, y, transform = _axes(product)
+        x, y, transform = axes(product)
         for number, year in enumerate(years):
-            strips = [land_cover(x, y[rows], number, change, seed) for rows in _strips(len(y))]
-            cover[product, year] = np.concatenate(strips)
+            parts = [land_cover(x, y[rows], number, change, seed) for rows in strips(len(y))]
+            cover[product, year] = np.concatenate(parts)
             if (product.tile, year) not in truth:
                 path = truth[product.tile, year] = out / "truth" / f"{product.tile}-{year}.tif"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _write_cog(path, cover[product, year], transform, Tile.from_name(product.tile).epsg, nodata=255)
+                write_cog(path, cover[product, year], transform, Tile.from_name(product.tile).epsg, nodata=255)
     links: list[Path] = []
     for number, year in enumerate(years):
         for k in range(dates_per_year):
@@ -108,7 +108,7 @@ def simulate(
             for product in products:
                 on_progress(len(links), len(years) * dates_per_year * len(products))
                 links.append(_write_scene(out / "sentinel-2-l2a", product, overpass, cover[product, year]))
-    _write_catalog(out, links)
+    write_catalog(out, links, "sentinel-2-l2a", "Simulated Sentinel-2 scenes")
     return Simulation(out / "catalog.json", truth)
 
 
@@ -127,7 +127,7 @@ def _check(products: Sequence[Product], years: Sequence[int], dates: int, cloud:
         )
 
 
-def _axes(product: Product) -> tuple[np.ndarray, np.ndarray, Affine]:
+def axes(product: Product) -> tuple[np.ndarray, np.ndarray, Affine]:
     """Pixel centres and transform of a product."""
     tile = Tile.from_name(product.tile)
     left = tile.left + product.col * RESOLUTION + product.shift
@@ -137,7 +137,8 @@ def _axes(product: Product) -> tuple[np.ndarray, np.ndarray, Affine]:
     return x, y, Affine(RESOLUTION, 0, left, 0, -RESOLUTION, top)
 
 
-def _strips(rows: int) -> Iterator[slice]:
+def strips(rows: int) -> Iterator[slice]:
+    """Rows worked on at a time."""
     for start in range(0, rows, _STRIP):
         yield slice(start, min(start + _STRIP, rows))
 
@@ -145,14 +146,14 @@ def _strips(rows: int) -> Iterator[slice]:
 def _write_scene(folder: Path, product: Product, overpass: Overpass, classes: np.ndarray) -> Path:
     """Write one product on one date; returns its item's JSON."""
     tile = Tile.from_name(product.tile)
-    x, y, transform = _axes(product)
+    x, y, transform = axes(product)
     day, offset = overpass.day, 1000 if overpass.day >= _OFFSET_FROM else 0
     dn = np.empty((len(BANDS), *product.size), np.uint16)
     scl = np.empty(product.size, np.uint8)
     random = np.random.default_rng([overpass.seed, overpass.year, overpass.number])
     noise = random.integers(-25, 26, (len(BANDS), _NOISE, _NOISE), np.int8)
     across, down = (np.floor(axis / RESOLUTION).astype(np.int64) % _NOISE for axis in (x, y))
-    for rows in _strips(len(y)):
+    for rows in strips(len(y)):
         reflectance, scl[rows] = overpass.look(classes[rows], x, y[rows])
         for number in range(len(BANDS)):
             numbers = reflectance[number] + noise[number][np.ix_(down[rows], across)]
@@ -173,9 +174,9 @@ def _write_scene(folder: Path, product: Product, overpass: Overpass, classes: np
     for number, band in enumerate(BANDS):
         step = 2 if band in ("B11", "B12") else 1
         values = dn[number] if step == 1 else _coarser(dn[number])
-        _write_cog(home / f"{band}.tif", values, transform @ Affine.scale(step), tile.epsg, nodata=0)
+        write_cog(home / f"{band}.tif", values, transform @ Affine.scale(step), tile.epsg, nodata=0)
         assets[band] = _asset(band, values.shape, transform @ Affine.scale(step), -offset / 10000)
-    _write_cog(home / "SCL.tif", scl[::2, ::2], transform @ Affine.scale(2), tile.epsg, nodata=0)
+    write_cog(home / "SCL.tif", scl[::2, ::2], transform @ Affine.scale(2), tile.epsg, nodata=0)
     assets["SCL"] = _asset("SCL", scl[::2, ::2].shape, transform @ Affine.scale(2), None)
     bounds = rasterio.transform.array_bounds(*product.size, transform)
     outline = shapely.segmentize(shapely.box(*bounds), 5000)
@@ -237,7 +238,8 @@ def _asset(name: str, shape: tuple[int, ...], transform: Affine, offset: float |
     }
 
 
-def _write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, nodata: int) -> None:
+def write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, nodata: int) -> None:
+    """Write one band, `[H, W]`."""
     profile = {
         "height": values.shape[0],
         "width": values.shape[1],
@@ -256,12 +258,13 @@ def _write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, nod
             )
 
 
-def _write_catalog(out: Path, items: Sequence[Path]) -> None:
+def write_catalog(out: Path, items: Sequence[Path], name: str, description: str) -> None:
+    """Write `catalog.json` with one collection, in whose folder the items lie."""
     collection = {
         "type": "Collection",
-        "id": "sentinel-2-l2a",
+        "id": name,
         "stac_version": "1.1.0",
-        "description": "Simulated Sentinel-2 scenes",
+        "description": description,
         "license": "CC0-1.0",
         "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
         "links": [
@@ -269,12 +272,12 @@ def _write_catalog(out: Path, items: Sequence[Path]) -> None:
             for path in items
         ],
     }
-    (out / "sentinel-2-l2a" / "collection.json").write_text(json.dumps(collection, indent=1))
+    (out / name / "collection.json").write_text(json.dumps(collection, indent=1))
     catalog = {
         "type": "Catalog",
         "id": "simulated",
         "stac_version": "1.1.0",
         "description": "A simulated landscape",
-        "links": [{"rel": "child", "href": "./sentinel-2-l2a/collection.json", "type": "application/json"}],
+        "links": [{"rel": "child", "href": f"./{name}/collection.json", "type": "application/json"}],
     }
     (out / "catalog.json").write_text(json.dumps(catalog, indent=1))

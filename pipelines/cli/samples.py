@@ -36,6 +36,9 @@ def simulate_command(
     dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Scenes a year.")] = 5,
     cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
     seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Another one, another landscape.")] = 1,
+    radar: Annotated[
+        bool, typer.Option("--radar", help="And of Sentinel-1, with speckle, as a catalog of its own in radar/.")
+    ] = False,
 ) -> None:
     """Write simulated Sentinel-2 scenes of a landscape whose land cover and change are known."""
     from pipelines.simulate import Product, simulate
@@ -56,3 +59,8 @@ def simulate_command(
             on_progress=on_progress,
         )
     typer.echo(written.catalog)
+    if radar:
+        from pipelines.radar_simulation import simulate_radar
+
+        with progress_of("Writing radar scenes") as on_progress:
+            typer.echo(simulate_radar(out, [product], years=years_of(years), seed=seed, on_progress=on_progress))

@@ -122,7 +122,8 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
 
 def _input(spec: ModelSpec) -> dict[str, Any]:
     return {
-        "name": "Reflectance x 10,000 without offset, valid values at least 1, 0 = no data",
+        "name": "Reflectance x 10,000 without offset, valid values at least 1, 0 = no data"
+        + ("; radar channels (gamma0 in dB + 50) x 200, 0 = missing" if spec.radar else ""),
         "bands": list(spec.bands),
         "input": {
             "shape": [-1, len(spec.bands), -1, -1],

@@ -142,6 +142,11 @@ class DatasetRequest:
 
     def _teacher(self) -> TeacherLabels:
         spec = model_spec(self.teacher)
+        if spec.radar:
+            raise BadInput(
+                f"--teacher {spec.id} has the radar channels {', '.join(spec.radar)}; scenes are cut without radar. "
+                "Give a network of Sentinel-2's bands alone."
+            )
         check_teacher(spec)
         return TeacherLabels(self.teacher, spec, self.sure)
 

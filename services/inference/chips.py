@@ -12,6 +12,7 @@ from catalog.atmosphere import BANDS as TEACHER_BANDS
 from catalog.chips import UNLABELLED, Split
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
+from catalog.radar import RADAR_CHANNELS, bands_apart
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
@@ -47,6 +48,17 @@ class Chip:
     date: datetime | None = None
     grid: tuple[int | None, tuple[float, ...]] | None = None
     """EPSG code and transform, where known: chips of one place and size on one grid show the same pixels."""
+    radar: np.ndarray | None = None
+    """uint16 `[4, H, W]`, `RADAR_CHANNELS` as `catalog.radar.encode` gives them, 0 = missing; None: no radar."""
+
+    def shown(self, bands: Sequence[str]) -> np.ndarray:
+        """What a network of these bands and radar channels is shown: uint16 `[bands, H, W]`."""
+        optical, channels = bands_apart(bands)
+        image = self.image[[TEACHER_BANDS.index(band) for band in optical]]
+        if not channels:
+            return image
+        radar = np.zeros((len(RADAR_CHANNELS), *self.classes.shape), np.uint16) if self.radar is None else self.radar
+        return np.concatenate([image, radar[[RADAR_CHANNELS.index(channel) for channel in channels]]])
 
     @property
     def valid(self) -> np.ndarray:
@@ -102,11 +114,23 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
                     corrected,
                     chip.date,
                     (chip.epsg, chip.transform),
+                    _radar(found.bands, pixels.image),
                 )
             )
     if not chips:
         raise BadInput(f"There is no chip of split {split!r} in {', '.join(folders)}.")
     return chips
+
+
+def _radar(bands: Sequence[str], image: np.ndarray) -> np.ndarray | None:
+    """The radar channels of a set's image, if it has any."""
+    if not set(RADAR_CHANNELS) & set(bands):
+        return None
+    radar = np.zeros((len(RADAR_CHANNELS), *image.shape[1:]), np.uint16)
+    for number, channel in enumerate(RADAR_CHANNELS):
+        if channel in bands:
+            radar[number] = image[bands.index(channel)]
+    return radar
 
 
 def _without_snow_cover(image: np.ndarray, labels: np.ndarray) -> np.ndarray:

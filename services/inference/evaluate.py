@@ -100,7 +100,7 @@ def evaluate_network(
 
 def check(spec: ModelSpec) -> np.ndarray:
     """Make sure that a network fits the chips' bands and classes; where its classes stand among theirs, `[classes]`."""
-    for what, own, known in (("band", spec.bands, TEACHER_BANDS), ("class", spec.classes, MODEL_CLASSES)):
+    for what, own, known in (("band", spec.optical.bands, TEACHER_BANDS), ("class", spec.classes, MODEL_CLASSES)):
         if strange := [one for one in own if one not in known]:
             raise BadInput(f"Network {spec.id} has the {what} {strange[0]!r}; chips hold {', '.join(known)}.")
     return np.array([MODEL_CLASSES.index(name) for name in spec.classes])
@@ -108,18 +108,19 @@ def check(spec: ModelSpec) -> np.ndarray:
 
 def as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
     """A chip's image in a network's bands, uint16 `[bands, H, W]`, at the level it was made for."""
-    image = chip.image[[TEACHER_BANDS.index(band) for band in spec.bands]]
-    seen = chip.image.any(axis=0)
-    for band, pixels in zip(spec.bands, image, strict=True):
+    bands, seen = spec.optical.bands, chip.image.any(axis=0)
+    image = chip.shown(bands)
+    for band, pixels in zip(bands, image, strict=True):
         if seen.any() and not pixels.any():
             raise BadInput(
                 f"Chip {chip.id} lacks band {band}, which network {spec.id} wants. Give chips with all bands."
             )
     if spec.level == "L1C" and chip.level == "L2A":
-        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith, spec.bands)
+        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith, bands)
         top = np.clip(np.rint(10_000 * air.raise_to_top(image / 10_000)), 1, 65535)
         image = np.where(image > 0, top, 0).astype(np.uint16)
-    return image
+    # Radar may be missing; light may not.
+    return np.concatenate([image, chip.shown(spec.bands)[len(bands) :]]) if spec.radar else image
 
 
 def reference_of(chips: Sequence[Chip], name: str = "") -> Reference:

@@ -18,7 +18,7 @@ from catalog.store import open_store
 from catalog.training_set import open_training_set
 from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
-from services.inference.chips import NINE_TO_SIX, Chip, mirror, read_chips
+from services.inference.chips import Chip, mirror, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import add_provenance, describe, export
 from services.inference.onnx import OnnxNetwork
@@ -50,22 +50,22 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    network, temperature = _open(checkpoint), None
+    (network, bands), temperature = _open(checkpoint), None
     spec = ModelSpec(
         id=name,
         version=version,
-        bands=BANDS,
+        bands=bands,
         classes=MODEL_CLASSES,
         stride=network.stride,
         halo=network.halo,
         architecture="U-Net",
     )
     if datasets:
-        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"))
+        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"), bands)
         with torch.no_grad():
             network.head.weight.div_(temperature.value)
             network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
-    export(network, spec, out, range_samples(read_chips(datasets, "train", leave_out)) if datasets else ())
+    export(network, spec, out, range_samples(read_chips(datasets, "train", leave_out), bands) if datasets else ())
     if temperature:
         calibrate_maps(out, datasets, out, version)
         add_provenance(out, _provenance(out, checkpoint, datasets, leave_out, temperature))
@@ -134,8 +134,8 @@ def _metrics(one: Agreement) -> dict[str, Any]:
     }
 
 
-def _open(checkpoint: Path) -> UNet:
-    """The best network of a checkpoint, without the class weights of its training.
+def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...]]:
+    """The best network of a checkpoint, without the class weights of its training; and its bands.
 
     A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
     """
@@ -144,35 +144,37 @@ def _open(checkpoint: Path) -> UNet:
         network = UNet.of(state.get("best") or state["network"]).eval()
     except (KeyError, RuntimeError, AttributeError) as error:
         raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
-    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(BANDS), len(MODEL_CLASSES)):  # type: ignore[index]
+    bands = (*BANDS, *json.loads(state.get("recipe") or "{}").get("radar", ()))
+    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(MODEL_CLASSES)):  # type: ignore[index]
         raise BadInput(
-            f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(BANDS)} "
-            f"({', '.join(BANDS)}) and {len(MODEL_CLASSES)} are needed."
+            f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(bands)} "
+            f"({', '.join(bands)}) and {len(MODEL_CLASSES)} are needed."
         )
     shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network
+    return network, bands
 
 
 @torch.no_grad()
 def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
-    """Of uint16 `[6, H, W]`, mirrored at its borders: float32 `[10, H, W]`."""
+    """Of uint16 `[bands, H, W]`, mirrored at its borders: float32 `[10, H, W]`."""
     mirrored, here = mirror(image, network.stride, network.halo)
     return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
         (slice(None), *here)
     ]
 
 
-def range_samples(learned: Sequence[Chip], count: int = 32) -> list[np.ndarray]:
+def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: int = 32) -> list[np.ndarray]:
     """Images that set the ranges of 8-bit integers: large chips from end to end of the list, which is ordered by place.
 
     Args:
         learned: the chips that a network learned.
+        bands: of the network.
         count: about so many.
 
     Returns:
-        uint16 `[6, H, W]` each.
+        uint16 `[bands, H, W]` each.
     """
     chips = [chip for chip in learned if chip.taught and min(chip.classes.shape) >= 256]
-    return [chip.image[NINE_TO_SIX] for chip in chips[:: max(1, len(chips) // count)]]
+    return [chip.shown(bands) for chip in chips[:: max(1, len(chips) // count)]]

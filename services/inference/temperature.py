@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
+from catalog.scenes import BANDS
 from services.evaluation.agreement import Tally
 from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
 
@@ -35,12 +36,15 @@ class Temperature:
     """The same, each place judged with the temperature that the others give."""
 
 
-def fit_temperature(logits_of: Callable[[np.ndarray], np.ndarray], chips: Sequence[Chip]) -> Temperature:
+def fit_temperature(
+    logits_of: Callable[[np.ndarray], np.ndarray], chips: Sequence[Chip], bands: Sequence[str] = BANDS
+) -> Temperature:
     """Fit a temperature on labelled chips of places that were not learned.
 
     Args:
-        logits_of: uint16 `[6, H, W]` to logits `[10, H, W]`.
+        logits_of: uint16 `[bands, H, W]` to logits `[10, H, W]`.
         chips: with labels.
+        bands: of the network.
 
     Raises:
         BadInput: labels in fewer than two places.
@@ -51,7 +55,7 @@ def fit_temperature(logits_of: Callable[[np.ndarray], np.ndarray], chips: Sequen
         labelled = np.flatnonzero((chip.classes <= CLOUD) & chip.image[NINE_TO_SIX].all(axis=0))
         if labelled.size:
             pixels = random.permutation(labelled)[:_PIXELS]
-            logits = logits_of(chip.image[NINE_TO_SIX]).reshape(len(MODEL_CLASSES), -1)[:, pixels]
+            logits = logits_of(chip.shown(bands)).reshape(len(MODEL_CLASSES), -1)[:, pixels]
             drawn.setdefault(chip.place, []).append((logits.astype(float), chip.classes.ravel()[pixels]))
     if len(drawn) < 2:
         raise BadInput(

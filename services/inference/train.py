@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import BadInput, LandloomError
 from catalog.model import MODEL_CLASSES, Network
+from catalog.radar import RADAR_CHANNELS
 from catalog.scenes import BANDS
 from services.inference import checkpoint, open_network
 from services.inference.buffer import Buffer
@@ -58,7 +59,7 @@ class Lessons(Protocol):
     """What a network is shown, batch by batch."""
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """float32 `[batch, 6, side, side]`, reflectance x 10,000, and `[batch, 10, side, side]`, probabilities."""
+        """float32 `[batch, bands, side, side]`, as it is shown, and `[batch, 10, side, side]`, probabilities."""
 
 
 def train(
@@ -100,7 +101,8 @@ def train(
     chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
     if unseen := [name for name, count in zip(MODEL_CLASSES, class_pixels(chips), strict=True) if not count]:
         log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
-    network = UNet(len(BANDS), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
+    _check_radar(chips, recipe)
+    network = UNet(len(BANDS) + len(recipe.radar), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
     if begin is not None:
         try:
             network.begin_with(checkpoint.load(begin, {})["network"])
@@ -264,6 +266,20 @@ def _lessons(chips: list[Chip], recipe: Recipe, random: np.random.Generator, tea
     if teacher is None:
         return Crops(chips, recipe, random)
     return Buffer(Patches(chips, teacher, recipe, random), recipe, random)
+
+
+def _check_radar(chips: Sequence[Chip], recipe: Recipe) -> None:
+    """Channels that no chip has would be learned as missing, and then map as noise where they are there.
+
+    Raises:
+        BadInput: naming one.
+    """
+    for channel in recipe.radar:
+        if not any(chip.radar is not None and chip.radar[RADAR_CHANNELS.index(channel)].any() for chip in chips):
+            raise BadInput(
+                f"The recipe wants the radar channel {channel}, which no chip to learn from has. Give a training set "
+                "with it among its bands (docs/radar.md), or leave it out of the recipe's radar."
+            )
 
 
 def _held_out(chips: list[Chip], recipe: Recipe) -> tuple[list[Chip], list[Chip]]:

@@ -6,8 +6,6 @@ million pixels) or on files, and know neither missing pixels nor a number of loo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.ndimage import uniform_filter
 
@@ -15,8 +13,6 @@ WINDOW = 7
 """Pixels along the window's sides: 49 pixels of 4.4 looks are enough to tell texture from speckle."""
 REACH = WINDOW // 2
 """Pixels round a pixel on which its filtered value depends."""
-_ROWS = 256
-"""Rows worked on at a time, so that memory does not grow with the image."""
 
 
 def lee_filter(power: np.ndarray, looks: np.ndarray) -> np.ndarray:
@@ -34,26 +30,11 @@ def lee_filter(power: np.ndarray, looks: np.ndarray) -> np.ndarray:
     Returns:
         float32 `[H, W]`.
     """
-    out = np.empty(power.shape, np.float32)
-    for rows, around in _strips(len(power)):
-        strip = _filtered(power[around], looks[around])
-        out[rows] = strip[rows.start - around.start : rows.stop - around.start]
-    return out
-
-
-def _strips(height: int) -> Iterator[tuple[slice, slice]]:
-    """Rows to fill, and those that they depend on."""
-    for start in range(0, height, _ROWS):
-        stop = min(start + _ROWS, height)
-        yield slice(start, stop), slice(max(0, start - REACH), min(height, stop + REACH))
-
-
-def _filtered(power: np.ndarray, looks: np.ndarray) -> np.ndarray:
     known = power > 0
     share = np.maximum(_average(known.astype(np.float32)), np.float32(1e-6))
     mean = _average(power) / share
-    # Relative to the mean, so that dark and bright ground are reckoned alike in single precision.
     square = _average(np.square(power)) / share
+    # Relative to the mean, so that dark and bright ground are reckoned alike in single precision.
     variation = np.maximum(square - np.square(mean), 0) / np.maximum(np.square(mean), np.float32(1e-20))
     speckle = 1 / np.maximum(looks, np.float32(1e-6))
     weight = np.clip(1 - speckle / np.maximum(variation, np.float32(1e-12)), 0, 1)

@@ -15,6 +15,9 @@ from catalog.radar_speckle import REACH, lee_filter
 from catalog.scenes import Exclusion
 from pipelines.read import SceneReader
 
+_ROWS = 512
+"""Of a window that are worked on at a time: memory stays small against that of the looks."""
+
 
 class RadarReader:
     """Gives the radar channels beside each look over one window.
@@ -41,10 +44,8 @@ class RadarReader:
             transform: of the window, 10 m pixels.
             shape: rows and columns of the window.
         """
-        self._scenes, self._channels, self._reader, self._epsg = scenes, channels, reader, epsg
-        # The filter sees round each pixel, so that what it gives does not depend on where a window ends.
-        self._transform = transform @ Affine.translation(-REACH, -REACH)
-        self._shape = (shape[0] + 2 * REACH, shape[1] + 2 * REACH)
+        self._scenes, self._channels, self._reader = scenes, channels, reader
+        self._epsg, self._transform = epsg, transform
         self._month: tuple[int, int] | None = None
         self._kept = np.zeros((len(channels), *shape), np.uint16)
 
@@ -62,27 +63,33 @@ class RadarReader:
         Raises:
             SourceUnavailable: a file could not be read for minutes.
         """
-        problems: list[Exclusion] = []
+        problems: dict[str, str] = {}
         if self._month != (month := (when.year, when.month)):
             self._kept[:] = 0
             for orbit in sorted({channel.partition("_")[2] for channel in self._channels}):
                 some = [one for one in self._scenes if one.month == month and one.orbit == orbit]
-                if some:
-                    self._fill(orbit, some, problems)
+                for top in range(0, self._kept.shape[1] if some else 0, _ROWS):
+                    self._fill(orbit, some, self._kept[:, top : top + _ROWS], top, problems)
             self._month = month
-        return np.concatenate([bands, self._kept]), problems
+        left_out = [Exclusion(scene=scene, reason=reason) for scene, reason in problems.items()]
+        return np.concatenate([bands, self._kept]), left_out
 
-    def _fill(self, orbit: str, scenes: Sequence[RadarScene], problems: list[Exclusion]) -> None:
-        """The channels of one orbit direction from a month's scenes."""
-        total = np.zeros((len(POLARISATIONS), *self._shape), np.float32)
-        passes, looks = np.zeros(self._shape, np.float32), np.zeros(self._shape, np.float32)
+    def _fill(
+        self, orbit: str, scenes: Sequence[RadarScene], kept: np.ndarray, top: int, problems: dict[str, str]
+    ) -> None:
+        """The channels of one orbit direction in a strip of the window that begins at row `top`."""
+        # The filter sees round each pixel, so that what it gives does not depend on where a strip ends.
+        transform = self._transform @ Affine.translation(-REACH, top - REACH)
+        shape = (kept.shape[1] + 2 * REACH, kept.shape[2] + 2 * REACH)
+        total = np.zeros((len(POLARISATIONS), *shape), np.float32)
+        passes, looks = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         for _, members in groupby(sorted(scenes, key=lambda one: one.overpass), key=lambda one: one.overpass):
-            seen = np.zeros(self._shape, bool)
+            seen = np.zeros(shape, bool)
             for scene in members:
                 try:
-                    found = self._read(scene)
+                    found = self._read(scene, transform, shape)
                 except SceneUnreadable as error:
-                    problems.append(Exclusion(scene=scene.id, reason=str(error)))
+                    problems[scene.id] = str(error)
                     continue
                 if found is None:
                     continue
@@ -97,11 +104,11 @@ class RadarReader:
             if (name := f"{polarisation}_{orbit}") in self._channels:
                 # The mean is one of powers: a mean of dB would lie below it, the more the fewer looks there are.
                 mean = np.divide(total[number], passes, out=total[number], where=passes > 0)
-                self._kept[self._channels.index(name)] = encode(lee_filter(mean, looks)[inner])
+                kept[self._channels.index(name)] = encode(lee_filter(mean, looks)[inner])
 
-    def _read(self, scene: RadarScene) -> list[np.ndarray] | None:
+    def _read(self, scene: RadarScene, transform: Affine, shape: tuple[int, int]) -> list[np.ndarray] | None:
         rasters = [scene.bands[name] for name in POLARISATIONS]
         # The nearest pixel: interpolation would smooth the speckle here more and there less, and the filter would take
         # the rest for texture.
-        numbers = self._reader.read_rasters(scene, rasters, self._epsg, self._transform, self._shape)
+        numbers = self._reader.read_rasters(scene, rasters, self._epsg, transform, shape)
         return None if numbers is None else gamma0_of(scene, numbers)

@@ -247,6 +247,9 @@ def estimate_command(
     shown.add_row("tile-years", f"{found.tile_years:,} (of {len(planned):,}; the others have no usable scene)")
     shown.add_row("scenes", f"{found.scenes:,} in {found.datatakes:,} datatakes")
     shown.add_row("published pixels", f"{found.pixels / 1e6:,.1f} million, {found.looks / 1e6:,.1f} million looks")
+    if found.radar_scenes:
+        added = f"{found.radar_gigabytes:,.2f} GB and {found.radar_core_hours:,.2f} core-hours among those below"
+        shown.add_row("radar scenes", f"{found.radar_scenes:,}: {added}")
     shown.add_row("to read", f"{found.read_gigabytes:,.2f} GB, {found.read_usd:,.2f} USD")
     shown.add_row("to write", f"{found.written_gigabytes:,.2f} GB, {found.storage_usd_month:,.2f} USD a month")
     shown.add_row("on CPUs", f"{found.core_hours:,.2f} core-hours, {found.core_usd:,.2f} USD")

@@ -58,7 +58,7 @@ class _Run:
 
 def against_in_process(size: int) -> list[Figure]:
     """Two TaskManagers of one slot against two processes, on the same four blocks of ten scenes."""
-    source = simulated(size, 10, _MIDDLE - size // 2)
+    source = simulated(size, 24, _MIDDLE - size // 2)
     where = ("--source", str(source.catalog), "--tiles", TILE, "--year", str(YEAR))
     with _cluster(2) as master:
         before = _map(*where, *TWO_PROCESSES)

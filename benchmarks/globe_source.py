@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog import zones
 from catalog.grid import Tile, land_tiles
-from catalog.scenes import ALL_BANDS
+from catalog.sensors import ALL_BANDS
 
 YEAR, SCENES = 2021, 22
 _PRODUCT = 109_800
@@ -60,10 +60,11 @@ class Globe:
         """The JSON of the items that touch a geometry within a time."""
         start, _, end = query["datetime"].partition("/")
         near = sorted(self._tree.query(shape(query["intersects"]), predicate="intersects").tolist())
-        return [content for number in near for moment, content in self.items_of(number) if start <= moment <= end]
+        parts = tuple(query.get("fields", {}).get("include", ()))
+        return [content for one in near for moment, content in self.items_of(one, parts) if start <= moment <= end]
 
-    def _items_of(self, number: int) -> list[tuple[str, bytes]]:
-        """Moment and JSON of the year's items of one tile."""
+    def _items_of(self, number: int, parts: tuple[str, ...]) -> list[tuple[str, bytes]]:
+        """Moment and JSON of the year's items of one tile; with these parts alone, if any are named."""
         tile, outline = self._names[number], self._outlines[number]
         centre, chance = shapely.centroid(outline), random.Random(number)
         # Orbits run down the globe aslant.
@@ -110,7 +111,7 @@ class Globe:
                     key: _asset(key, folder, tile, sensed) for key in (*ALL_BANDS, "SCL", "AOT", "WVP", "visual")
                 },
             }
-            found.append((f"{moment:%Y-%m-%dT%H:%M:%SZ}", json.dumps(item).encode()))
+            found.append((f"{moment:%Y-%m-%dT%H:%M:%SZ}", json.dumps(_part(item, parts)).encode()))
         return found
 
 
@@ -135,6 +136,13 @@ def _asset(key: str, folder: str, tile: str, sensed: str) -> dict[str, Any]:
     }
 
 
+def _part(item: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
+    if not parts:
+        return item
+    assets = {key: asset for key, asset in item["assets"].items() if f"assets.{key}" in parts}
+    return {key: value for key, value in item.items() if key in parts} | {"assets": assets}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -142,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         api = f"http://{self.headers['Host']}"
-        core = ("core", "item-search")
+        core = ("core", "item-search", "item-search#fields")
         links = [{"rel": rel, "href": api, "type": "application/json"} for rel in ("self", "root")]
         links.append({"rel": "search", "href": f"{api}/search", "type": "application/geo+json", "method": "POST"})
         landing = {

@@ -14,7 +14,6 @@ from typing import Any
 
 import pystac
 
-from catalog.grid import RESOLUTION
 from catalog.legend import CLOUD, Legend
 from catalog.manifest import Manifest
 
@@ -97,7 +96,7 @@ def _bands(name: str, manifest: Manifest) -> dict[str, Any]:
         common["nodata"] = 255 if name == "scores" else 0
     if name in ("confidence", "scores"):
         common["unit"] = "%"
-    band = {**common, "spatial_resolution": RESOLUTION, "sampling": "area"}
+    band = {**common, "spatial_resolution": manifest.gsd, "sampling": "area"}
     if name != "scores":
         return {**common, "raster:bands": [band]}
     land = [one for one in manifest.model.classes if one != CLOUD]

@@ -28,8 +28,10 @@ Split = Literal["train", "validation", "test"]
 UNLABELLED = 255
 SCORE_STEPS = 250
 """What a probability of 1 is in a chip's scores."""
-_SMALL = 128
-"""Pixels a side below which a chip shows too little to be a place of its own."""
+_SMALL = 1200.0
+"""Metres a side below which a chip shows too little to be a place of its own."""
+_DEGREE = 111_320.0
+"""Metres a degree of latitude, of chips whose pixels are degrees."""
 _CELL = 0.5
 """Degrees a side of the cell that is a small chip's place."""
 
@@ -59,6 +61,12 @@ class Chip(BaseModel):
         """Where it lies in its training set."""
         return f"{self.place}/{self.id}"
 
+    @property
+    def gsd(self) -> float:
+        """Metres along a pixel's side, north to south."""
+        height = abs(self.transform[4])
+        return height if height > 0.1 else height * _DEGREE
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -75,7 +83,7 @@ class Pixels:
 def place_of(chip: Chip) -> str:
     """The place as it counts for the split: a small chip's is the cell of half a degree in which it lies, if known."""
     centre = _centre(chip)
-    if centre is None or min(chip.shape) >= _SMALL:
+    if centre is None or min(chip.shape) * chip.gsd >= _SMALL:
         return chip.place
     return cell_at(*centre)
 

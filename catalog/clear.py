@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from catalog.grid import RESOLUTION
 from catalog.legend import CLOUD
 
 CLOUD_EDGE = 5
@@ -16,7 +17,11 @@ SCL_SHADOW = 3
 
 
 def clear_pixels(
-    scores: np.ndarray, valid: np.ndarray, scl: np.ndarray | None, classes: tuple[str, ...]
+    scores: np.ndarray,
+    valid: np.ndarray,
+    scl: np.ndarray | None,
+    classes: tuple[str, ...],
+    resolution: int = RESOLUTION,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tell which pixels of a look count.
 
@@ -27,8 +32,9 @@ def clear_pixels(
     Args:
         scores: uint8 `[classes, H, W]`.
         valid: bool `[H, W]`.
-        scl: uint8 `[H, W]`, scene classification of Sentinel-2 L2A, or None.
+        scl: uint8 `[H, W]`, scene classification of Sentinel-2 L2A, or what others tell in its values; or None.
         classes: of the network.
+        resolution: metres a pixel, by which the edges are made no wider than at 10 m.
 
     Returns:
         bool `[H, W]`: clear; and bool `[H, W]`: seen at all.
@@ -44,7 +50,7 @@ def clear_pixels(
     cloud &= valid
     hidden |= cloud
     if cloud.any():
-        hidden |= grow(grow(cloud, 1, shrink=True), CLOUD_EDGE + 1)
+        hidden |= grow(grow(cloud, 1, shrink=True), -(-CLOUD_EDGE * RESOLUTION // resolution) + 1)
     return valid & ~hidden, valid
 
 

@@ -32,6 +32,15 @@ COLLECTIONS = {
         "Land cover of a season or a day, 10 m",
         "Land cover at 10 m of a season or of a single Sentinel-2 scene, made as the annual maps are.",
     ),
+    "lulc-annual-30m": (
+        "Annual land cover, 30 m",
+        "Land cover of each year at 30 m, voted from the year's clear looks of Landsat, or of Landsat and Sentinel-2 "
+        "(HLS), back to 1984, in the tiles of the maps of 10 m. Each item names the satellites that it was seen by.",
+    ),
+    "lulc-period-30m": (
+        "Land cover of a season or a day, 30 m",
+        "Land cover at 30 m of a season or of a single overpass, made as the annual maps of 30 m are.",
+    ),
     ZONES: (
         "Annual land cover by grid zone, 10 m",
         "The annual land cover at 10 m, one file per grid zone (6 x 8 degrees, such as 21L) and year, as "
@@ -44,7 +53,19 @@ COLLECTIONS = {
     ),
 }
 _REBUILD_TRIES = 10
-_SUMMARISED = ("proj:code", "landloom:model", "landloom:legend")
+_SUMMARISED = ("proj:code", "constellation", "landloom:model", "landloom:legend")
+_SENTINEL = {
+    "name": "ESA",
+    "roles": ["licensor"],
+    "url": "https://sentinels.copernicus.eu/",
+    "description": "Contains modified Copernicus Sentinel data",
+}
+_LANDSAT = {
+    "name": "USGS",
+    "roles": ["licensor"],
+    "url": "https://www.usgs.gov/landsat-missions",
+    "description": "Landsat Collection 2, courtesy of the U.S. Geological Survey; HLS by NASA, where it was used",
+}
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/schema.json" for name in ("classification/v1.1.0", "file/v2.1.0")
 ]
@@ -94,7 +115,8 @@ class Gain:
         self.bbox = _joined(self.bbox, item["bbox"])
         self.interval = _spanned(self.interval, (properties["start_datetime"], properties["end_datetime"]))
         for name in _SUMMARISED:
-            self.summaries[name].add(properties[name])
+            if name in properties:  # Maps of HLS have no one constellation.
+                self.summaries[name].add(properties[name])
         _merge(self.classes, item["assets"]["data"]["classification:classes"], item["collection"])
         self.links[zone_of(properties["io:tile_id"])][href] = item["id"]
         if picture := item["assets"].get("thumbnail"):
@@ -196,7 +218,8 @@ def _grown(content: bytes | None, collection: str, gain: Gain) -> bytes:
     spatial["bbox"] = [_joined(spatial["bbox"][0] if spatial["bbox"] else None, gain.bbox)]
     temporal["interval"] = [_spanned(temporal["interval"][0] if temporal["interval"] else None, gain.interval)]
     for name in _SUMMARISED:
-        known["summaries"][name] = sorted({*known["summaries"].get(name, []), *gain.summaries[name]})
+        if values := {*known["summaries"].get(name, []), *gain.summaries[name]}:
+            known["summaries"][name] = sorted(values)
     classes = _classes_of(known)
     _merge(classes, gain.classes.values(), collection)
     listed = [classes[code] for code in sorted(classes)]
@@ -211,6 +234,7 @@ def _grown(content: bytes | None, collection: str, gain: Gain) -> bytes:
 
 def _empty(collection: str) -> dict[str, Any]:
     title, description = COLLECTIONS[collection]
+    gsd = 30 if collection.endswith("-30m") else 10
     return {
         "type": "Collection",
         "id": collection,
@@ -218,19 +242,15 @@ def _empty(collection: str) -> dict[str, Any]:
         "stac_extensions": _EXTENSIONS,
         "title": title,
         "description": description,
-        "keywords": ["land cover", "land use", "Sentinel-2", "global", "10 m"],
+        "keywords": ["land cover", "land use", *(["Landsat"] if gsd == 30 else []), "Sentinel-2", "global", f"{gsd} m"],
         "license": "CC-BY-4.0",
         "providers": [
             {"name": "Landloom", "roles": ["producer", "processor"]},
-            {
-                "name": "ESA",
-                "roles": ["licensor"],
-                "url": "https://sentinels.copernicus.eu/",
-                "description": "Contains modified Copernicus Sentinel data",
-            },
+            *([_LANDSAT] if gsd == 30 else []),
+            _SENTINEL,
         ],
         "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
-        "summaries": {"gsd": [10], "constellation": ["sentinel-2"]},
+        "summaries": {"gsd": [gsd]} | ({"constellation": ["sentinel-2"]} if gsd == 10 else {}),
         "item_assets": {
             name: {"type": COG, "roles": ["data"], "title": text, "description": description}
             for name, (text, description) in TITLES.items()

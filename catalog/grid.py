@@ -3,10 +3,15 @@
 Sentinel-2's products overlap; what Landloom publishes does not. A tile owns the pixels whose centres lie in its
 square *and* where its UTM zone is in force, so every point between 80 S and 84 N has one tile, every pixel one owner,
 and areas add up.
+
+Pixels are of 10 m or of 30 m. Those of a zone are laid out from its false origin: from easting 0 and from the equator,
+as those of Sentinel-2 and HLS are. 100 km are no multiple of 30 m, so tiles have 3,333 or 3,334 pixels of 30 m a side,
+and the edge of their rasters lies up to 15 m beside that of the square. A pixel of 30 m is nine whole ones of 10 m.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,13 +28,20 @@ from catalog.errors import BadInput
 from catalog.squares import SQUARE, square_name, squares, squares_by_name
 
 RESOLUTION = 10
-"""Metres a pixel."""
+"""Metres a pixel, unless a network is made for larger ones."""
 TILE_SIZE = 10_000
-"""Pixels along a tile's side."""
+"""Pixels of 10 m along a tile's side."""
 BLOCK_EDGES = (0, 1792, 3840, 5888, 7936, 10_000)
 """Pixels at which blocks begin and end, along rows and columns. Inner edges lie in the middle of the 512 px parts of
 Sentinel-2's COGs at 10 m, and a quarter from the end of those at 20 m, so that a halo of up to 250 px touches no
 further one; they are multiples of 256, so chips begin on the network's stride."""
+_EDGES = {RESOLUTION: BLOCK_EDGES, 30: (0, 1664, 3344)}
+"""The same by resolution. At 30 m the last blocks reach 10 or 11 px beyond the tile, to a multiple of 16: nobody owns
+what lies there."""
+RESOLUTIONS = tuple(_EDGES)
+"""Metres a pixel that maps may have."""
+_EQUATOR = 10_000_000
+"""False northing of the southern hemisphere, metres: it is no multiple of 30."""
 
 Window = tuple[int, int, int, int]
 """Pixels of a tile, `(row0, row1, col0, col1)`, half open; row 0 is the northernmost."""
@@ -44,7 +56,7 @@ _LEAF = 32
 
 @dataclass(frozen=True, order=True)
 class Tile:
-    """One 100 km square of the UTM grid, 10,000 x 10,000 px."""
+    """One 100 km square of the UTM grid: 10,000 x 10,000 px of 10 m."""
 
     name: str
     """As Sentinel-2 names it, `48QUE`: the band is that of the square's centre, whereas MGRS cuts squares at bands."""
@@ -54,15 +66,17 @@ class Tile:
     """Easting of the west edge, metres."""
     bottom: int
     """Northing of the south edge, metres."""
+    resolution: int = RESOLUTION
+    """Metres a pixel, one of `RESOLUTIONS`."""
 
     @classmethod
-    def from_name(cls, name: str) -> Tile:
+    def from_name(cls, name: str, resolution: int = RESOLUTION) -> Tile:
         """The tile of a name; a square that MGRS cuts in two is found by either name, `50TMK` and `50SMK`.
 
         Raises:
             BadInput: no such square, or it owns nothing because other zones are in force over all of it.
         """
-        return _tile_named(name)
+        return dataclasses.replace(_tile_named(name), resolution=resolution)
 
     @property
     def zone(self) -> int:
@@ -76,13 +90,32 @@ class Tile:
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
-        """Left, bottom, right, top, metres of UTM."""
+        """Left, bottom, right, top of the square, metres of UTM."""
         return self.left, self.bottom, self.left + SQUARE, self.top
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of pixels whose centres lie in the square."""
+        left, bottom, right, top = self._edges
+        return (top - bottom) // self.resolution, (right - left) // self.resolution
 
     @property
     def transform(self) -> Affine:
         """Pixel (column, row) to UTM coordinates."""
-        return Affine(RESOLUTION, 0, self.left, 0, -RESOLUTION, self.top)
+        left, _, _, top = self._edges
+        return Affine(self.resolution, 0, left, 0, -self.resolution, top)
+
+    @property
+    def _edges(self) -> tuple[int, int, int, int]:
+        """Left, bottom, right, top of its pixels: the grid's lines nearest to the square's edges, metres of UTM."""
+        size, origin = self.resolution, 0 if self.epsg < 32700 else _EQUATOR
+
+        def nearest(edge: int) -> int:
+            # None lies amid a pixel: multiples of 100 km leave 0, 10 or 20 m when they are divided into 30 m.
+            return (2 * edge + size) // (2 * size) * size
+
+        bottom, top = (origin + nearest(edge - origin) for edge in (self.bottom, self.top))
+        return nearest(self.left), bottom, nearest(self.left + SQUARE), top
 
 
 @dataclass(frozen=True)
@@ -111,24 +144,27 @@ class Block:
         return self.row0, self.row1, self.col0, self.col1
 
 
-def _blocks() -> tuple[Block, ...]:
-    spans = tuple(pairwise(BLOCK_EDGES))
+@functools.cache
+def blocks(resolution: int = RESOLUTION) -> tuple[Block, ...]:
+    """All blocks of a tile, counted along rows from the north-west: 25 at 10 m, 4 at 30 m."""
+    spans = tuple(pairwise(_EDGES[resolution]))
     return tuple(Block(n, *spans[n // len(spans)], *spans[n % len(spans)]) for n in range(len(spans) ** 2))
 
 
-BLOCKS = _blocks()
-"""All blocks of a tile, counted along rows from the north-west."""
+BLOCKS = blocks()
+"""All blocks of a tile of 10 m."""
 
 
-def block(number: int) -> Block:
-    """A block by its number, 0 to 24.
+def block(number: int, resolution: int = RESOLUTION) -> Block:
+    """A block by its number, 0 to 24, or 0 to 3 at 30 m.
 
     Raises:
         BadInput: no such block.
     """
-    if not 0 <= number < len(BLOCKS):
-        raise BadInput(f"There is no block {number}. Blocks are numbered 0 to {len(BLOCKS) - 1}.")
-    return BLOCKS[number]
+    there = blocks(resolution)
+    if not 0 <= number < len(there):
+        raise BadInput(f"There is no block {number} at {resolution} m. Blocks are numbered 0 to {len(there) - 1}.")
+    return there[number]
 
 
 def blocks_intersecting(tile: Tile, geometry: BaseGeometry | None = None) -> tuple[int, ...]:
@@ -138,10 +174,11 @@ def blocks_intersecting(tile: Tile, geometry: BaseGeometry | None = None) -> tup
         tile: to look at.
         geometry: polygon in degrees of longitude and latitude; None: the whole tile.
     """
-    if _decided(tile, (0, TILE_SIZE, 0, TILE_SIZE)):
-        owned = list(BLOCKS)
+    there = blocks(tile.resolution)
+    if _decided(tile, (0, tile.shape[0], 0, tile.shape[1])):
+        owned = list(there)
     else:
-        owned = [one for one in BLOCKS if any(True for _ in _owned_parts(tile, one.window))]
+        owned = [one for one in there if any(True for _ in _owned_parts(tile, one.window))]
     if geometry is not None and not _prepared(geometry).covers(owned_geometry(tile)):
         inside = owned_geometry(tile).intersection(geometry)
         owned = [b for b in owned if owned_geometry(tile, b.window).intersection(inside).area > _ROUNDING]
@@ -152,11 +189,12 @@ def owned_mask(tile: Tile, row0: int, row1: int, col0: int, col1: int) -> np.nda
     """Which pixels of a window the tile owns, by their centres: bool `[row1 - row0, col1 - col0]`.
 
     Raises:
-        BadInput: the window is empty or reaches beyond the tile.
+        BadInput: the window is empty or reaches beyond the tile's blocks.
     """
-    if not (0 <= row0 < row1 <= TILE_SIZE and 0 <= col0 < col1 <= TILE_SIZE):
+    last = _EDGES[tile.resolution][-1]
+    if not (0 <= row0 < row1 <= last and 0 <= col0 < col1 <= last):
         raise BadInput(
-            f"Window {row0}:{row1}, {col0}:{col1} is no part of a tile. Give rows and columns from 0 to {TILE_SIZE}."
+            f"Window {row0}:{row1}, {col0}:{col1} is no part of a tile. Give rows and columns from 0 to {last}."
         )
     mask = np.zeros((row1 - row0, col1 - col0), bool)
     for (top, bottom, left, right), owned in _owned_parts(tile, (row0, row1, col0, col1)):
@@ -169,9 +207,8 @@ def owned_geometry(tile: Tile, window: Window | None = None) -> BaseGeometry:
 
     Edges are densified, so they are true to a metre. Zones end at the antimeridian, so no geometry crosses it.
     """
-    row0, row1, col0, col1 = window or (0, TILE_SIZE, 0, TILE_SIZE)
-    left, top = tile.left + col0 * RESOLUTION, tile.top - row0 * RESOLUTION
-    right, bottom = tile.left + col1 * RESOLUTION, tile.top - row1 * RESOLUTION
+    row0, row1, col0, col1 = _inside(tile, window or (0, tile.shape[0], 0, tile.shape[1]))
+    (left, top), (right, bottom) = tile.transform @ (col0, row0), tile.transform @ (col1, row1)
     return _owned_geometries(tile.epsg, *(np.array([edge]) for edge in (left, bottom, right, top)))[0]
 
 
@@ -234,14 +271,15 @@ def land_tiles() -> tuple[str, ...]:
 
 def _owned_parts(tile: Tile, window: Window) -> Iterator[tuple[Window, np.ndarray | bool]]:
     """Windows that together hold every owned pixel, each with what is owned of it."""
-    row0, row1, col0, col1 = window
+    row0, row1, col0, col1 = window = _inside(tile, window)
     owned = _decided(tile, window)
     if owned is not None:
         if owned:
             yield window, True
     elif max(row1 - row0, col1 - col0) <= _LEAF:
         cols, rows = np.meshgrid(np.arange(col0, col1) + 0.5, np.arange(row0, row1) + 0.5)
-        lon, lat = zones.to_lonlat(tile.epsg, tile.left + cols * RESOLUTION, tile.top - rows * RESOLUTION)
+        x, y = (np.asarray(axis) for axis in tile.transform @ (cols, rows))
+        lon, lat = zones.to_lonlat(tile.epsg, x, y)
         mask = np.any([zones.in_box(lon, lat, box) for box in zones.zone_boxes(tile.zone)], axis=0)
         if mask.any():
             yield window, mask
@@ -251,11 +289,17 @@ def _owned_parts(tile: Tile, window: Window) -> Iterator[tuple[Window, np.ndarra
                 yield from _owned_parts(tile, (top, bottom, left, right))
 
 
+def _inside(tile: Tile, window: Window) -> Window:
+    """The part of a window that lies in the tile: the last blocks may reach beyond."""
+    row0, row1, col0, col1 = window
+    return row0, min(row1, tile.shape[0]), col0, min(col1, tile.shape[1])
+
+
 def _decided(tile: Tile, window: Window) -> bool | None:
     """Whether all pixels of a window are owned, or none; None where a limit of the zone cuts it."""
     row0, row1, col0, col1 = window
-    left, top = tile.left + (col0 + 0.5) * RESOLUTION, tile.top - (row0 + 0.5) * RESOLUTION
-    right, bottom = tile.left + (col1 - 0.5) * RESOLUTION, tile.top - (row1 - 0.5) * RESOLUTION
+    left, top = tile.transform @ (col0 + 0.5, row0 + 0.5)
+    right, bottom = tile.transform @ (col1 - 0.5, row1 - 0.5)
     west, south, east, north = zones.extent(tile.epsg, left, bottom, right, top)
     near = [b for b in zones.zone_boxes(tile.zone) if west < b[2] and east >= b[0] and south < b[3] and north >= b[1]]
     if not near:

@@ -17,11 +17,11 @@ from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from catalog.assets import AssetFile, build_asset, renders
-from catalog.grid import RESOLUTION
 from catalog.manifest import Manifest
 from catalog.models import model_key
 from catalog.radar import RadarScene
 from catalog.scenes import Exclusion, Scene
+from catalog.sensors import SENSORS
 from catalog.store import NotFound, Store
 
 EXTENSIONS = [
@@ -83,16 +83,15 @@ def build_item(
             "created": now,
             "updated": now,
             "title": f"Land cover {manifest.tile} {manifest.period.label}",
-            "gsd": RESOLUTION,
-            "constellation": "sentinel-2, sentinel-1" if radar else "sentinel-2",
-            "instruments": ["msi", *(["c-sar"] if radar else [])],
+            "gsd": manifest.gsd,
+            **_seen_by(scenes, bool(radar)),
             "io:tile_id": manifest.tile,
             "grid:code": f"MGRS-{manifest.tile}",
             **projection(epsg, transform, shape),
             "processing:level": "L4",
             "processing:datetime": now,
             "processing:lineage": (
-                f"{len(manifest.datatakes)} datatakes of Sentinel-2 {'/'.join(sorted({s.level for s in scenes}))} "
+                f"{len(manifest.datatakes)} datatakes of {' and '.join(sorted({_kind(one) for one in scenes}))} "
                 f"{f'and {len(radar)} scenes of Sentinel-1 ' if radar else ''}"
                 f"classified by {manifest.model.id} {manifest.model.version} and voted month by month"
             ),
@@ -112,7 +111,7 @@ def build_item(
             **_radar(manifest, radar),
         },
         stac_extensions=EXTENSIONS,
-        collection=manifest.period.collection,
+        collection=manifest.collection,
     )
     for file in assets:
         item.add_asset(file.name, build_asset(file, manifest))
@@ -147,6 +146,30 @@ def _radar(manifest: Manifest, used: Sequence[RadarScene]) -> dict[str, Any]:
     if not used:
         told["note"] = "the network did without radar: its channels were missing in every look"
     return {"landloom:radar": told}
+
+
+def _seen_by(scenes: Sequence[Scene], radar: bool) -> dict[str, Any]:
+    """Constellation, platform and instruments of the scenes: what has one value stands for all of them.
+
+    Radar is named beside the light: no field of STAC's holds two constellations.
+    """
+    platforms = sorted({one.platform for one in scenes if one.platform})
+    constellations = {_constellation(one) for one in scenes}
+    named = f"{constellations.pop()}{', sentinel-1' if radar else ''}" if len(constellations) == 1 else ""
+    told: dict[str, Any] = {"constellation": named} if named else {}
+    if platforms:
+        told |= {"platform": platforms[0]} if len(platforms) == 1 else {}
+        told |= {"landloom:platforms": platforms}
+    return told | {"instruments": sorted({name for one in scenes for name in one.instruments}) + ["c-sar"] * radar}
+
+
+def _constellation(scene: Scene) -> str:
+    return "landsat" if scene.sensor in ("landsat", "hls-l30") else "sentinel-2"
+
+
+def _kind(scene: Scene) -> str:
+    title = SENSORS[scene.sensor].title
+    return f"{title} {scene.level}" if scene.sensor == "sentinel-2" else f"{title} ({scene.platform or scene.sensor})"
 
 
 def fingerprint_of(item: bytes | None) -> str | None:
@@ -199,7 +222,7 @@ def zone_of(tile: str) -> str:
 def projection(epsg: int, transform: Affine, shape: tuple[int, int]) -> dict[str, Any]:
     """The fields of the projection extension, of a grid with north up."""
     left, top = transform.c, transform.f
-    bbox = [left, top - shape[0] * RESOLUTION, left + shape[1] * RESOLUTION, top]
+    bbox = [left, top + shape[0] * transform.e, left + shape[1] * transform.a, top]
     return {
         "proj:code": f"EPSG:{epsg}",
         "proj:shape": list(shape),

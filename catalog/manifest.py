@@ -15,13 +15,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.errors import BadInput
+from catalog.grid import RESOLUTION, Block, Tile, block
 from catalog.legend import Legend
 from catalog.model import ModelSpec
 from catalog.radar import RadarScene
 from catalog.scenes import Datatake, Exclusion
 
 FIRST_YEAR = 2015
-"""Sentinel-2A was launched in June 2015."""
+"""Sentinel-2A was launched in June 2015; other sources begin in other years."""
 
 
 class Period(BaseModel):
@@ -34,23 +35,31 @@ class Period(BaseModel):
     annual: bool
 
     @classmethod
-    def of_year(cls, year: int) -> Period:
+    def of_year(cls, year: int, first: int = FIRST_YEAR) -> Period:
         """A calendar year, which ends at `-12-31T23:59:59Z` so that a search for one year never returns two.
 
+        Args:
+            year: of the map.
+            first: year in which the source's scenes begin.
+
         Raises:
-            BadInput: before Sentinel-2, or in the future.
+            BadInput: before the first scene, or in the future.
         """
-        if not FIRST_YEAR <= year <= datetime.now(UTC).year:
+        if not first <= year <= datetime.now(UTC).year:
             raise BadInput(
-                f"Year {year} has no Sentinel-2 scenes. Give a year from {FIRST_YEAR} to {datetime.now(UTC).year}."
+                f"Year {year} has no scenes of this source. Give a year from {first} to {datetime.now(UTC).year}."
             )
         return cls(
             start=datetime(year, 1, 1, tzinfo=UTC), end=datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC), annual=True
         )
 
     @classmethod
-    def parse(cls, text: str) -> Period:
+    def parse(cls, text: str, first_year: int = FIRST_YEAR) -> Period:
         """A season as `2020-03-01/2020-05-31`, both days included; or a single day, `2020-03-01`.
+
+        Args:
+            text: two days, or one.
+            first_year: in which the source's scenes begin.
 
         Raises:
             BadInput: not two ISO dates in order.
@@ -64,27 +73,23 @@ class Period(BaseModel):
             ) from error
         if finish < begin:
             raise BadInput(f"Period {text!r} ends before it starts. Give START/END in order.")
-        if not begin.year >= FIRST_YEAR or begin > datetime.now(UTC).date():
-            raise BadInput(f"Period {text!r} has no Sentinel-2 scenes. Start between {FIRST_YEAR} and today.")
+        if not begin.year >= first_year or begin > datetime.now(UTC).date():
+            raise BadInput(f"Period {text!r} has no scenes of this source. Start between {first_year} and today.")
         return cls(
             start=datetime(begin.year, begin.month, begin.day, tzinfo=UTC),
             end=datetime(finish.year, finish.month, finish.day, 23, 59, 59, tzinfo=UTC),
             annual=False,
         )
 
-    @property
-    def collection(self) -> str:
-        """The collection in which maps of this period are published."""
-        return "lulc-annual" if self.annual else "lulc-period"
+    def collection(self, gsd: int = RESOLUTION) -> str:
+        """The collection in which maps of this period are published: each resolution has its own."""
+        name = "lulc-annual" if self.annual else "lulc-period"
+        return name if gsd == RESOLUTION else f"{name}-{gsd}m"
 
     @property
     def label(self) -> str:
         """`2020`, or `20200301-20200531`."""
         return f"{self.start:%Y}" if self.annual else f"{self.start:%Y%m%d}-{self.end:%Y%m%d}"
-
-
-_OPTIONS = ("radar",)
-"""Fields that are empty where their option is not used."""
 
 
 class Manifest(BaseModel):
@@ -104,39 +109,57 @@ class Manifest(BaseModel):
     scores: bool = Field(description="publish all class scores")
     software: str = Field(description="version of Landloom")
     excluded: tuple[Exclusion, ...] = Field(default=(), description="scenes found and not used")
-    radar: tuple[RadarScene, ...] = Field(default=(), description="in order of time, beside the optical looks")
+    radar: tuple[RadarScene, ...] = Field(
+        default=(), description="in order of time, beside the optical looks", exclude_if=lambda radar: not radar
+    )
 
     @property
     def id(self) -> str:
         """The item's id, `48QUE-2020`."""
         return f"{self.tile}-{self.period.label}"
 
+    @property
+    def gsd(self) -> int:
+        """Metres a pixel: those that the network is made for."""
+        return self.model.gsd
+
+    @property
+    def collection(self) -> str:
+        """The collection in which the map is published."""
+        return self.period.collection(self.gsd)
+
+    @property
+    def ground(self) -> Tile:
+        """The tile with its pixels."""
+        return Tile.from_name(self.tile, self.gsd)
+
+    def block(self, number: int) -> Block:
+        """A block of the tile.
+
+        Raises:
+            BadInput: no such block.
+        """
+        return block(number, self.gsd)
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the SHA-256 over everything that decides the result."""
-        return digest(self._decisive("request", "requested", "excluded"))
+        return digest(self.model_dump(mode="json", exclude={"request", "requested", "excluded"}))
 
     @cached_property
     def recipe(self) -> str:
         """As the fingerprint, but blind to the area: two manifests with one recipe differ only in their blocks."""
-        return digest(self._decisive("request", "excluded", "requested", "blocks"))
-
-    def _decisive(self, *apart: str) -> dict[str, Any]:
-        """Its content apart from some fields, and from options that are not used: those leave a hash as it was before
-        there was the option.
-        """
-        content = self.model_dump(mode="json", exclude=set(apart))
-        return {name: value for name, value in content.items() if name not in _OPTIONS or value}
+        return digest(self.model_dump(mode="json", exclude={"request", "excluded", "requested", "blocks"}))
 
     @property
     def folder(self) -> str:
         """Where the item's JSON lies, relative to the output."""
-        return item_folder(self.tile, self.period)
+        return item_folder(self.tile, self.period, self.gsd)
 
     @property
     def item_key(self) -> str:
         """The item's JSON: written last, it is the commit."""
-        return item_key(self.tile, self.period)
+        return item_key(self.tile, self.period, self.gsd)
 
     @property
     def key(self) -> str:
@@ -157,14 +180,14 @@ class Manifest(BaseModel):
         return self.model_dump_json(indent=1).encode()
 
 
-def item_folder(tile: str, period: Period) -> str:
+def item_folder(tile: str, period: Period, gsd: int = RESOLUTION) -> str:
     """Where a tile-year lies, relative to the output."""
-    return f"{period.collection}/{tile}/{period.label}"
+    return f"{period.collection(gsd)}/{tile}/{period.label}"
 
 
-def item_key(tile: str, period: Period) -> str:
+def item_key(tile: str, period: Period, gsd: int = RESOLUTION) -> str:
     """The item's JSON: written last, it is the commit."""
-    return f"{item_folder(tile, period)}/{tile}-{period.label}.json"
+    return f"{item_folder(tile, period, gsd)}/{tile}-{period.label}.json"
 
 
 def digest(content: dict[str, Any]) -> str:

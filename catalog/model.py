@@ -63,6 +63,11 @@ class ModelSpec(BaseModel):
     vote: VoteCalibration | None = Field(
         default=None, description="None: the confidence of maps is the plain share of the vote, uncalibrated"
     )
+    gsd: Literal[10, 30] = Field(
+        default=10,
+        description="metres a pixel of the scenes that it was made for, and of its maps",
+        exclude_if=lambda gsd: gsd == 10,
+    )
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
 
     @property

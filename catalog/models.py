@@ -93,6 +93,7 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
             "version": spec.version,
             "landloom:stride": spec.stride,
             "landloom:halo": spec.halo,
+            **({} if spec.gsd == 10 else {"gsd": spec.gsd}),
             "landloom:confidence": spec.confidence,
         },
         stac_extensions=[*_EXTENSIONS, _FILE],

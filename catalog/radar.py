@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
+import shapely
 from pydantic import BaseModel, ConfigDict, Field
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput, SceneUnreadable
 from catalog.scenes import Raster, Signer, asset_of, moment_of, resolved
@@ -51,6 +55,11 @@ class RadarScene(BaseModel):
     def month(self) -> tuple[int, int]:
         """Year and month in which it was seen."""
         return self.datetime.year, self.datetime.month
+
+    @functools.cached_property
+    def outline(self) -> BaseGeometry:
+        """The footprint as a valid geometry."""
+        return shapely.make_valid(shape(self.footprint))
 
 
 def radar_from_item(item: Mapping[str, Any], href: str, signer: Signer | None = None) -> RadarScene:

@@ -1,38 +1,26 @@
-"""A Sentinel-2 scene as Landloom sees it: where its bands lie and how their numbers become reflectance."""
+"""A scene as Landloom sees it: where its bands lie and how their numbers become reflectance."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urljoin
 
+import shapely
 from pydantic import BaseModel, ConfigDict, Field
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import SceneUnreadable
+from catalog.sensors import SENSORS, Sensor, SensorName, datatake_of, hls_tile_of, sensor_of
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 """The bands of the networks that Landloom trains, in their order; others may want others."""
 Signer = Literal["planetary-computer"]
 """Whose signatures a scene's files need when they are read."""
-_COMMON_NAMES = {
-    "B01": "coastal",
-    "B02": "blue",
-    "B03": "green",
-    "B04": "red",
-    "B05": "rededge1",
-    "B06": "rededge2",
-    "B07": "rededge3",
-    "B08": "nir",
-    "B8A": "nir08",
-    "B09": "nir09",
-    "B11": "swir16",
-    "B12": "swir22",
-}
-ALL_BANDS = tuple(_COMMON_NAMES)
-"""Every band that a network may want."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _PRODUCT = re.compile(r"(S2[A-D])_MSIL\d[AC]_(\d{8}T\d{6})_")
 _DATATAKE = re.compile(r"G(S2[A-D])_(\d{8}T\d{6})_")
@@ -55,7 +43,7 @@ class Raster(BaseModel):
 
 
 class Scene(BaseModel):
-    """One STAC item of Sentinel-2, reduced to what mapping needs."""
+    """One STAC item, reduced to what mapping needs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,8 +61,21 @@ class Scene(BaseModel):
     sun_zenith: float | None = Field(default=None, description="degrees, the product's mean")
     footprint: dict[str, Any] = Field(description="GeoJSON geometry, longitude and latitude")
     bands: dict[str, Raster]
-    scl: Raster | None = Field(default=None, description="scene classification of L2A products")
+    scl: Raster | None = Field(default=None, description="scene classification of L2A products, or QA_PIXEL, or Fmask")
     signer: Signer | None = None
+    sensor: SensorName = Field(default="sentinel-2", exclude_if=lambda sensor: sensor == "sentinel-2")
+    platform: str = Field(default="", description="satellite, as landsat-8", exclude_if=lambda told: not told)
+    instruments: tuple[str, ...] = Field(default=("msi",), exclude_if=lambda told: told == ("msi",))
+
+    @property
+    def gsd(self) -> int:
+        """Metres a pixel."""
+        return SENSORS[self.sensor].gsd
+
+    @functools.cached_property
+    def outline(self) -> BaseGeometry:
+        """The footprint as a valid geometry; made once, since planning asks for it again and again."""
+        return shapely.make_valid(shape(self.footprint))
 
 
 class Datatake(BaseModel):
@@ -124,7 +125,7 @@ def scene_from_item(
     `raster:bands` (or STAC 1.1's `raster:scale`); the processing baseline.
 
     Args:
-        item: of Sentinel-2 L2A or L1C.
+        item: of Sentinel-2 L2A or L1C, Landsat Collection 2 Level-2, or HLS.
         href: the item's own address, against which its assets' are resolved.
         names: of the source's assets.
         signer: whose signatures its assets need.
@@ -135,35 +136,68 @@ def scene_from_item(
         SceneUnreadable: a band is missing, or its numbers are no reflectance.
     """
     properties, assets = item["properties"], item["assets"]
+    name = sensor_of(item)
+    sensor = SENSORS[name]
     rasters, missing = {}, []
     for band in dict.fromkeys([*bands, *also]):
-        asset = asset_of(assets, names.bands.get(band), band, _COMMON_NAMES[band])
+        asset = asset_of(assets, names.bands.get(band), *sensor.bands.get(band, ()))
         if asset is None:
             missing += [band] if band in bands else []
         else:
-            rasters[band] = _raster(asset, href, properties, names.offset_applied)
+            rasters[band] = _raster(asset, href, properties, names.offset_applied, name)
     if missing:
         raise SceneUnreadable(f"without band {', '.join(missing)}")
-    scl = asset_of(assets, names.scl, "SCL", "scl")
+    scl = asset_of(assets, names.scl, *sensor.classification)
+    if scl is None and name != "sentinel-2":
+        raise SceneUnreadable(f"without {sensor.classification[0]}, which tells its clouds")
     product = str(properties.get("s2:product_uri") or item["id"])
     return Scene(
         id=item["id"],
         collection=item.get("collection") or "",
         href=href,
         datetime=moment_of(properties),
-        datatake=_datatake(properties, product),
+        datatake=_datatake(properties, product) if name == "sentinel-2" else _overpass(item, name),
         datastrip=_first(_DATASTRIP, properties.get("s2:datastrip_id")),
-        tile=_tile_name(properties),
+        tile=hls_tile_of(item) or _tile_name(properties),
         level=_level(properties, item),
         baseline=_baseline(properties),
-        processed=properties.get("s2:generation_time") or properties.get("processing:datetime"),
+        processed=_processed(properties, name),
         cloud_cover=float(properties.get("eo:cloud_cover") or 0.0),
         sun_zenith=_sun_zenith(properties),
         footprint=item["geometry"],
         bands=rasters,
-        scl=None if scl is None else Raster(href=resolved(scl["href"], href)),
+        scl=None if scl is None else Raster(href=resolved(scl["href"], href), nodata=sensor.classification_nodata),
         signer=signer,
+        **({} if name == "sentinel-2" else _seen_by(properties, name)),
     )
+
+
+def asset_keys(names: AssetNames, bands: Sequence[str], gsd: int) -> list[str]:
+    """The keys under which a source's assets of these bands, and of the scene classification, are looked for first.
+
+    Args:
+        names: of the source's assets.
+        bands: that are wanted.
+        gsd: metres a pixel of the source's scenes, by which the sensors are known that it may have.
+    """
+    sensors = [sensor for sensor in SENSORS.values() if sensor.gsd == gsd]
+    keys = [key for band in bands for key in (names.bands.get(band), *_keys(sensors, band)) if key]
+    return list(dict.fromkeys([*keys, names.scl, *(key for sensor in sensors for key in sensor.classification)]))
+
+
+def _keys(sensors: Sequence[Sensor], band: str) -> Iterator[str]:
+    for sensor in sensors:
+        yield from sensor.bands.get(band, ())
+
+
+def has_bands(item: Mapping[str, Any], names: AssetNames, bands: Sequence[str]) -> bool:
+    """Whether an item has an asset for each of these bands; of one that cannot be read nothing is missed."""
+    try:
+        sensor = SENSORS[sensor_of(item)]
+    except SceneUnreadable:
+        return True
+    assets = item.get("assets", {})
+    return all(asset_of(assets, names.bands.get(band), *sensor.bands.get(band, ())) for band in bands)
 
 
 def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:
@@ -196,27 +230,31 @@ def _parse(text: str) -> datetime:
 
 def asset_of(assets: Mapping[str, Any], *names: str | None) -> Mapping[str, Any] | None:
     """The asset of one of these keys, or the one whose only band has one of these names."""
-    for name in names:
-        if name and name in assets:
+    known = [name for name in names if name]
+    for name in known:
+        if name in assets:
             return assets[name]
     for asset in assets.values():
         bands = asset.get("bands") or asset.get("eo:bands") or []
-        if len(bands) == 1 and bands[0].get("name") in names and "data" in asset.get("roles", ["data"]):
+        if len(bands) == 1 and bands[0].get("name") in known and "data" in asset.get("roles", ["data"]):
             return asset
     return None
 
 
-def _raster(asset: Mapping[str, Any], href: str, properties: Mapping[str, Any], flag: str) -> Raster:
+def _raster(asset: Mapping[str, Any], href: str, properties: Mapping[str, Any], flag: str, name: SensorName) -> Raster:
     stated = (asset.get("raster:bands") or asset.get("bands") or [{}])[0]
     scale = stated.get("scale", stated.get("raster:scale", asset.get("raster:scale")))
     offset = stated.get("offset", stated.get("raster:offset", asset.get("raster:offset")))
-    nodata = stated.get("nodata", asset.get("nodata", 0))
-    if properties.get(flag) is True:
+    sensor = SENSORS[name]
+    nodata = stated.get("nodata", asset.get("nodata", sensor.nodata))
+    if name != "sentinel-2":
+        offset = sensor.offset if scale is None and offset is None else offset
+    elif properties.get(flag) is True:
         offset = 0.0
     elif scale is None and offset is None:
         baseline = float(_baseline(properties) or 0)
         offset = -0.1 if _FIRST_OFFSET_BASELINE <= baseline < _LOCAL_BASELINE else 0.0
-    scale = 1e-4 if scale is None else float(scale)
+    scale = sensor.scale if scale is None else float(scale)
     if not 1e-6 <= scale <= 1e-2:
         raise SceneUnreadable(f"with scale {scale:g}, which gives no reflectance")
     return Raster(
@@ -245,6 +283,26 @@ def _datatake(properties: Mapping[str, Any], product: str) -> str:
     orbit = properties.get("sat:relative_orbit")
     date = moment_of(properties)
     return f"{properties.get('platform', 'Sentinel-2')}_{date:%Y%m%d}" + ("" if orbit is None else f"_R{orbit:03d}")
+
+
+def _overpass(item: Mapping[str, Any], name: SensorName) -> str:
+    return datatake_of(name, item, _platform(item["properties"]) or name, f"{moment_of(item['properties']):%Y%m%d}")
+
+
+def _platform(properties: Mapping[str, Any]) -> str:
+    return str(properties.get("platform") or "").lower().replace("_", "-").replace(" ", "-")
+
+
+def _seen_by(properties: Mapping[str, Any], name: SensorName) -> dict[str, Any]:
+    told = [str(one).lower() for one in properties.get("instruments") or SENSORS[name].instruments]
+    # Surface temperature is not used.
+    instruments = tuple(one for one in told if one != "tirs")
+    return {"sensor": name, "platform": _platform(properties), "instruments": instruments}
+
+
+def _processed(properties: Mapping[str, Any], name: SensorName) -> str | None:
+    told = properties.get("s2:generation_time") or properties.get("processing:datetime")
+    return told if name == "sentinel-2" else told or properties.get("created")
 
 
 def _tile_name(properties: Mapping[str, Any]) -> str | None:

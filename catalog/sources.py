@@ -17,6 +17,7 @@ import pystac_client
 import requests
 import shapely
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pystac_client.conformance import ConformanceClasses
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping as to_geojson
 from shapely.geometry import shape
@@ -24,7 +25,19 @@ from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
 from catalog.errors import BadInput, SceneUnreadable, SourceUnavailable, StoreError, first_fault
-from catalog.scenes import BANDS, AssetNames, Exclusion, Scene, Signer, interval_of, scene_from_item
+from catalog.grid import RESOLUTION
+from catalog.manifest import FIRST_YEAR
+from catalog.scenes import (
+    BANDS,
+    AssetNames,
+    Exclusion,
+    Scene,
+    Signer,
+    asset_keys,
+    has_bands,
+    interval_of,
+    scene_from_item,
+)
 from catalog.store import BUCKETS, NotFound, open_store
 
 RETRIES = Retry(
@@ -37,12 +50,14 @@ RETRIES = Retry(
 )
 _TIMEOUT = (10, 60)
 _PAGE = 250
+_ITEM_PARTS = ("id", "type", "collection", "geometry", "properties", "links")
+"""What is asked for of each item beside the bands' assets, where an API gives parts: a third of the bytes."""
 _READERS = 16
 """Files of a static catalog read at once."""
 
 
 class StacApi(BaseModel):
-    """A STAC API that offers Sentinel-2: the whole of what has to be said about an unknown one (`--mapping FILE`)."""
+    """A STAC API that offers scenes: the whole of what has to be said about an unknown one (`--mapping FILE`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,14 +65,28 @@ class StacApi(BaseModel):
     collections: tuple[str, ...] = ("sentinel-2-l2a",)
     names: AssetNames = AssetNames()
     signer: Signer | None = None
+    first_year: int = Field(default=FIRST_YEAR, description="in which its scenes begin")
+    gsd: int = Field(default=RESOLUTION, description="metres a pixel of its scenes, for which a network is chosen")
 
 
+_PLANETARY_COMPUTER = StacApi(url="https://planetarycomputer.microsoft.com/api/stac/v1", signer="planetary-computer")
+_FIRST_LANDSAT = 1984
+"""Landsat 5 was launched in March 1984; a catalog that is not known may have as old ones."""
 KNOWN_APIS = {
-    "planetary-computer": StacApi(
-        url="https://planetarycomputer.microsoft.com/api/stac/v1", signer="planetary-computer"
-    ),
+    "planetary-computer": _PLANETARY_COMPUTER,
     "earth-search": StacApi(url="https://earth-search.aws.element84.com/v1"),
+    "landsat": _PLANETARY_COMPUTER.model_copy(
+        update={"collections": ("landsat-c2-l2",), "first_year": _FIRST_LANDSAT, "gsd": 30}
+    ),
+    "hls": _PLANETARY_COMPUTER.model_copy(
+        update={"collections": ("hls2-l30", "hls2-s30"), "first_year": 2013, "gsd": 30}
+    ),
 }
+
+
+def known_api(source: str, described: StacApi | None = None) -> StacApi:
+    """What is known of a source before it is asked; of one that is not known, that it may have scenes of any year."""
+    return described or KNOWN_APIS.get(source) or StacApi(url=source, first_year=_FIRST_LANDSAT)
 
 
 @dataclass(frozen=True)
@@ -109,8 +138,8 @@ def open_source(source: str, described: StacApi | None = None, base: str = "") -
     """A source by name, URL or path.
 
     Args:
-        source: `planetary-computer`, `earth-search`, the URL of a STAC API, or a static catalog's or collection's
-            JSON on disk, over HTTP or on S3.
+        source: `planetary-computer`, `earth-search`, `landsat`, `hls`, the URL of a STAC API, or a static catalog's or
+            collection's JSON on disk, over HTTP or on S3.
         described: the API, or the asset names of a static catalog, from `read_mapping`.
         base: folder that a relative path starts from, by default the current one.
 
@@ -125,16 +154,14 @@ def open_source(source: str, described: StacApi | None = None, base: str = "") -
         path = path / "catalog.json" if path.is_dir() else path
         if not path.is_file():
             raise BadInput(
-                f"There is no source {source!r}. Give planetary-computer, earth-search, the URL of a STAC API, or the "
-                "path of a static catalog's JSON."
+                f"There is no source {source!r}. Give {', '.join(KNOWN_APIS)}, the URL of a STAC API, or the path of a "
+                "static catalog's JSON."
             )
         return StaticSource(str(path.absolute()), described, source)
     if urlparse(source).scheme in BUCKETS:
         return StaticSource(source, described, source)
     if not source.startswith(("http://", "https://")):
-        raise BadInput(
-            f"{source!r} is no source. Give planetary-computer, earth-search, a URL, a path, s3:// or gs://."
-        )
+        raise BadInput(f"{source!r} is no source. Give {', '.join(KNOWN_APIS)}, a URL, a path, s3:// or gs://.")
     root = read_json(source)
     if "conformsTo" in root:
         return ApiSource(source, described or StacApi(url=source))
@@ -154,22 +181,11 @@ class ApiSource:
             raise SourceUnavailable(
                 f"{api.url} does not answer: {_brief(error)}. Check the URL and try again."
             ) from error
+        self._in_part = self._client.conforms_to(ConformanceClasses.FIELDS)
 
     def items(self, geometry: BaseGeometry, start: datetime, end: datetime) -> list[tuple[dict[str, Any], str]]:
         """See `Source`."""
-        search = self._client.search(
-            collections=list(self._api.collections),
-            intersects=to_geojson(geometry),
-            datetime=(start, end),
-            limit=_PAGE,
-        )
-        try:
-            items = list(search.items_as_dicts())
-        except Exception as error:
-            raise SourceUnavailable(
-                f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
-            ) from error
-        return [(item, _self_href(item, self._api.url)) for item in items]
+        return self._found({"intersects": to_geojson(geometry), "datetime": (start, end)})
 
     def search(
         self,
@@ -180,8 +196,25 @@ class ApiSource:
         also: Sequence[str] = (),
     ) -> SearchResult:
         """See `Source`."""
-        found = self.items(geometry, start, end)
+        query: dict[str, Any] = {"intersects": to_geojson(geometry), "datetime": (start, end)}
+        if self._in_part:
+            keys = asset_keys(self._api.names, [*bands, *also], self._api.gsd)
+            found = self._found(query | {"fields": [*_ITEM_PARTS, *(f"assets.{key}" for key in keys)]})
+            # Where assets are called otherwise, their own descriptions tell the bands: all of them are needed.
+            self._in_part = all(has_bands(item, self._api.names, bands) for item, _ in found)
+        if not self._in_part:
+            found = self._found(query)
         return _to_scenes(found, self._api, (start, end), (bands, also), self.name)
+
+    def _found(self, query: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+        search = self._client.search(collections=list(self._api.collections), limit=_PAGE, **query)
+        try:
+            items = list(search.items_as_dicts())
+        except Exception as error:
+            raise SourceUnavailable(
+                f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
+            ) from error
+        return [(item, _self_href(item, self._api.url)) for item in items]
 
 
 class StaticSource:
@@ -250,7 +283,7 @@ def _to_scenes(
         first_one = result.excluded[0]
         raise BadInput(
             f"Source {name!r} lacks bands of {', '.join(bands)}: {first_one.scene} is {first_one.reason}. "
-            "Give a source of Sentinel-2, or its asset names with --mapping."
+            "Give a source that has them, or its asset names with --mapping."
         )
     return result
 
@@ -358,4 +391,4 @@ def read_mapping(path: str, source: str) -> StacApi:
     except ValidationError as error:
         raise BadInput(f"Mapping {path!r} is not valid at {first_fault(error)}. See docs/sources.md.") from error
     stated = {name: getattr(described, name) for name in described.model_fields_set}
-    return KNOWN_APIS.get(source, StacApi(url=source)).model_copy(update=stated)
+    return known_api(source).model_copy(update=stated)

@@ -16,7 +16,6 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from catalog.errors import BadInput, LandloomError, ServerUnavailable, SourceUnavailable
-from catalog.grid import block
 from catalog.manifest import Manifest, Period, item_key
 from catalog.model import ModelSpec, Network
 from pipelines.assemble import CannotPublish, publish
@@ -95,7 +94,7 @@ class PlanTileYear(Step):
             reason = planned.skipped or planned.refused
             self._records.end(EndedTileYear(id=planned.id, state=state, reason=reason))
             if planned.skipped == ALREADY_PUBLISHED:
-                yield beam.pvalue.TaggedOutput(self.PUBLISHED, item_key(tile, period))
+                yield beam.pvalue.TaggedOutput(self.PUBLISHED, item_key(tile, period, self._request.settings.model.gsd))
             return
         manifest = planned.manifest
         self._store.write(manifest.key, manifest.to_json())
@@ -108,12 +107,12 @@ class PlanTileYear(Step):
                 staging=manifest.staging,
                 blocks=len(manifest.blocks),
                 staged_before=len(staged_blocks(self._store, manifest)),
-                pixels=sum(block(one).pixels for one in manifest.blocks),
+                pixels=sum(manifest.block(one).pixels for one in manifest.blocks),
                 scenes_left_out=len(manifest.excluded),
             )
         )
         # Large blocks first within a tile-year, so that workers that take turns end together.
-        for one in sorted(manifest.blocks, key=lambda one: -block(one).pixels):
+        for one in sorted(manifest.blocks, key=lambda one: -manifest.block(one).pixels):
             yield manifest.key, one
 
 
@@ -221,8 +220,9 @@ class PlanTileYears(beam.PTransform):
             # Listed by a worker: tens of thousands would be too large for a job's own description.
             | "Begin" >> beam.Impulse()
             | "List" >> beam.FlatMap(_tile_years, self._request)
-            # Dealt out in turn: grouping by a number would leave the parts' sizes to hashes.
-            | "Spread" >> beam.Reshuffle()
+            # By name, not by Reshuffle: of two in a row Flink leaves out the second, which deals out the blocks.
+            | "Spread" >> beam.GroupByKey()
+            | "Tile-year" >> beam.FlatMap(_each)
             | "Plan"
             >> beam.ParDo(PlanTileYear(self._job, self._request)).with_outputs(PlanTileYear.PUBLISHED, main="blocks")
         )
@@ -240,7 +240,8 @@ class MapTileYears(beam.PTransform):
         planned = root | "Tile-years" >> PlanTileYears(self._job, self._request)
         mapped = (
             planned.blocks
-            # So planning and classifying are kept apart, too, and a tile's blocks go to many workers.
+            # So planning and classifying are kept apart, too, and a tile's blocks go to many workers: in turn,
+            # since grouping by a number would leave the parts' sizes to hashes.
             | "Spread blocks" >> beam.Reshuffle()
             | "Classify" >> beam.ParDo(ClassifyBlock(self._job))
             | "Publish" >> beam.ParDo(PublishWhenComplete(self._job))
@@ -250,8 +251,13 @@ class MapTileYears(beam.PTransform):
         return (mapped, planned[PlanTileYear.PUBLISHED]) | "Items" >> beam.Flatten() | "Register" >> Register(self._job)
 
 
-def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, Period]]:
-    yield from request.tile_years()
+def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, tuple[str, Period]]]:
+    for tile, period in request.tile_years():
+        yield f"{tile}-{period.label}", (tile, period)
+
+
+def _each(named: tuple[str, Iterable[tuple[str, Period]]]) -> Iterable[tuple[str, Period]]:
+    return named[1]
 
 
 def _log(manifest: Manifest, number: int, report: BlockReport) -> None:

@@ -18,7 +18,6 @@ from catalog.area import mapped_geometry
 from catalog.assets import AssetFile
 from catalog.cog import label_classes, plain_profile, write_cog, write_thumbnail
 from catalog.errors import LandloomError
-from catalog.grid import Tile, block
 from catalog.items import build_item, fingerprint_of, published_fingerprint
 from catalog.legend import CLOUD
 from catalog.manifest import Manifest
@@ -80,9 +79,14 @@ def publish(store: Store, manifest: Manifest, *, overwrite: bool) -> list[tuple[
 
 def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
     """Write the staged blocks side by side, one block in memory at a time."""
-    tile, blocks = Tile.from_name(manifest.tile), [block(number) for number in manifest.blocks]
+    tile, blocks = manifest.ground, [manifest.block(number) for number in manifest.blocks]
     row0, col0 = min(one.row0 for one in blocks), min(one.col0 for one in blocks)
-    shape = (max(one.row1 for one in blocks) - row0, max(one.col1 for one in blocks) - col0)
+    # The last blocks of 30 m reach beyond the tile.
+    row1, col1 = (
+        min(max(one.row1 for one in blocks), tile.shape[0]),
+        min(max(one.col1 for one in blocks), tile.shape[1]),
+    )
+    shape = (row1 - row0, col1 - col0)
     land = [name for name in manifest.model.classes if name != CLOUD]
     bands = {"data": (1, "uint8", 0), "confidence": (1, "uint8", 0), "observations": (1, "uint16", None)}
     if manifest.scores:
@@ -111,9 +115,10 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
             targets["scores"].descriptions = land
         for one in blocks:
             staged = read_staged(store, manifest, one.number)
-            window = Window(one.col0 - col0, one.row0 - row0, one.shape[1], one.shape[0])
+            rows, cols = min(one.row1, row1) - one.row0, min(one.col1, col1) - one.col0
+            window = Window(one.col0 - col0, one.row0 - row0, cols, rows)
             for name, target in targets.items():
-                array = getattr(staged.voted, name)
+                array = getattr(staged.voted, name)[..., :rows, :cols]
                 target.write(array if array.ndim == 3 else array[np.newaxis], window=window)
             mosaic.class_pixels += np.bincount(staged.voted.data.ravel(), minlength=256)
             mosaic.looks += int(staged.voted.observations.sum(dtype=np.int64))
@@ -141,7 +146,7 @@ def _write_assets(store: Store, manifest: Manifest, mosaic: Mosaic, folder: Path
 
 
 def _register(store: Store, manifest: Manifest, mosaic: Mosaic, assets: list[AssetFile], overwrite: bool) -> None:
-    tile = Tile.from_name(manifest.tile)
+    tile = manifest.ground
     used = [
         datatake.model_copy(update={"scenes": tuple(s for s in datatake.scenes if s.id not in mosaic.left_out)})
         for datatake in manifest.datatakes
@@ -151,7 +156,7 @@ def _register(store: Store, manifest: Manifest, mosaic: Mosaic, assets: list[Ass
         epsg=tile.epsg,
         transform=mosaic.transform,
         shape=mosaic.shape,
-        geometry=mapped_geometry(tile, [block(number).window for number in manifest.blocks]),
+        geometry=mapped_geometry(tile, [manifest.block(number).window for number in manifest.blocks]),
         scenes=[scene for datatake in used for scene in datatake.scenes],
         left_out=[Exclusion(scene=scene, reason=reason) for scene, reason in sorted(mosaic.left_out.items())],
         odd=[Exclusion(scene=scene, reason=reason) for scene, reason in sorted(mosaic.odd.items())],

@@ -12,7 +12,7 @@ from affine import Affine
 
 from catalog.clear import CLOUD_EDGE, clear_pixels
 from catalog.errors import BadInput
-from catalog.grid import BLOCK_EDGES, Block, Tile, block, owned_mask
+from catalog.grid import Block, Tile, blocks, owned_mask
 from catalog.manifest import Manifest
 from catalog.model import ModelSpec, Network
 from catalog.scenes import Exclusion
@@ -42,7 +42,7 @@ class Frame:
         Raises:
             BadInput: blocks do not begin on the network's stride.
         """
-        if any(edge % spec.stride for edge in BLOCK_EDGES):
+        if any(edge % spec.stride for one in blocks(spec.gsd) for edge in one.window):
             raise BadInput(f"Network {spec.id} has a stride of {spec.stride} px. Use one whose stride divides 16.")
         return cls(_up(CLOUD_EDGE + 2, spec.stride), _up(spec.halo, spec.stride), spec.stride)
 
@@ -90,7 +90,7 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
         ServerUnavailable: the same of the network's servers.
         BadInput: they run another network by now.
     """
-    tile, here = Tile.from_name(manifest.tile), block(number)
+    tile, here = manifest.ground, manifest.block(number)
     owned = owned_mask(tile, *here.window)
     shape = here.shape
     calibration = manifest.model.vote
@@ -107,7 +107,7 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
         report.network_seconds += scored - started
         inner = (slice(frame.halo, -frame.halo or None),) * 2
         scl = None if look.scl is None else look.scl[inner]
-        clear, seen = clear_pixels(scores, valid[inner], scl, manifest.model.classes)
+        clear, seen = clear_pixels(scores, valid[inner], scl, manifest.model.classes, manifest.gsd)
         core = (slice(frame.margin, -frame.margin),) * 2
         vote.add((when.year, when.month), scores[(slice(None), *core)], clear[core] & owned, seen[core] & owned)
         report.vote_seconds += time.perf_counter() - scored

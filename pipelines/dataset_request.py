@@ -21,10 +21,12 @@ from catalog.atmosphere import BANDS as NINE_BANDS
 from catalog.errors import BadInput
 from catalog.manifest import Period
 from catalog.model import MODEL_CLASSES
-from catalog.scenes import ALL_BANDS, BANDS, interval_of
+from catalog.scenes import BANDS, interval_of
+from catalog.sensors import ALL_BANDS
 from catalog.sources import open_source, read_mapping
 from catalog.store import Store
 from catalog.translation import numbers
+from pipelines.aggregate import LEAST, Aggregated
 from pipelines.candidates import STEP, Biomes, Candidates, Wanted, candidates_of_area, plain
 from pipelines.chip_folder import chip_folder
 from pipelines.chip_source import ChipSource
@@ -71,12 +73,13 @@ class DatasetRequest:
     max_scenes: int = 24
     choice: Choice = field(default_factory=Choice)
     retry_seconds: float = 300.0
+    aggregate: int = 1
 
     @property
     def name(self) -> str:
         """What the training set is called, if the user does not say."""
         if self.chips:
-            return Path(self.chips).name
+            return Path(self.chips).name + (f"-by-{self.aggregate}" if self.aggregate > 1 else "")
         return plain(Path(self.labels or self.teacher).absolute().stem)
 
     def chip_source(self, store: Store, track: Track = lambda things: things) -> ChipSource:
@@ -91,6 +94,15 @@ class DatasetRequest:
             SourceUnavailable: the source does not answer.
         """
         self._check_together()
+        found = self._chips(store, track)
+        return (
+            found
+            if self.aggregate == 1
+            else dataclasses.replace(found, cutter=Aggregated(found.cutter, self.aggregate))
+        )
+
+    def _chips(self, store: Store, track: Track) -> ChipSource:
+        """Those that could be, at their own resolution."""
         if self.chips:
             return chip_folder(Path(self.chips))
         self._check_values()
@@ -113,6 +125,11 @@ class DatasetRequest:
         )
 
     def _check_together(self) -> None:
+        if not 1 <= self.aggregate <= 100:
+            raise BadInput(
+                f"--aggregate {self.aggregate} is not possible. Give how many pixels along a side become one, as 3 for "
+                f"30 m from chips of 10 m; at least {LEAST} px must be left."
+            )
         given = {"--chips": self.chips, "--labels": self.labels, "--teacher": self.teacher}
         named = [name for name, value in given.items() if value]
         if len(named) != 1:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import shapely
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from catalog.datatakes import footprint_of
 from catalog.errors import BadInput, first_fault
-from catalog.grid import Tile, block, owned_geometry
+from catalog.grid import owned_geometry
 from catalog.manifest import Manifest
 from pipelines.plan import Planned
 
@@ -126,7 +125,7 @@ def default_prices() -> str:
 def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
     """Add up what the planned tile-years will take."""
     manifests = [one.manifest for one in planned if one.manifest]
-    pixels = float(sum(block(number).pixels for manifest in manifests for number in manifest.blocks))
+    pixels = float(sum(manifest.block(number).pixels for manifest in manifests for number in manifest.blocks))
     looks = sum(sum(looks_of_blocks(manifest)) for manifest in manifests)
     radar = sum(sum(radar_of_blocks(manifest)) for manifest in manifests)
     rates, prices = table.rates, table.prices_usd
@@ -167,16 +166,16 @@ def radar_of_blocks(manifest: Manifest) -> list[float]:
     """Pixels x overpasses of radar of each block of a tile-year, counted likewise."""
     overpasses: dict[str, list[BaseGeometry]] = {}
     for scene in manifest.radar:
-        overpasses.setdefault(scene.overpass, []).append(shapely.make_valid(shape(scene.footprint)))
+        overpasses.setdefault(scene.overpass, []).append(scene.outline)
     return _covered(manifest, [shapely.union_all(parts) for parts in overpasses.values()])
 
 
 def _covered(manifest: Manifest, footprints: Sequence[BaseGeometry]) -> list[float]:
     """Pixels of each block, summed over footprints by the share of it that each covers."""
-    tile = Tile.from_name(manifest.tile)
+    tile = manifest.ground
     found = []
     for number in manifest.blocks:
-        here = block(number)
+        here = manifest.block(number)
         part = owned_geometry(tile, here.window)
         covered = shapely.area(shapely.intersection(footprints, part)).sum() / part.area if part.area else 0.0
         found.append(covered * here.pixels)

@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.datatakes import footprint_of, group_datatakes
 from catalog.errors import BadInput
-from catalog.grid import Tile, block, blocks_intersecting, owned_geometry
+from catalog.grid import RESOLUTION, Tile, block, blocks_intersecting, owned_geometry
 from catalog.items import published_fingerprint
 from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
@@ -90,13 +90,17 @@ def plan_tile(
     never works on another list of scenes. A new search covers the whole tile, whatever part of it is asked for, so
     that the scenes do not depend on the part. With a source of radar its scenes are searched for the months of the
     looks that were chosen.
+
+    Raises:
+        BadInput: the source lacks what is needed, or its pixels are larger than the map's.
+        SourceUnavailable: it does not answer.
     """
     blocks = blocks_intersecting(tile, geometry)
     if not blocks:
         return Planned(tile.name, period, None, skipped="the tile owns no pixel of the area")
     asked = {"source": source.name, **({"radar": source.radar.name} if source.radar else {})}
     request = digest({**asked, **settings.model_dump(mode="json", exclude={"overwrite"})})
-    published, pending = known_manifests(store, tile.name, period)
+    published, pending = known_manifests(store, tile.name, period, tile.resolution)
     if published and published.request == request and not settings.overwrite:
         return _extended(published, tile, blocks)
     for manifest in pending:
@@ -104,7 +108,13 @@ def plan_tile(
             return Planned(tile.name, period, manifest)
     whole = owned_geometry(tile)
     found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end, settings.model.optical.bands)
-    datatakes, excluded = group_datatakes(found.scenes, tile.name)
+    if found.scenes and all(scene.gsd > tile.resolution for scene in found.scenes):
+        raise BadInput(
+            f"Source {source.name!r} has pixels of {found.scenes[0].gsd} m ({found.scenes[0].id}), and network "
+            f"{settings.model.id} makes maps of {tile.resolution} m. Give --model a network of "
+            f"{found.scenes[0].gsd} m, as unet-30m, or another source."
+        )
+    datatakes, excluded = group_datatakes(found.scenes, tile.name, tile.resolution)
     chosen, left_out = choose_datatakes(datatakes, tile, whole, settings.max_scenes, settings.max_cloud)
     excluded = [*found.excluded, *excluded, *left_out]
     if not chosen:
@@ -169,15 +179,20 @@ def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Plann
 
 def _touched(tile: Tile, blocks: tuple[int, ...], datatakes: list[Datatake]) -> tuple[int, ...]:
     """The blocks that any scene touches."""
-    ground = shapely.union_all([footprint_of(datatake) for datatake in datatakes])
-    return tuple(n for n in blocks if owned_geometry(tile, block(n).window).intersects(ground))
+    whole, footprints = owned_geometry(tile), [footprint_of(datatake) for datatake in datatakes]
+    if any(footprint.covers(whole) for footprint in footprints):
+        return blocks
+    ground = shapely.union_all(footprints)
+    return tuple(n for n in blocks if owned_geometry(tile, block(n, tile.resolution).window).intersects(ground))
 
 
-def known_manifests(store: Store, tile: str, period: Period) -> tuple[Manifest | None, list[Manifest]]:
+def known_manifests(
+    store: Store, tile: str, period: Period, gsd: int = RESOLUTION
+) -> tuple[Manifest | None, list[Manifest]]:
     """The manifest that the published tile-year was made from, if any, and those written but not published."""
-    fingerprint = published_fingerprint(store, item_key(tile, period))
+    fingerprint = published_fingerprint(store, item_key(tile, period, gsd))
     published, pending = None, []
-    for key in store.list(f"{item_folder(tile, period)}/"):
+    for key in store.list(f"{item_folder(tile, period, gsd)}/"):
         if key.endswith("/manifest.json"):
             manifest = Manifest.model_validate_json(store.read(key))
             if manifest.fingerprint == fingerprint:

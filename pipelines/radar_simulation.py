@@ -80,7 +80,7 @@ def simulate_radar(
                     gamma0 = _speckled(classes, x, y, day, orbit, seed, looks, random)
                     item = _item(product, day, orbit, number * passes + k, looks, decibels)
                     written.append(_write(folder, item, gamma0, product, decibels))
-    write_catalog(out / "radar", written, "sentinel-1-rtc", "Simulated terrain-corrected Sentinel-1 scenes")
+    write_catalog(out / "radar", "sentinel-1-rtc", written)
     return out / "radar" / "catalog.json"
 
 

@@ -27,11 +27,12 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
-from shapely.geometry import box, shape
+from shapely.geometry import box
 
 from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.errors import SceneUnreadable, SourceUnavailable
 from catalog.model import ModelSpec
+from catalog.quality import as_classification
 from catalog.radar import RadarScene
 from catalog.scenes import Datatake, Exclusion, Raster, Scene
 from pipelines.remote import brief, s3_settings, scene_unreadable, seconds_to_wait, signed
@@ -101,7 +102,7 @@ class SceneReader:
             datatake: its scenes fill each other's gaps, in their order.
             model: the network that is to see them: its bands, at its level.
             epsg: CRS of the window.
-            transform: of the window, 10 m pixels.
+            transform: of the window.
             shape: rows and columns of the window.
 
         Raises:
@@ -169,9 +170,7 @@ class SceneReader:
         reads: list[Future] = [
             self._pool.submit(self._band, scene, name, window, numbers[k]) for k, name in enumerate(model.bands)
         ]
-        classes = (
-            self._pool.submit(self._read_raster, scene, scene.scl, window, Resampling.nearest) if scene.scl else None
-        )
+        classes = self._pool.submit(self._classification, scene, scene.scl, window) if scene.scl else None
         # All of them, also when one fails: a file must not be read by two threads at once.
         wait([*reads, classes] if classes else reads)
         reached = [read.result() for read in reads]
@@ -207,6 +206,11 @@ class SceneReader:
             _harmonise(found[rows], raster, out[rows])
             out[rows] *= known
         return True
+
+    def _classification(self, scene: Scene, raster: Raster, window: _Grid) -> np.ndarray | None:
+        """The scene classification, uint8; None if the scene does not reach into the window."""
+        found = self._read_raster(scene, raster, window, Resampling.nearest)
+        return None if found is None else as_classification(found, scene.sensor)
 
     def _read_raster(
         self,
@@ -290,7 +294,7 @@ class _Grid:
         west, _, east, _ = self._outline.bounds
         if east - west > 180:
             return True  # Across the antimeridian the outline is inside out; the file itself will tell.
-        return bool(shapely.make_valid(shape(scene.footprint)).intersects(self._outline))
+        return bool(scene.outline.intersects(self._outline))
 
 
 def _to_lonlat(epsg: int) -> Callable[..., tuple]:

@@ -14,7 +14,7 @@ from catalog.area import Area
 from catalog.collections import check_legend
 from catalog.errors import BadInput
 from catalog.garbage import rare_collections
-from catalog.grid import Tile
+from catalog.grid import RESOLUTION, Tile
 from catalog.manifest import Period
 from catalog.radar import RADAR_CHANNELS
 from catalog.radar_source import open_radar
@@ -90,7 +90,8 @@ class Request(BaseModel):
         geometry = shapely.from_wkb(self.geometry) if self.geometry else None
         # A search's answer is a hundred thousand small objects and no rubbish.
         with rare_collections():
-            return plan_tile(Tile.from_name(tile), geometry, period, source, store, self.settings)
+            square = Tile.from_name(tile, self.settings.model.gsd)
+            return plan_tile(square, geometry, period, source, store, self.settings)
 
     def check(self, source: Source, store: Store) -> None:
         """Refuse what makes no map before anything is written or sent to a cluster.
@@ -109,7 +110,12 @@ class Request(BaseModel):
                 f"{', '.join(self.settings.model.bands)}), so that --radar {self.radar!r} would do nothing. Leave it "
                 f"out, or give a network that was trained with {RADAR_CHANNELS[0]} or its like (docs/radar.md)."
             )
-        for collection in sorted({period.collection for period in self.periods}):
+        if self.radar and self.settings.model.gsd != RESOLUTION:
+            raise BadInput(
+                f"Network {self.settings.model.id} makes maps of {self.settings.model.gsd} m, and radar is read for "
+                f"maps of {RESOLUTION} m alone. Leave --radar {self.radar!r} out."
+            )
+        for collection in sorted({period.collection(self.settings.model.gsd) for period in self.periods}):
             check_legend(store, collection, self.settings.legend)
         for tile, period in islice(self.tile_years(), _TRIED):
             if self.plan(tile, period, source, store).manifest:

@@ -16,7 +16,7 @@ from pipelines.annual_map import MapTileYears
 from pipelines.job import Job
 from pipelines.records import Asked, PlannedTileYear, Records
 from pipelines.request import Request
-from pipelines.runner import meanwhile, run_pipeline
+from pipelines.runner import meanwhile, option, run_pipeline
 from pipelines.standing import Standing, Watch
 from services.inference import model_file, model_provenance
 
@@ -70,7 +70,8 @@ def map_tile_years(
     store, started = job.store(), datetime.now(UTC)
     records = Records(store, job.run)
     asked = begin(job, request)
-    _import_meanwhile("stac_geoparquet.arrow")
+    if option(beam_options, "--runner") is None:
+        _import_meanwhile("stac_geoparquet.arrow")
     watch, breath = Watch(store, asked), started
 
     def look() -> None:
@@ -110,7 +111,7 @@ def begin(job: Job, request: Request) -> Asked:
 
 
 def _import_meanwhile(module: str) -> None:
-    """What only the end of a run needs is imported while the workers work: nobody waits for it, then."""
+    """What the end of a run in this process needs is imported while the workers work: nobody waits for it, then."""
     threading.Thread(target=importlib.import_module, args=(module,), name=f"import {module}", daemon=True).start()
 
 

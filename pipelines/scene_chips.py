@@ -15,7 +15,7 @@ from uuid import uuid4
 import apache_beam as beam
 
 from catalog.errors import BadInput
-from catalog.scenes import ALL_BANDS
+from catalog.sensors import ALL_BANDS
 from catalog.store import Store
 from pipelines.candidates import Candidates
 from pipelines.chip_source import ChipSource, Settled

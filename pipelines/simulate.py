@@ -108,7 +108,7 @@ def simulate(
             for product in products:
                 on_progress(len(links), len(years) * dates_per_year * len(products))
                 links.append(_write_scene(out / "sentinel-2-l2a", product, overpass, cover[product, year]))
-    write_catalog(out, links, "sentinel-2-l2a", "Simulated Sentinel-2 scenes")
+    write_catalog(out, "sentinel-2-l2a", links)
     return Simulation(out / "catalog.json", truth)
 
 
@@ -239,7 +239,7 @@ def _asset(name: str, shape: tuple[int, ...], transform: Affine, offset: float |
 
 
 def write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, nodata: int) -> None:
-    """Write one band, `[H, W]`."""
+    """Write one band as a COG."""
     profile = {
         "height": values.shape[0],
         "width": values.shape[1],
@@ -258,13 +258,13 @@ def write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, noda
             )
 
 
-def write_catalog(out: Path, items: Sequence[Path], name: str, description: str) -> None:
-    """Write `catalog.json` with one collection, in whose folder the items lie."""
+def write_catalog(out: Path, collection_id: str, items: Sequence[Path]) -> None:
+    """Write collection and catalog of scenes that lie in folders of their own under `out/collection_id`."""
     collection = {
         "type": "Collection",
-        "id": name,
+        "id": collection_id,
         "stac_version": "1.1.0",
-        "description": description,
+        "description": f"Simulated scenes of {collection_id}",
         "license": "CC0-1.0",
         "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
         "links": [
@@ -272,12 +272,12 @@ def write_catalog(out: Path, items: Sequence[Path], name: str, description: str)
             for path in items
         ],
     }
-    (out / name / "collection.json").write_text(json.dumps(collection, indent=1))
+    (out / collection_id / "collection.json").write_text(json.dumps(collection, indent=1))
     catalog = {
         "type": "Catalog",
         "id": "simulated",
         "stac_version": "1.1.0",
         "description": "A simulated landscape",
-        "links": [{"rel": "child", "href": f"./{name}/collection.json", "type": "application/json"}],
+        "links": [{"rel": "child", "href": f"./{collection_id}/collection.json", "type": "application/json"}],
     }
     (out / "catalog.json").write_text(json.dumps(catalog, indent=1))

@@ -16,7 +16,9 @@ from pipelines.landscape import BACKSCATTER, SPECTRA
 SIX_BANDS = ModelSpec(id="any", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=8, halo=32)
 
 
-def write_spectral_network(path: Path, *, version: str = "1", bands: tuple[str, ...] = BANDS, stride: int = 8) -> Path:
+def write_spectral_network(
+    path: Path, *, version: str = "1", bands: tuple[str, ...] = BANDS, stride: int = 8, gsd: int = 10
+) -> Path:
     """Write it as ONNX: uint16 `[N, 6, H, W]` in, uint8 `[N, 10, H, W]` out, halo and stride 8 like the trained one."""
     # The distance to a spectrum is linear in the bands but for a term that all classes share.
     scale = 400.0
@@ -47,7 +49,7 @@ def write_spectral_network(path: Path, *, version: str = "1", bands: tuple[str, 
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    spec = ModelSpec(id="spectral", version=version, bands=bands, classes=MODEL_CLASSES, stride=stride, halo=8)
+    spec = ModelSpec(id="spectral", version=version, bands=bands, classes=MODEL_CLASSES, stride=stride, halo=8, gsd=gsd)
     entry = model.metadata_props.add()
     entry.key, entry.value = "landloom", spec.model_dump_json(exclude={"sha256"})
     path.parent.mkdir(parents=True, exist_ok=True)

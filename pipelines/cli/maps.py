@@ -15,7 +15,7 @@ from catalog.collections import rebuild
 from catalog.errors import BadInput
 from catalog.legend import load_legend
 from catalog.manifest import item_key
-from catalog.sources import read_mapping
+from catalog.sources import known_api, read_mapping
 from catalog.store import Store, open_store
 from pipelines import worker_log
 from pipelines.cli.capacity import Gpus, Runner, Workers, as_table, fleets_of, forecasts_of
@@ -54,7 +54,7 @@ from pipelines.records import Records
 from pipelines.request import Request, source_of
 from pipelines.standing import Standing, dead_letters
 from pipelines.supercells import make_supercells
-from services.inference import DEFAULT_MODEL, model_spec, reach_network
+from services.inference import DEFAULT_MODELS, model_spec, reach_network
 
 if TYPE_CHECKING:
     from pipelines.run import Accounts
@@ -86,7 +86,7 @@ def map_command(
     size_km: SizeKm = "",
     tiles: Tiles = "",
     aoi: Aoi = "",
-    model: Model = DEFAULT_MODEL,
+    model: Model = "",
     inference: Annotated[
         str,
         typer.Option(help="Triton servers that run the network: triton://HOST:8001,OTHER:8001; see docs/triton.md."),
@@ -115,7 +115,7 @@ def map_command(
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
     from pipelines.dataflow import submit as dataflow
-    from pipelines.flink.submit import check_workers, complete, is_flink, told_if_lost
+    from pipelines.flink.submit import check_workers, complete, is_flink, job_server, told_if_lost
     from pipelines.job import Job
     from pipelines.run import map_tile_years
     from pipelines.runner import name_run, option
@@ -131,6 +131,9 @@ def map_command(
     else:
         if not source:
             raise BadInput("Missing option '--source': where the scenes come from, see landloom map --help.")
+        described = read_mapping(mapping, source) if mapping else None
+        known = known_api(source, described)
+        model = model or DEFAULT_MODELS[known.gsd]
         settings = Settings(
             model=model_spec(model),
             legend=load_legend(legend),
@@ -140,14 +143,13 @@ def map_command(
             scores=scores,
             overwrite=overwrite,
         )
-        described = read_mapping(mapping, source) if mapping else None
-        area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
+        area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
         request = Request.of(source, area, periods, settings, described, radar)
     if inference:
         with console.status(f"Waiting for {inference}"):
             reach_network(inference, request.settings.model, retry_seconds)
     if on_flink := is_flink(beam_options):
-        beam_options = complete(beam_options)
+        beam_options = context.with_resource(job_server(complete(beam_options)))
         # Workers stand in another folder.
         out = out if "://" in out else str(Path(out).absolute())
     model = str(Path(model).absolute()) if Path(model).is_file() else model
@@ -208,7 +210,7 @@ def estimate_command(
     size_km: SizeKm = "",
     tiles: Tiles = "",
     aoi: Aoi = "",
-    model: Model = DEFAULT_MODEL,
+    model: Model = "",
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
     mapping: Mapping = "",
@@ -231,10 +233,12 @@ def estimate_command(
         write_prices.write_text(default_prices())
         console.print(f"Wrote {write_prices}: edit it and pass it with --prices.", markup=False)
     table = load_prices(prices)
-    area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period)
-    settings = Settings(model=model_spec(model), legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
+    described = read_mapping(mapping, source) if mapping else None
+    known = known_api(source, described)
+    area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
+    network = model_spec(model or DEFAULT_MODELS[known.gsd])
+    settings = Settings(model=network, legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
     with tempfile.TemporaryDirectory() as nowhere:
-        described = read_mapping(mapping, source) if mapping else None
         request = Request.of(source, area, periods, settings, described, radar)
         planned = _plan(request, open_store(nowhere))
     found = estimate(planned, table)
@@ -347,6 +351,7 @@ def _tell(accounts: Accounts, request: Request, out: str) -> None:
         again = f"Try them again: landloom map --retry {accounts.run} --out {out}"
         console.print(again, highlight=False, markup=False, soft_wrap=True)
     published = set(accounts.published)
-    keys = [item_key(*one) for one in request.tile_years() if f"{one[0]}-{one[1].label}" in published]
+    made = [one for one in request.tile_years() if f"{one[0]}-{one[1].label}" in published]
+    keys = [item_key(*one, request.settings.model.gsd) for one in made]
     for key in keys[:_TOLD]:
         typer.echo(f"{out.rstrip('/')}/{key}")

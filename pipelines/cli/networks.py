@@ -31,10 +31,10 @@ def models_list_command() -> None:
     """List the networks that `--model` takes by name."""
     from services.inference.registry import registered_models, shipped_models
 
-    table = Table("network", "version", "bands", "classes", "file")
+    table = Table("network", "version", "pixel", "bands", "classes", "file")
     for name, file in {**registered_models(), **shipped_models()}.items():
         spec = model_spec(str(file))
-        table.add_row(name, spec.version, ", ".join(spec.bands), str(len(spec.classes)), str(file))
+        table.add_row(name, spec.version, f"{spec.gsd} m", ", ".join(spec.bands), str(len(spec.classes)), str(file))
     console.print(table)
 
 
@@ -47,6 +47,7 @@ def models_add_command(
     classes: Annotated[str, typer.Option(help="Its classes in order; Landloom's ten by default.")] = "",
     stride: Annotated[int, typer.Option(parser=whole, metavar="PX", help="H and W are multiples of it.")] = 8,
     halo: Annotated[int, typer.Option(parser=whole, metavar="PX", help="How far it sees round a pixel.")] = 48,
+    gsd: Annotated[int, typer.Option(parser=whole, metavar="M", help="Metres a pixel it is made for: 10 or 30.")] = 10,
     level: Annotated[str, typer.Option(help="L1C: made for top-of-atmosphere reflectance only.")] = "",
     architecture: Annotated[str, typer.Option(help="As the literature calls it.")] = "unknown",
     logits: Annotated[bool, typer.Option("--logits", help="Its output is not yet probabilities.")] = False,
@@ -67,7 +68,7 @@ def models_add_command(
             told |= {"bands": bands.split(","), "level": level or None}
             told["classes"] = classes.split(",") if classes else MODEL_CLASSES
             try:
-                spec = ModelSpec.model_validate({**told, "stride": stride, "halo": halo})
+                spec = ModelSpec.model_validate({**told, "stride": stride, "halo": halo, "gsd": gsd})
             except ValidationError as error:
                 first = error.errors()[0]
                 raise BadInput(f"--{first['loc'][0]} {first['input']!r} is not possible: {first['msg']}.") from error

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from catalog.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from catalog.errors import BadInput
-from catalog.manifest import Period
+from catalog.manifest import FIRST_YEAR, Period
 from services.change.requests import ProductRequest, Request, SeriesRequest, described
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def number(text: str) -> float:
 Source = Annotated[
     str,
     typer.Option(
-        help="planetary-computer, earth-search, a STAC API's URL, or a static catalog (path, URL, s3://, gs://)."
+        help="planetary-computer, earth-search, landsat, hls, a STAC API's URL, or a static catalog (path, URL, s3://, "
+        "gs://)."
     ),
 ]
 Year = Annotated[str, typer.Option(help="Years, comma-separated: 2020 or 2020,2021.")]
@@ -66,7 +67,13 @@ Tiles = Annotated[
     str, typer.Option(help="Sentinel-2 tiles, comma-separated: 48QUE,48QUF; or land for every tile with land.")
 ]
 Aoi = Annotated[str, typer.Option(help="Polygon file: GeoJSON, GeoPackage, GeoParquet; any CRS.")]
-Model = Annotated[str, typer.Option(help="Network: an ID that Landloom ships, or an ONNX file.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Network: an ID that Landloom ships, or an ONNX file.",
+        show_default="unet-small, at 30 m unet-30m",
+    ),
+]
 LegendOption = Annotated[str, typer.Option("--legend", help="nine, ten, or a legend file (JSON).")]
 MaxScenes = Annotated[int, typer.Option(parser=whole, metavar="N", help="Datatakes used for a tile-year, at most.")]
 MaxCloud = Annotated[
@@ -195,8 +202,13 @@ def request_of(kind: type[_Request], **given: Any) -> _Request:
         raise BadInput(f"{wrong} What it is: {described(kind, field)}") from error
 
 
-def periods_of(year: str, period: str) -> list[Period]:
+def periods_of(year: str, period: str, first: int = FIRST_YEAR) -> list[Period]:
     """The years or the period that are given.
+
+    Args:
+        year: years, comma-separated.
+        period: START/END.
+        first: year in which the source's scenes begin.
 
     Raises:
         BadInput: both, none, or no years.
@@ -204,12 +216,12 @@ def periods_of(year: str, period: str) -> list[Period]:
     if bool(year) == bool(period):
         raise BadInput("Give either --year Y[,Y2…] or --period START/END.")
     if period:
-        return [Period.parse(period)]
+        return [Period.parse(period, first)]
     try:
         years = sorted({int(part) for part in year.split(",")})
     except ValueError as error:
         raise BadInput(f"--year {year!r} is not a list of years. Give 2020 or 2020,2021.") from error
-    return [Period.of_year(one) for one in years]
+    return [Period.of_year(one, first) for one in years]
 
 
 def beam_options_of(args: list[str], command: str = "map") -> list[str]:

@@ -39,9 +39,15 @@ def simulate_command(
     radar: Annotated[
         bool, typer.Option("--radar", help="And of Sentinel-1, with speckle, as a catalog of its own in radar/.")
     ] = False,
+    sensor: Annotated[str, typer.Option(help="sentinel-2, or landsat: 5 to 9, by the year.")] = "sentinel-2",
 ) -> None:
-    """Write simulated Sentinel-2 scenes of a landscape whose land cover and change are known."""
+    """Write simulated scenes of a landscape whose land cover and change are known."""
     from pipelines.simulate import Product, simulate
+    from pipelines.simulate_landsat import simulate_landsat
+
+    simulators = {"sentinel-2": simulate, "landsat": simulate_landsat}
+    if sensor not in simulators:
+        raise BadInput(f"--sensor {sensor!r} cannot be simulated. Give one of {', '.join(simulators)}.")
 
     try:
         col, row = (int(one) for one in at.split(","))
@@ -49,7 +55,7 @@ def simulate_command(
         raise BadInput(f"--at {at!r} is no pixel. Give its column and row, as 2000,4000.") from error
     product = Product(tile, col, row, (size, size))
     with progress_of("Writing scenes") as on_progress:
-        written = simulate(
+        written = simulators[sensor](
             out,
             [product],
             years=years_of(years),

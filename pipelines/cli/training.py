@@ -97,6 +97,9 @@ def dataset_command(
         float, typer.Option(parser=number, metavar="PCT", help="Leave out scenes and chips with more cloud, per cent.")
     ] = 100.0,
     max_scenes: MaxScenes = 24,
+    aggregate: Annotated[
+        int, typer.Option(parser=whole, metavar="N", help="Make N x N pixels one: 3 turns chips of 10 m into 30 m.")
+    ] = 1,
     name: Annotated[str, typer.Option(help="ID of the training set; by default as its labels are called.")] = "",
     s3_endpoint: S3Endpoint = "",
     retry_seconds: Annotated[
@@ -132,6 +135,7 @@ def dataset_command(
         max_scenes=max_scenes,
         choice=Choice(count, seed, parse_shares(split), min_labelled, max_cloud),
         retry_seconds=retry_seconds,
+        aggregate=aggregate,
     )
     store = open_store(out, s3_endpoint=s3_endpoint or None)
     with progress_bar() as progress:

@@ -6,17 +6,21 @@ A worker that cannot start makes a job wait for ever; so a few elements that onl
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.flink_runner import FlinkJarJobServer, FlinkRunner
 from apache_beam.runners.runner import PipelineState
+from apache_beam.utils import subprocess_server
 
 from catalog.errors import BadInput, LandloomError
 from catalog.model import ModelSpec
@@ -75,6 +79,38 @@ def complete(beam_options: Sequence[str]) -> list[str]:
         "--files_to_stage": _empty_jar(),
     }
     return with_defaults(beam_options, defaults)
+
+
+@contextmanager
+def job_server(beam_options: Sequence[str]) -> Iterator[list[str]]:
+    """Within it Beam's job server runs, one for the check of the workers and the job: Java takes seconds to start.
+
+    Args:
+        beam_options: from `complete`.
+
+    Yields:
+        The options with its address, at once: who sends it a job waits until it answers.
+
+    Raises:
+        BadInput: there is no Java.
+    """
+    options = list(beam_options)
+    if option(options, "--job_endpoint"):
+        yield options  # The user's own.
+        return
+    if shutil.which("java") is None:
+        raise BadInput("Jobs for Flink are sent by Java 11 or 17, and there is no `java` here. Install a Java runtime.")
+    [port] = subprocess_server.pick_port(None)
+    master = FlinkRunner.add_http_scheme(_master(options))
+    server = FlinkJarJobServer(PipelineOptions([*options, f"--flink_master={master}", f"--job_port={port}"]))
+    with ThreadPoolExecutor(1, thread_name_prefix="job-server") as starter:
+        starting = starter.submit(server.start)
+        try:
+            yield [*options, f"--job_endpoint=localhost:{port}"]
+            starting.result()
+        finally:
+            if not starting.cancel():
+                server.stop()
 
 
 def check_workers(job: Job, beam_options: Sequence[str]) -> None:

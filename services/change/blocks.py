@@ -1,4 +1,4 @@
-"""The maps of a place, opened on their common grid and read block by block.
+"""The maps of a place, opened on their common grid and read block by block; of several resolutions on the coarsest.
 
 Memory does not grow with the size of the maps: a block is at most 2,048 px a side, one byte a pixel and year.
 """
@@ -88,21 +88,38 @@ class OpenPlace:
         """
         self.series, self.place, self._sources = series, place, sources
         self.crs = sources[0].crs
-        lattice = sources[0].transform
-        self._offsets = [self._offset(lattice, number) for number in range(len(sources))]
-        tops, lefts = zip(*self._offsets, strict=True)
-        box = (
-            min(tops),
-            min(lefts),
-            max(top + one.height for top, one in zip(tops, sources, strict=True)),
-            max(left + one.width for left, one in zip(lefts, sources, strict=True)),
-        )
+        coarsest = max(range(len(sources)), key=lambda number: abs(sources[number].transform.a))
+        lattice = sources[coarsest].transform
+        self._steps = [max(1, round(lattice.a / one.transform.a)) for one in sources]
+        self._offsets = [self._offset(lattice, number, coarsest) for number in range(len(sources))]
+        if self.several_resolutions and series.compared_at is None:
+            raise BadInput(
+                f"The maps of {place.name} have pixels of {', '.join(f'{one.transform.a:g}' for one in sources)} m, "
+                "which their items do not tell. Give the items proj:transform, so that products say at what size they "
+                "are compared."
+            )
+        # Pixels of the lattice whose centres lie in a file: those that the tile of a finer one owns, too.
+        firsts = [[round(start / step) for start in at] for at, step in zip(self._offsets, self._steps, strict=True)]
+        lasts = [
+            [round((start + size) / step) for start, size in zip(at, one.shape, strict=True)]
+            for at, one, step in zip(self._offsets, sources, self._steps, strict=True)
+        ]
+        (row0, col0), (row1, col1) = np.min(firsts, axis=0).tolist(), np.max(lasts, axis=0).tolist()
+        box = (row0, col0, row1, col1)
         self._area = self._on_map(series.area) if series.area is not None else None
         self._ground = self._on_map(place.geometry)
         row0, col0, row1, col1 = self._cropped(box, lattice)
         self.transform: Affine = lattice @ Affine.translation(col0, row0)
         self.shape = row1 - row0, col1 - col0
-        self._offsets = [(top - row0, left - col0) for top, left in self._offsets]
+        self._offsets = [
+            (top - row0 * step, left - col0 * step)
+            for (top, left), step in zip(self._offsets, self._steps, strict=True)
+        ]
+
+    @property
+    def several_resolutions(self) -> bool:
+        """Whether maps of several resolutions are compared."""
+        return len(set(self._steps)) > 1
 
     def blocks(self, margin: int = 0) -> Iterator[Block]:
         """The blocks that hold any of the area of interest, along rows.
@@ -160,6 +177,16 @@ class OpenPlace:
 
     def _read(self, number: int, rows: slice, cols: slice, margin: int, into: np.ndarray) -> None:
         """Class numbers of one year, uint8 `[rows + 2 margin, cols + 2 margin]`, where there is a map."""
+        if (step := self._steps[number]) == 1:
+            self._read_own(number, rows, cols, margin, into)
+            return
+        fine = np.zeros((into.shape[0] * step, into.shape[1] * step), np.uint8)
+        tall, wide = (slice(part.start * step, part.stop * step) for part in (rows, cols))
+        self._read_own(number, tall, wide, margin * step, fine)
+        into[:] = most_frequent(fine, step, len(self.series.legend.classes))
+
+    def _read_own(self, number: int, rows: slice, cols: slice, margin: int, into: np.ndarray) -> None:
+        """The same in the file's own pixels."""
         source, (top, left) = self._sources[number], self._offsets[number]
         first_row, first_col = rows.start - margin, cols.start - margin
         row0, row1 = max(first_row, top), min(rows.stop + margin, top + source.height)
@@ -181,10 +208,11 @@ class OpenPlace:
             )
         into[row0 - first_row : row1 - first_row, col0 - first_col : col1 - first_col] = codes
 
-    def _offset(self, lattice: Affine, number: int) -> tuple[int, int]:
-        """Row and column of a map's corner in pixels of the first map."""
-        source, first = self._sources[number], self.place.maps[0]
+    def _offset(self, lattice: Affine, number: int, coarsest: int) -> tuple[int, int]:
+        """Row and column of a map's corner in its own pixels, counted from the corner of the coarsest map."""
+        source, first, parts = self._sources[number], self.place.maps[coarsest], self._steps[number]
         own, item = source.transform, self.place.maps[number]
+        lattice = lattice @ Affine.scale(1 / parts)
         col, row = ~lattice @ (own.c, own.f)
         step = np.subtract((own.a, own.b, own.d, own.e), (lattice.a, lattice.b, lattice.d, lattice.e))
         far = np.abs(step).max() * max(source.shape) / abs(lattice.a)
@@ -230,6 +258,27 @@ class OpenPlace:
             return np.zeros(shape, bool)
         transform = self.transform @ Affine.translation(cols.start, rows.start)
         return geometry_mask([part], shape, transform, invert=True)
+
+
+def most_frequent(numbers: np.ndarray, step: int, classes: int) -> np.ndarray:
+    """The class that most pixels of each square have, of several as frequent the first; pixels without one do not vote.
+
+    Args:
+        numbers: uint8 `[H, W]`, class numbers 1 to K; 0 unobserved, or beyond the file.
+        step: pixels along a square.
+        classes: K.
+
+    Returns:
+        uint8 `[H / step, W / step]`.
+    """
+    rows, cols = (side // step for side in numbers.shape)
+    squares = numbers.reshape(rows, step, cols, step)
+    found, most = np.zeros((rows, cols), np.uint8), np.zeros((rows, cols), np.uint8)
+    for one in range(1, classes + 1):
+        count = (squares == one).sum(axis=(1, 3), dtype=np.uint8)
+        better = count > most
+        found[better], most[better] = one, count[better]
+    return found
 
 
 @contextmanager

@@ -113,6 +113,11 @@ class ByScores:
 
     def _read(self, place: OpenPlace, block: Block, rows: slice) -> np.ndarray:
         """Shares 0 to 1 of the published classes, NaN where unobserved, `[years, classes, H, W]`."""
+        if place.several_resolutions:
+            raise BadInput(
+                f"The maps of {place.place.name} have several resolutions, and scores are not compared across them. "
+                "Give --error-matrix FILE, or years of one resolution."
+            )
         found = []
         for codes, item in zip(block.codes[:, rows], place.place.maps, strict=True):
             href = _scores_href(item.source, item.id)

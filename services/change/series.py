@@ -56,6 +56,9 @@ class Series:
     """Where they lie, longitude and latitude."""
     notes: tuple[str, ...] = ()
     """What a reader of anything computed from the series has to know."""
+    compared_at: float | None = None
+    """Size of the pixels, metres in UTM, at which maps of several sizes are compared: that of the largest; None: all
+    have one."""
 
 
 def open_series(
@@ -107,7 +110,31 @@ def open_series(
             + "; ".join(f"{name}: {reason}" for name, reason in list(excluded.items())[:5])
             + ". Give --years that are mapped at the same places."
         )
-    return Series(chosen, legend, tuple(places), geometry, excluded, ground, tuple(_notes(places)))
+    sizes = _sizes(places)
+    notes, coarsest = (*_notes(places), *_note_of(sizes)), max(sizes) if len(sizes) > 1 else None
+    return Series(chosen, legend, tuple(places), geometry, excluded, ground, notes, coarsest)
+
+
+def _sizes(places: Sequence[Place]) -> dict[float, list[int]]:
+    """Sizes of the maps' pixels, with the years."""
+    sizes: dict[float, list[int]] = {}
+    for one in (one for place in places for one in place.maps):
+        known = next((size for size in sizes if one.resolution and abs(size - one.resolution) < size * 1e-5), None)
+        if one.resolution:
+            sizes.setdefault(known or one.resolution, []).append(one.year)
+    return sizes
+
+
+def _note_of(sizes: dict[float, list[int]]) -> Iterator[str]:
+    """What it means that pixels are of several sizes."""
+    if len(sizes) > 1:
+        years_of = {size: ", ".join(map(str, sorted(set(years)))) for size, years in sorted(sizes.items())}
+        told = " and ".join(f"{size:g} m in {years}" for size, years in years_of.items())
+        yield (
+            f"The maps have pixels of {told}. They are compared at {max(sizes):g} m: there a pixel has the class that "
+            "most of its smaller ones have, at the edge of a tile most of those that lie in it. Smaller patches cannot "
+            "change, and part of the change is that of the pixels."
+        )
 
 
 def _notes(places: Sequence[Place]) -> Iterator[str]:

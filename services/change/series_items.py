@@ -51,6 +51,13 @@ class MapItem:
     """The JSON of the map's asset, completed by the collection's `item_assets`."""
     properties: dict[str, Any]
 
+    @property
+    def resolution(self) -> float | None:
+        """Size of a pixel in units of its CRS, metres in UTM; None: it does not tell."""
+        transform = self.asset.get("proj:transform") or self.properties.get("proj:transform")
+        size = transform[0] if transform else self.properties.get("gsd")
+        return abs(float(size)) if size else None
+
 
 def find_items(
     maps: str,
@@ -65,7 +72,8 @@ def find_items(
     Args:
         maps: `planetary-computer`, the URL of a STAC API, a static catalog's or collection's JSON, a folder or
             `s3://bucket/prefix` with a `catalog.json` (as `landloom map` writes), or a GeoJSON of items.
-        collection: its ID; may be left out where there is one, or one called `lulc-annual`.
+        collection: its ID; may be left out where there is one, or one called `lulc-annual`. Of several, separated by
+            commas, the first that maps a place in a year counts.
         asset: key of the map among an item's assets; may be left out where one asset alone tells classes.
         years: none: all there are.
         geometry: area of interest, longitude and latitude; None: everything.
@@ -74,7 +82,11 @@ def find_items(
         BadInput: there are no such items, or they are no categorical maps.
         SourceUnavailable: a server does not answer.
     """
-    found = [_map_item(*one, asset) for one in _items(maps, collection, years, geometry)]
+    found: list[MapItem] = []
+    for name in collection.split(","):
+        before = {(one.place, one.year) for one in found}
+        own = [_map_item(*one, asset) for one in _items(maps, name.strip(), years, geometry)]
+        found += [one for one in own if (one.place, one.year) not in before]
     if not found:
         what = f" of {collection}" if collection else ""
         asked = f" for {', '.join(map(str, years))} in the area of interest" if years else ""
@@ -88,7 +100,8 @@ def find_items(
     if missing := sorted(set(years) - there):
         raise BadInput(
             f"{maps!r} has no map of {', '.join(map(str, missing))} in the area of interest. It has "
-            f"{', '.join(map(str, sorted(there)))}: give --years of these."
+            f"{', '.join(map(str, sorted(there)))}: give --years of these, or several collections, as --collection "
+            "lulc-annual-30m,lulc-annual."
         )
     return sorted((one for one in here if not years or one.year in years), key=lambda one: (one.place, one.year))
 

@@ -47,6 +47,7 @@ def told_of(series: Series, settings: Settings, *, place: bool) -> dict[str, Any
             "years": list(series.years),
             "area": settings.name,
             "minimum_mapping_unit_hectares": settings.minimum_mapping_unit,
+            **({} if series.compared_at is None else {"compared_at_metres": series.compared_at}),
         },
         "landloom:source_accuracy": told,
         "landloom:notes": [*series.notes, *settings.notes, *(() if place else known.notes)],

@@ -8,9 +8,12 @@ from services.inference.onnx import OnnxNetwork
 from services.inference.registry import model_file, shipped_models
 
 DEFAULT_MODEL = "unet-small"
+DEFAULT_MODELS = {10: DEFAULT_MODEL, 30: "unet-30m"}
+"""The network that maps scenes of so many metres a pixel, unless another is asked for."""
 
 __all__ = [
     "DEFAULT_MODEL",
+    "DEFAULT_MODELS",
     "model_file",
     "model_provenance",
     "model_spec",

@@ -49,6 +49,10 @@ class Crops:
         there = (slice(0, here[0].stop - row), slice(0, here[1].stop - col))
         image = np.zeros((len(self._bands), side, side), np.float32)
         image[(slice(None), *there)] = chip.shown(self._bands)[(slice(None), *here)]
+        if spread := self._recipe.brightness:
+            factors = random.normal(1, spread) * random.normal(1, spread / 3, (len(BANDS), 1, 1))
+            light = image[: len(BANDS)]
+            np.multiply(light, np.clip(factors, 0.2, 5), out=light, casting="same_kind")
         if self._recipe.radar and random.random() < self._recipe.channel_dropout:
             # All at once, as where a month has no pass: so the network learns to do without.
             image[len(BANDS) :] = 0

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from catalog.errors import BadInput
 from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
 from catalog.radar import RADAR_CHANNELS, bands_apart
-from catalog.scenes import ALL_BANDS
+from catalog.sensors import ALL_BANDS
 
 
 class OnnxNetwork:

@@ -37,6 +37,13 @@ class Recipe(BaseModel):
         default=0.05, ge=0, le=1, description="with a teacher: share of the patches from chips it did not label"
     )
     label_smoothing: float = Field(default=0.2, ge=0, lt=1, description="of hard labels, never of a teacher's answers")
+    brightness: float = Field(
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="from labels: spread of a factor on all bands of a patch, and of a third of it on each band: other "
+        "air and other sensors",
+    )
     class_weights: Literal["none", "inverse-log"] = Field(
         default="none", description="inverse-log: 1 / ln(1.02 + share of the pixels) (Paszke et al. 2016, ENet)"
     )

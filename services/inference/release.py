@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,6 +60,7 @@ def export_checkpoint(
         stride=network.stride,
         halo=network.halo,
         architecture="U-Net",
+        gsd=_gsd_of(datasets),
     )
     if datasets:
         temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"), bands)
@@ -70,6 +72,23 @@ def export_checkpoint(
         calibrate_maps(out, datasets, out, version)
         add_provenance(out, _provenance(out, checkpoint, datasets, leave_out, temperature))
     return temperature
+
+
+def _gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
+    """Metres a pixel of the chips of training sets, as maps have them; 10 without any.
+
+    Raises:
+        BadInput: one set is of 10 m and another of 30 m.
+    """
+    found: dict[str, Literal[10, 30]] = {}
+    for dataset in datasets:
+        _, chips = open_training_set(open_store(dataset))
+        usual = float(np.median([chip.gsd for chip in chips]))
+        found[dataset] = 10 if usual < math.sqrt(10 * 30) else 30
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{dataset} {gsd} m" for dataset, gsd in found.items())
+        raise BadInput(f"The training sets differ in resolution ({told}). Give sets of one; --aggregate makes them so.")
+    return next(iter(found.values()), 10)
 
 
 def calibrate_maps(
@@ -168,6 +187,8 @@ def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
 def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: int = 32) -> list[np.ndarray]:
     """Images that set the ranges of 8-bit integers: large chips from end to end of the list, which is ordered by place.
 
+    Where none is of 256 px and labelled by a teacher, those of 64 px and more, cut to multiples of 16.
+
     Args:
         learned: the chips that a network learned.
         bands: of the network.
@@ -177,4 +198,6 @@ def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: 
         uint16 `[bands, H, W]` each.
     """
     chips = [chip for chip in learned if chip.taught and min(chip.classes.shape) >= 256]
-    return [chip.shown(bands) for chip in chips[:: max(1, len(chips) // count)]]
+    chips = chips or [chip for chip in learned if min(chip.classes.shape) >= 64]
+    some = [chip.shown(bands) for chip in chips[:: max(1, len(chips) // count)]]
+    return [image[:, : image.shape[1] // 16 * 16, : image.shape[2] // 16 * 16] for image in some]

@@ -117,6 +117,30 @@ def test_every_page_of_a_search_is_read(web: WebServer):
     assert sum(entry["path"] == "/stac/search" for entry in web.log()) == 3
 
 
+def test_an_api_that_gives_parts_of_items_is_asked_for_those_that_mapping_needs(web: WebServer, tmp_path):
+    many = {f"preview-{number}": {"href": f"https://example.com/{number}.png"} for number in range(100)}
+    ours = [item(number) for number in range(5)]
+    write(tmp_path, *({**one, "assets": {**one["assets"], **many}} for one in ours))
+    source = open_source(f"{web.url}/stac")
+    web.log()
+    assert source.search(HERE, *YEAR).scenes == open_source(f"{web.url}/catalog.json").search(HERE, *YEAR).scenes
+    (search,) = [entry for entry in web.log() if entry["path"] == "/stac/search"]
+    assert (
+        search["bytes"] < 1.2 * len(json.dumps(ours)) < 0.5 * sum(p.stat().st_size for p in tmp_path.glob("S2*.json"))
+    )
+
+
+def test_assets_that_only_their_bands_names_tell_are_asked_for_whole(web: WebServer, tmp_path):
+    bands = {f"a{n}": {"href": f"https://example.com/{b}.tif", "bands": [{"name": b}]} for n, b in enumerate(BANDS)}
+    write(tmp_path, item(9, assets=bands))
+    source = open_source(f"{web.url}/stac")
+    for _ in range(2):
+        found = {scene.id: scene for scene in source.search(HERE, *YEAR).scenes}
+        assert found[item(9)["id"]].bands["B12"].href == "https://example.com/B12.tif"
+    # The first search is made again, and the second at once for whole items.
+    assert sum(entry["path"] == "/stac/search" for entry in web.log()) == 3
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_api_is_asked_again_after_the_time_it_names(web: WebServer, status):
     source = open_source(f"{web.url}/stac")

@@ -31,15 +31,15 @@ def polygons(path, *geometries, crs="EPSG:4326"):
 
 NEXT_YEAR = datetime.now(UTC).year + 1
 BAD_PLACES_AND_TIMES = {
-    "a year before Sentinel-2": ((*BOX, "--year", "2014"), "Year 2014", "from 2015"),
-    "a year to come": ((*BOX, "--year", f"2021,{NEXT_YEAR}"), f"Year {NEXT_YEAR}", "from 2015"),
+    "a year before Landsat 5": ((*BOX, "--year", "1983"), "Year 1983", "from 1984"),
+    "a year to come": ((*BOX, "--year", f"2021,{NEXT_YEAR}"), f"Year {NEXT_YEAR}", "from 1984"),
     "no year": ((*BOX, "--year", "MMXX"), "'MMXX'", "2020,2021"),
     "neither year nor period": (BOX, "--year", "--period"),
     "both year and period": ((*BOX, *YEAR, "--period", "2021-01-01"), "either", "--period START/END"),
     "a period that is none": ((*BOX, "--period", "spring 2021"), "'spring 2021'", "2020-03-01/2020-05-31"),
     "a day that is none": ((*BOX, "--period", "2021-02-30"), "'2021-02-30'", "START/END"),
     "a period back to front": ((*BOX, "--period", "2021-05-01/2021-03-01"), "'2021-05-01/2021-03-01'", "in order"),
-    "a period before Sentinel-2": ((*BOX, "--period", "2014-03-01/2014-05-31"), "'2014-03-01/2014-05-31'", "2015"),
+    "a period before Landsat 5": ((*BOX, "--period", "1982-03-01/1982-05-31"), "'1982-03-01/1982-05-31'", "1984"),
     "a box upside down": ((*YEAR, "--bbox", "12,53,13,52"), "'12,53,13,52'", "S below N"),
     "a box without height": ((*YEAR, "--bbox", "12,52,13,52"), "'12,52,13,52'", "S below N"),
     "a box without width": ((*YEAR, "--bbox", "12,52,12,53"), "'12,52,12,53'", "W left of E"),
@@ -120,7 +120,7 @@ def test_sources_that_are_none(command, simulated, tmp_path):
         ("no-such-source", "planetary-computer"),
         ("ftp://example.org/scenes", "planetary-computer"),
         (tmp_path / "no-such.json", "static catalog"),
-        (empty, "Sentinel-2 scenes"),
+        (empty, "a catalog with scenes"),
         (table, "Give a STAC catalog"),
     ):
         refused(command, source, tmp_path / "out", (*BOX, *YEAR), str(source), remedy)

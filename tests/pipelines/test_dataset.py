@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import rasterio
 
-from catalog.chips import UNLABELLED
+from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
+from pipelines.aggregate import aggregate
 from pipelines.chip_folder import chip_folder
 from pipelines.dataset import Report, make_training_set
+from pipelines.dataset_request import DatasetRequest
 from tests.pipelines.running import landloom
 from tests.training_sets import BUILT, CLOUD, CROPS, WATER, a_lake
 
@@ -126,6 +128,37 @@ def test_labels_of_a_map_with_an_index_of_groups(tmp_path: Path) -> None:
     report = made(folder, tmp_path / "set", "mapped")
     _, (chip,) = open_training_set(open_store(str(tmp_path / "set")))
     assert (report.written, chip.place, chip.teacher, chip.level) == (1, "17", None, "L2A")
+
+
+def test_chips_are_aggregated_to_larger_pixels(folder: Path, tmp_path: Path) -> None:
+    found = DatasetRequest(chips=str(folder), aggregate=3)
+    store = open_store(str(tmp_path / "set"))
+    report = make_training_set(found.chip_source(store), store, found.name)
+    assert report.written == 3 and found.name == "chips-by-3"
+    chip = next(chip for chip in open_training_set(store)[1] if chip.id == "lake")
+    assert (chip.shape, chip.transform, chip.gsd, chip.place) == ((53, 53), (30, 0, 6e5, 0, -30, 5.4e6), 30, "lake")
+    pixels, lake = read_pixels(store, chip), a_lake()
+    assert np.allclose(pixels.image[0, 5, 5], lake.image[0, 15:18, 15:18].mean(), atol=0.5)
+    # The shore lies within a pixel: of its nine six are water.
+    assert pixels.labels[20, 26] == WATER and pixels.labels[20, 27] == CROPS
+    assert pixels.labels[-1, -1] == CLOUD and pixels.labels[0, 0] == UNLABELLED
+    assert pixels.scores is not None and pixels.scores[WATER, 20, 26] > 125
+    with pytest.raises(BadInput, match="--aggregate 0"):
+        DatasetRequest(chips=str(folder), aggregate=0).chip_source(store)
+
+
+def test_a_pixel_is_known_only_where_half_of_its_own_are_and_lacks_data_where_any_does() -> None:
+    labels = np.full((3, 9), UNLABELLED, np.uint8)
+    labels[:2, :2], labels[:2, 3:6], labels[0, 6:8] = WATER, CROPS, CROPS
+    labels[1, 6:9], labels[2, 6] = WATER, BUILT
+    image = np.full((2, 3, 9), 900, np.uint16)
+    image[:, 0, 3:6] = 300
+    made = aggregate(Pixels(image, labels), 3)
+    assert made.labels.tolist() == [[UNLABELLED, CROPS, WATER]]
+    assert made.image[0].tolist() == [[900, 700, 900]]
+    image[1, 0, 0] = 0
+    made = aggregate(Pixels(image, labels), 3)
+    assert made.image[:, 0, 0].tolist() == [0, 0] and made.scores is None
 
 
 def test_a_run_that_was_stopped_is_finished(folder: Path, tmp_path: Path) -> None:

@@ -299,4 +299,4 @@ def test_settings_that_make_no_map_are_refused(planned, settings, named):
 def publish(store, manifest):
     """As a run does, but for the pixels."""
     store.write(manifest.key, manifest.to_json())
-    add_items(store, manifest.period.collection, [register(store, manifest)])
+    add_items(store, manifest.collection, [register(store, manifest)])

@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _landing(self) -> dict[str, Any]:
         api = f"http://{self.headers['Host']}/stac"
-        core = ("core", "item-search")
+        core = ("core", "item-search", "item-search#fields")
         return {
             "type": "Catalog",
             "id": "loopback",
@@ -217,7 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = {**query, "token": str(first + size)}
             href = f"http://{self.headers['Host']}/stac/search"
             links.append({"rel": "next", "href": href, "method": "POST", "body": body})
-        return {"type": "FeatureCollection", "features": found[first : first + size], "links": links}
+        parts = query.get("fields", {}).get("include", [])
+        page = [_part(item, parts) if parts else item for item in found[first : first + size]]
+        return {"type": "FeatureCollection", "features": page, "links": links}
 
     def _send_json(self, content: Any) -> None:
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
@@ -248,6 +250,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         """Requests are in the log that can be asked for."""
+
+
+def _part(item: dict[str, Any], parts: list[str]) -> dict[str, Any]:
+    """What the fields extension gives of an item where parts are named."""
+    assets = {key: asset for key, asset in item["assets"].items() if f"assets.{key}" in parts}
+    return {key: value for key, value in item.items() if key in parts} | ({"assets": assets} if assets else {})
 
 
 def _overlaps(properties: dict[str, Any], start: str, end: str) -> bool:

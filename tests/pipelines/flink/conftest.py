@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.flink import cluster as flink
-from pipelines.flink.submit import complete
+from pipelines.flink.submit import complete, job_server
 from tests.pipelines.running import ROOT, contents, map_tiles
 from tests.servers.s3 import ENVIRONMENT
 
@@ -81,10 +81,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="package")
-def options(folder: Path) -> list[str]:
+def options(folder: Path) -> Iterator[list[str]]:
     cluster = flink.load(folder)
     assert cluster is not None
-    return complete(["--runner=FlinkRunner", f"--flink_master={cluster.master}"])
+    with job_server(complete(["--runner=FlinkRunner", f"--flink_master={cluster.master}"])) as options:
+        yield options
 
 
 @pytest.fixture

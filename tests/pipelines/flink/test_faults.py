@@ -69,12 +69,17 @@ def workers_of(task_manager: int) -> list[int]:
     return [int(one) for one in found.stdout.split()]
 
 
-def test_a_killed_task_manager_is_replaced(simulated, network, folder, options, watch, in_process, tmp_path):
+@pytest.mark.parametrize("and_the_others_worker", [False, True])
+def test_a_killed_task_manager_is_replaced(
+    simulated, network, folder, options, watch, in_process, tmp_path, and_the_others_worker
+):
     """Its Python worker, which nobody ended, ends by itself."""
     out, watched = tmp_path / "out", watch(options)
 
     def kill() -> None:
         os.kill(processes(folder)["taskmanager-1"], signal.SIGKILL)
+        for worker in workers_of(processes(folder)["taskmanager-2"]) if and_the_others_worker else ():
+            os.kill(worker, signal.SIGKILL)
         time.sleep(2)
         flink.start_again(folder, "taskmanager-1")
 
@@ -143,7 +148,8 @@ def test_a_killed_job_manager_ends_the_run_and_the_next_goes_on(
     wait_for_slots(options_master(options))
     accounts = map_tiles(simulated.catalog, out, network, years=YEARS, beam=watched.options)
     assert balanced(accounts) and not accounts.dead_lettered
-    assert accounts.blocks["staged before"] >= 1
+    # What the first one did counts: a block that is staged, or a tile-year that its workers still published.
+    assert accounts.blocks["staged before"] or accounts.skipped
     assert contents(out) == in_process
     assert len(watched.computed()) <= BLOCKS + SLOTS
 
@@ -207,7 +213,7 @@ def test_a_slow_worker_does_not_hold_the_other(simulated, network, folder, optio
         [one for one in watched.computed("done") if (one.task_manager == slow) is is_slow] for is_slow in (True, False)
     )
     longest = [max(one.time - begun[one.tile_year, one.block] for one in some) for some in (of_slow, of_other)]
-    assert longest[0] > 2 * longest[1], "it was slow"
+    assert longest[0] > 1.5 * longest[1], "it was slow"
     assert max(one.time for one in of_other) < max(one.time for one in of_slow)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,15 @@ pytestmark = [
 ]
 
 
-def test_the_same_is_published_as_in_one_process(simulated, network, options, in_process, tmp_path):
-    accounts = map_tiles(simulated.catalog, tmp_path, network, years=YEARS, beam=options)
+def test_the_same_is_published_as_in_one_process_and_each_worker_does_half(
+    simulated, network, options, watch, in_process, tmp_path
+):
+    watched = watch(options)
+    accounts = map_tiles(simulated.catalog, tmp_path / "out", network, years=YEARS, beam=watched.options)
     assert (accounts.planned, len(accounts.published)) == (2, 2)
-    assert contents(tmp_path) == in_process
+    assert contents(tmp_path / "out") == in_process
+    blocks = Counter((one.tile_year, one.task_manager) for one in watched.computed("done"))
+    assert len(blocks) == 4 and len(set(blocks.values())) == 1, blocks
 
 
 def test_the_command_takes_a_cluster_and_paths_from_here(simulated, network, folder, in_process):

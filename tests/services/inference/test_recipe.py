@@ -36,5 +36,5 @@ def test_what_a_recipe_cannot_say_is_named(tmp_path, text, told):
 
 
 def test_a_recipe_that_is_not_there_is_named():
-    with pytest.raises(BadInput, match=r"no recipe 'karra'.*karra-2021, match-teacher"):
+    with pytest.raises(BadInput, match=r"no recipe 'karra'.*karra-2021, labels-30m, match-teacher"):
         load_recipe("karra")

@@ -12,14 +12,14 @@ from scipy.ndimage import gaussian_filter
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, Network
 from catalog.scenes import BANDS
-from services.inference import DEFAULT_MODEL, model_spec, open_network, shipped_models
+from services.inference import DEFAULT_MODEL, DEFAULT_MODELS, model_spec, open_network, shipped_models
 
 HALO, KEPT = 48, 128
 
 
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return open_network(DEFAULT_MODEL)
+@pytest.fixture(scope="module", params=DEFAULT_MODELS.values())
+def network(request) -> Network:
+    return open_network(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,12 @@ def tiled(network: Network, image: np.ndarray, halo: int) -> np.ndarray:
     return scores
 
 
-def test_the_default_network_is_shipped_and_small():
-    assert shipped_models()[DEFAULT_MODEL].stat().st_size < 5_000_000
-    assert shipped_models()[DEFAULT_MODEL].with_suffix(".md").is_file()
-
-
-def test_it_tells_what_it_takes_and_gives(network):
-    spec = model_spec(DEFAULT_MODEL)
-    assert spec == network.spec
-    assert (spec.id, spec.bands, spec.classes) == (DEFAULT_MODEL, BANDS, MODEL_CLASSES)
+@pytest.mark.parametrize(("gsd", "name"), DEFAULT_MODELS.items())
+def test_each_resolutions_network_is_shipped_small_and_tells_what_it_takes_and_gives(gsd, name):
+    file = shipped_models()[name]
+    assert file.stat().st_size < 5_000_000 and file.with_suffix(".md").is_file()
+    spec = model_spec(name)
+    assert (spec.id, spec.gsd, spec.bands, spec.classes) == (name, gsd, BANDS, MODEL_CLASSES)
     assert len(spec.sha256) == 64
 
 
@@ -96,7 +93,7 @@ def test_chips_of_a_batch_do_not_touch_each_other(network, landscape):
 
 @pytest.mark.parametrize("shape", [(1, 6, 100, 128), (1, 5, 128, 128), (6, 128, 128), (1, 6, 0, 128)])
 def test_chips_off_the_stride_are_refused(network, shape):
-    with pytest.raises(ValueError, match="multiples of 8"):
+    with pytest.raises(ValueError, match=f"multiples of {network.spec.stride}"):
         network.scores(np.zeros(shape, np.uint16))
 
 

@@ -22,7 +22,7 @@ from services.inference.adopt import adopt
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.registry import register, registry
-from tests.training_sets import BUILT, CROPS, LAKES, WATER, a_chip, a_lake, write_lakes
+from tests.training_sets import BUILT, CROPS, FOUR, LAKES, WATER, a_chip, a_lake, write_lakes
 
 torch = pytest.importorskip("torch")
 
@@ -190,6 +190,38 @@ def test_an_export_is_calibrated_and_tells_how_it_was_made_and_how_good_it_is(da
     assert item["properties"]["landloom:metrics"] == told.metrics
     assert item["properties"]["landloom:training"]["recipe"]["learn_from"] == "labels"
     validate(item)
+
+
+@pytest.mark.slow
+def test_a_network_of_30_m_says_so_and_no_one_is_of_two_resolutions(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("LANDLOOM_MODELS", str(tmp_path / "registry"))
+    store, coarse = open_store(str(tmp_path / "coarse")), (30, 0, 6e5, 0, -30, 5.4e6)
+    for number, (name, split) in enumerate([*FOUR, ("bay", "validation")]):
+        LAKES.write_chip(store, a_chip(name, split=split, transform=coarse), a_lake(number, cloud=name == "sky"))
+    LAKES.publish(store)
+    recipe = load_recipe("labels-30m").model_copy(update={"widths": (8, 16), "minutes": None, "epochs": 5})
+    recipe = recipe.model_copy(update={"patience": None, "batch": 3})
+    training.train([str(tmp_path / "coarse")], recipe, tmp_path / "unet.pt", threads=1)
+    file = tmp_path / "unet.onnx"
+    export_checkpoint(tmp_path / "unet.pt", [str(tmp_path / "coarse")], file, "tiny", "1")
+    network = open_network(str(file))
+    assert network.spec.gsd == 30
+    item = json.loads(registry().read(register(network.spec, file, network.provenance)))
+    assert item["properties"]["gsd"] == 30
+    validate(item)
+    with pytest.raises(BadInput, match=r"differ in resolution.*30 m"):
+        export_checkpoint(tmp_path / "unet.pt", [dataset, str(tmp_path / "coarse")], file, "tiny", "1")
+
+
+def test_patches_of_labels_are_made_brighter_and_darker(dataset):
+    chips = [chip for chip in read_chips([dataset], "train") if chip.id == "lake"]
+    recipe = load_recipe("labels-30m").model_copy(update={"batch": 40, "patch": 160})
+    spread = {}
+    for brightness in (0.0, recipe.brightness):
+        crops = Crops(chips, recipe.model_copy(update={"brightness": brightness}), np.random.default_rng(3))
+        means = crops.batch()[0].mean(axis=(1, 2, 3))
+        spread[brightness] = float(means.std() / means.mean())
+    assert spread[0.0] < 1e-6 and 0.05 < spread[recipe.brightness] < 0.12
 
 
 def test_an_export_calibrates_votes_where_places_have_several_dates(dataset, tmp_path):

@@ -187,6 +187,7 @@ def mapped(simulated, radar, radar_network, tmp_path_factory):
     return with_radar, without
 
 
+@pytest.mark.slow
 def test_a_map_with_radar_tells_its_scenes(mapped):
     item = item_of(mapped[0])
     told = item["properties"]["landloom:radar"]
@@ -201,6 +202,7 @@ def test_a_map_with_radar_tells_its_scenes(mapped):
     assert {one["reason"] for one in excluded} == {"in a month without an optical look"}
 
 
+@pytest.mark.slow
 def test_without_radar_the_same_network_maps_and_the_item_says_so(mapped):
     properties = item_of(mapped[1])["properties"]
     assert properties["landloom:radar"]["scenes"] == 0 and "did without radar" in properties["landloom:radar"]["note"]
@@ -216,6 +218,7 @@ def test_a_network_without_radar_channels_refuses_radar(command, simulated, netw
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_tile_year_none_of_whose_radar_can_be_used_is_not_published(simulated, radar, radar_network, tmp_path):
     def mislabel(item):
         for asset in item["assets"].values():

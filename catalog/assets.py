@@ -16,6 +16,7 @@ import pystac
 
 from catalog.legend import CLOUD, Legend
 from catalog.manifest import Manifest
+from catalog.season import SEASON_BANDS, SEASON_NODATA, SEASON_TITLES, band_scales
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 TITLES = {
@@ -27,6 +28,11 @@ TITLES = {
     ),
     "observations": ("Observations", "Number of clear looks at each pixel"),
     "scores": ("Scores", "Share of the vote of each class of the network, in per cent, one band a class"),
+    "seasons": (
+        "Season",
+        "NDVI and EVI through the year at each pixel: percentiles, amplitude, day of the peak, a harmonic fit of two "
+        "terms with its residual, and the number of looks; with fewer than 6 of them to be used with care",
+    ),
     "thumbnail": ("Thumbnail", "The mapped part in the legend's colours"),
 }
 
@@ -36,7 +42,7 @@ class AssetFile:
     """A file that is published with an item."""
 
     name: str
-    """The asset's key: `data`, `confidence`, `observations`, `scores` or `thumbnail`."""
+    """The asset's key: `data`, `confidence`, `observations`, `scores`, `seasons` or `thumbnail`."""
     file: str
     size: int
     checksum: str
@@ -91,6 +97,8 @@ def build_asset(file: AssetFile, manifest: Manifest) -> pystac.Asset:
 
 def _bands(name: str, manifest: Manifest) -> dict[str, Any]:
     """Number format and no data: as STAC 1.1 says it, and in `raster:bands` for readers that do not know 1.1."""
+    if name == "seasons":
+        return season_bands(manifest.gsd)
     common: dict[str, Any] = {"data_type": "uint16" if name == "observations" else "uint8"}
     if name != "observations":  # There, 0 is a number of looks like any other.
         common["nodata"] = 255 if name == "scores" else 0
@@ -103,9 +111,38 @@ def _bands(name: str, manifest: Manifest) -> dict[str, Any]:
     return {**common, "bands": [{"name": one} for one in land], "raster:bands": [{**band, "name": one} for one in land]}
 
 
-def renders(legend: Legend) -> dict[str, Any]:
+def season_bands(gsd: int) -> dict[str, Any]:
+    """Bands of the asset `seasons`: numbers times `scale` are values; STAC 1.1's own fields have no word for that."""
+    common = {"data_type": "int16", "nodata": SEASON_NODATA}
+    bands, raster = [], []
+    for name, scale in zip(SEASON_BANDS, band_scales(), strict=True):
+        unit = {"unit": "day of the year"} if name.endswith("_day") else {}
+        bands.append({"name": name, "description": SEASON_TITLES[name.partition("_")[2] or name], **unit})
+        sampled = {"spatial_resolution": gsd, "sampling": "area", "scale": scale, "offset": 0.0}
+        raster.append({"name": name, **common, **unit, **sampled})
+    return {**common, "bands": bands, "raster:bands": raster}
+
+
+def renders(legend: Legend, *, seasons: bool = False) -> dict[str, Any]:
     """How a viewer shows the assets, as the render extension says it."""
+    ndvi = {"assets": ["seasons"], "nodata": SEASON_NODATA}
+    of_season = {
+        "season": {
+            "title": "NDVI: 90th, 50th and 10th percentile of the year as red, green and blue",
+            **ndvi,
+            "bidx": [SEASON_BANDS.index(f"ndvi_p{share}") + 1 for share in (90, 50, 10)],
+            "rescale": [[0, 9000]] * 3,
+        },
+        "season-amplitude": {
+            "title": "NDVI: highest less lowest of the year's curve",
+            **ndvi,
+            "bidx": [SEASON_BANDS.index("ndvi_amplitude") + 1],
+            "rescale": [[0, 8000]],
+            "colormap_name": "viridis",
+        },
+    }
     return {
+        **(of_season if seasons else {}),
         "land-cover": {
             "title": "Land cover",
             "assets": ["data"],

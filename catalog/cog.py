@@ -43,7 +43,7 @@ def label_classes(plain: rasterio.io.DatasetWriter, legend: Legend) -> None:
     plain.update_tags(1, **{f"CLASS_{one.code}": one.title for one in legend.classes})
 
 
-def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
+def write_cog(plain: Path, cog: Path, *, classes: bool, overviews: str = "") -> None:
     """Copy a GeoTIFF to a COG and check it; the palette, no data and band names come along.
 
     Overviews show the most frequent class of the pixels below, or the mean of values: averaged class codes would be
@@ -53,13 +53,14 @@ def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
         plain: any GeoTIFF.
         cog: file to write, DEFLATE, 512 px blocks.
         classes: whether the pixels are class codes.
+        overviews: GDAL's name of how overviews are made, where it is neither of these.
 
     Raises:
         StoreError: there is no room for it, or what came out is no valid COG.
     """
     try:
         with rasterio.open(plain) as source:
-            overviews = _overviews(source.width, source.height)
+            count = _overviews(source.width, source.height)
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True):
             rasterio.shutil.copy(
                 plain,
@@ -70,8 +71,8 @@ def write_cog(plain: Path, cog: Path, *, classes: bool) -> None:
                 level=6,
                 num_threads="ALL_CPUS",
                 predictor="NO" if classes else "STANDARD",
-                overview_resampling="MODE" if classes else "AVERAGE",
-                **({"overview_count": overviews} if overviews else {"overviews": "NONE"}),
+                overview_resampling=overviews or ("MODE" if classes else "AVERAGE"),
+                **({"overview_count": count} if count else {"overviews": "NONE"}),
                 sparse_ok=True,
                 bigtiff="IF_SAFER",
             )

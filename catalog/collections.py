@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from catalog.assets import COG, TITLES, class_list, file_values
+from catalog.assets import COG, TITLES, class_list, file_values, season_bands
 from catalog.errors import BadInput, StoreError
 from catalog.index import INDEX, build_index
 from catalog.items import item_key_of, read_items, zone_of
@@ -252,7 +252,13 @@ def _empty(collection: str) -> dict[str, Any]:
         "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
         "summaries": {"gsd": [gsd]} | ({"constellation": ["sentinel-2"]} if gsd == 10 else {}),
         "item_assets": {
-            name: {"type": COG, "roles": ["data"], "title": text, "description": description}
+            name: {
+                "type": COG,
+                "roles": ["data"],
+                "title": text,
+                "description": description,
+                **({"bands": season_bands(gsd)["bands"]} if name == "seasons" else {}),
+            }
             for name, (text, description) in TITLES.items()
             if name == "data" or (name != "thumbnail" and collection not in (ZONES, TEMPORAL))
         },

@@ -18,9 +18,11 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.assets import AssetFile, build_asset, renders
 from catalog.manifest import Manifest
+from catalog.model import ModelSpec
 from catalog.models import model_key
 from catalog.radar import RadarScene
 from catalog.scenes import Exclusion, Scene
+from catalog.season import FEW_LOOKS
 from catalog.sensors import SENSORS
 from catalog.store import NotFound, Store
 
@@ -48,6 +50,8 @@ def build_item(
     odd: Sequence[Exclusion],
     class_pixels: np.ndarray,
     looks: int,
+    few_looks: int = 0,
+    second_stage_pixels: int = 0,
     assets: Sequence[AssetFile],
 ) -> bytes:
     """The JSON of a tile-year's item.
@@ -63,6 +67,8 @@ def build_item(
         odd: scenes that were used, but are implausible.
         class_pixels: `[256]`, pixels of each published code.
         looks: clear looks, summed over pixels.
+        few_looks: pixels with a look, but too few for a season that is to be relied on.
+        second_stage_pixels: whose class the second stage decided.
         assets: the files.
     """
     unused = {exclusion.scene for exclusion in left_out}
@@ -70,7 +76,7 @@ def build_item(
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (manifest.period.start, manifest.period.end))
     seen = int(class_pixels[1:].sum())
-    legend = manifest.legend
+    legend, second = manifest.legend, manifest.second_stage
     item = pystac.Item(
         id=manifest.id,
         geometry=rounded(geometry),
@@ -94,20 +100,23 @@ def build_item(
                 f"{len(manifest.datatakes)} datatakes of {' and '.join(sorted({_kind(one) for one in scenes}))} "
                 f"{f'and {len(radar)} scenes of Sentinel-1 ' if radar else ''}"
                 f"classified by {manifest.model.id} {manifest.model.version} and voted month by month"
+                + _decided(second)
             ),
             "processing:software": {"landloom": manifest.software},
             "landloom:recipe": manifest.recipe,
             FINGERPRINT: manifest.fingerprint,
             "landloom:legend": f"{legend.id} {legend.version}",
             "landloom:model": f"{manifest.model.id} {manifest.model.version}",
-            "landloom:confidence": manifest.model.confidence,
+            # Of the second stage's answers nobody has fitted how often they are right.
+            "landloom:confidence": {"calibrated": False} if second else manifest.model.confidence,
+            **_of_season(manifest, few_looks, second_stage_pixels),
             "landloom:blocks": list(manifest.blocks),
             "landloom:datatakes": len(manifest.datatakes),
             "landloom:mean_observations": round(looks / seen, 2) if seen else 0,
             "landloom:class_pixels": {c.name: int(class_pixels[c.code]) for c in legend.classes},
             "landloom:scenes_left_out": [exclusion.model_dump() for exclusion in left_out],
             "landloom:scenes_implausible": [exclusion.model_dump() for exclusion in odd],
-            "renders": renders(legend),
+            "renders": renders(legend, seasons=manifest.seasons),
             **_radar(manifest, radar),
         },
         stac_extensions=EXTENSIONS,
@@ -120,8 +129,9 @@ def build_item(
     item.add_link(pystac.Link("root", "../../../catalog.json", "application/json"))
     for href, name in [*((one.href, one.id) for one in scenes), *((one.href, one.id) for one in radar)]:
         item.add_link(pystac.Link("derived_from", href, "application/geo+json", title=name))
-    model = f"../../../{model_key(manifest.model)}"
-    item.add_link(pystac.Link("derived_from", model, "application/geo+json", title=manifest.model.id))
+    for spec in (manifest.model, second) if second else (manifest.model,):
+        model = f"../../../{model_key(spec)}"
+        item.add_link(pystac.Link("derived_from", model, "application/geo+json", title=spec.id))
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
     content["links"].append(
         {
@@ -146,6 +156,25 @@ def _radar(manifest: Manifest, used: Sequence[RadarScene]) -> dict[str, Any]:
     if not used:
         told["note"] = "the network did without radar: its channels were missing in every look"
     return {"landloom:radar": told}
+
+
+def _decided(second: ModelSpec | None) -> str:
+    """What lineage says of the second stage."""
+    if second is None:
+        return ""
+    which = f"{second.id} {second.version}"
+    return f"; where a pixel has {FEW_LOOKS} looks or more, {which} decided from the vote and the season"
+
+
+def _of_season(manifest: Manifest, few_looks: int, second_stage_pixels: int) -> dict[str, Any]:
+    """What an item tells of the season and of the second stage; nothing where neither was asked for."""
+    if not manifest.sees_season:
+        return {}
+    told: dict[str, Any] = {"landloom:season": {"few_looks": FEW_LOOKS, "pixels_with_few_looks": few_looks}}
+    if second := manifest.second_stage:
+        named = f"{second.id} {second.version}"
+        told["landloom:second_stage"] = {"model": named, "sha256": second.sha256, "pixels": second_stage_pixels}
+    return told
 
 
 def _seen_by(scenes: Sequence[Scene], radar: bool) -> dict[str, Any]:

@@ -107,11 +107,21 @@ class Manifest(BaseModel):
     legend: Legend
     min_observations: int = Field(ge=1, description="clear looks a pixel needs")
     scores: bool = Field(description="publish all class scores")
+    # Left out where not asked for, so that maps made without them keep their fingerprint.
+    seasons: bool = Field(default=False, exclude_if=lambda asked: not asked, description="publish the season")
+    second_stage: ModelSpec | None = Field(
+        default=None, exclude_if=lambda spec: spec is None, description="decides from the vote and the season"
+    )
     software: str = Field(description="version of Landloom")
     excluded: tuple[Exclusion, ...] = Field(default=(), description="scenes found and not used")
     radar: tuple[RadarScene, ...] = Field(
         default=(), description="in order of time, beside the optical looks", exclude_if=lambda radar: not radar
     )
+
+    @property
+    def sees_season(self) -> bool:
+        """Whether the season is to be told, for its asset or for the second stage."""
+        return self.seasons or self.second_stage is not None
 
     @property
     def id(self) -> str:
@@ -174,6 +184,10 @@ class Manifest(BaseModel):
     def block_key(self, number: int) -> str:
         """Where a finished block is staged."""
         return f"{self.staging}block-{number:02d}.npz.gz"
+
+    def season_key(self, number: int) -> str:
+        """Where its season is staged, before the block itself."""
+        return f"{self.staging}block-{number:02d}.season.tif"
 
     def to_json(self) -> bytes:
         """The bytes that are stored."""

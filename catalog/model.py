@@ -60,6 +60,12 @@ class ModelSpec(BaseModel):
         default=None, description="made for top-of-atmosphere reflectance only: surface reflectance is raised to it"
     )
     architecture: str = Field(default="unknown", description="as the literature calls it")
+    first: str | None = Field(
+        default=None,
+        exclude_if=lambda first: first is None,
+        description="of a second stage: ID and version of the network whose votes it was made for, see "
+        "`catalog.second_stage`",
+    )
     vote: VoteCalibration | None = Field(
         default=None, description="None: the confidence of maps is the plain share of the vote, uncalibrated"
     )

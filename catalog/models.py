@@ -95,6 +95,7 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
             "landloom:halo": spec.halo,
             **({} if spec.gsd == 10 else {"gsd": spec.gsd}),
             "landloom:confidence": spec.confidence,
+            **({"landloom:second_stage_of": spec.first} if spec.first else {}),
         },
         stac_extensions=[*_EXTENSIONS, _FILE],
         collection=MODELS,
@@ -122,14 +123,17 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
 
 
 def _input(spec: ModelSpec) -> dict[str, Any]:
+    scene = "Reflectance x 10,000 without offset, valid values at least 1, 0 = no data"
+    if spec.radar:
+        scene += "; radar channels (gamma0 in dB + 50) x 200, 0 = missing"
+    planes = "Shares of the vote x 10,000 (vote:CLASS), and bands of the asset seasons in its own numbers"
     return {
-        "name": "Reflectance x 10,000 without offset, valid values at least 1, 0 = no data"
-        + ("; radar channels (gamma0 in dB + 50) x 200, 0 = missing" if spec.radar else ""),
+        "name": planes if spec.first else scene,
         "bands": list(spec.bands),
         "input": {
             "shape": [-1, len(spec.bands), -1, -1],
             "dim_order": ["batch", "bands", "height", "width"],
-            "data_type": "uint16",
+            "data_type": "int16" if spec.first else "uint16",
         },
         # The network itself normalises.
         "value_scaling": None,

@@ -18,7 +18,7 @@ more the looks err alike.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from catalog.legend import CLOUD, SNOW, Legend
 
 NO_SCORE = 255
 """Value of `scores` where a pixel has no clear look."""
-_ROWS = 64
+STRIP = 64
 """Rows worked on at a time, so that temporaries stay in the processor's cache."""
 
 
@@ -43,6 +43,11 @@ class Voted:
     """uint16 `[H, W]`, number of clear looks."""
     scores: np.ndarray | None
     """uint8 `[classes but cloud, H, W]`, share of the vote in per cent, 255 = no clear look; None if not asked for."""
+
+
+Decide = Callable[[slice, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Rows of the block, and the shares of the vote, float32 `[classes but cloud, h, W]`, to other shares of the same shape
+and bool `[h, W]`, where they take the place of the vote's."""
 
 
 def confidence(votes: np.ndarray, correlation: float) -> np.ndarray:
@@ -143,28 +148,34 @@ class Vote:
             self._looks[rows] += clear[rows]
             self._seen[rows] |= seen[rows]
 
-    def result(self, min_observations: int = 1, with_scores: bool = False) -> Voted:
+    def result(self, min_observations: int = 1, with_scores: bool = False, decide: Decide | None = None) -> Voted:
         """Close the vote.
 
         Args:
             min_observations: pixels with fewer clear looks (but at least one) become no data.
             with_scores: also return the shares of all classes.
+            decide: has the last word on each strip, if given; called for all strips in turn.
         """
         shape = self._looks.shape
         data, sure = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         scores = np.full((len(self._land), *shape), NO_SCORE, np.uint8) if with_scores else None
         for rows, winner, votes in self.close():
             looks = self._looks[rows]
+            per_cent = np.rint(100 * confidence(votes, self._correlation))
+            shares = self._shares(rows) if with_scores or decide else None
+            if decide and shares is not None:
+                told, used = decide(rows, self._without_melting_snow(rows, shares))
+                by_code = self._by_code(told)
+                winner = np.where(used, by_code.argmax(axis=0), winner)
+                per_cent = np.where(used, np.rint(100 * by_code.max(axis=0)), per_cent)
+                np.copyto(shares, told, where=used)
             enough = looks >= min_observations
             data[rows] = np.where(enough, self.codes[winner], self._nodata)
             data[rows][self._seen[rows] & (looks == 0)] = self._cloud_code
             # Never 100: no network is that sure; and 0 is no data.
-            per_cent = np.rint(100 * confidence(votes, self._correlation)).clip(1, 99)
-            sure[rows] = np.where(enough, per_cent, 0)
-            if scores is not None:
-                together = np.maximum(self._total[:, rows].sum(axis=0), np.finfo(np.float32).tiny)
-                shares = np.rint(100 * self._total[:, rows] / together)
-                scores[:, rows] = np.where(looks > 0, shares, NO_SCORE)
+            sure[rows] = np.where(enough, per_cent.clip(1, 99), 0)
+            if scores is not None and shares is not None:
+                scores[:, rows] = np.where(looks > 0, np.rint(100 * shares), NO_SCORE)
         return Voted(data, sure, self._looks, scores)
 
     def close(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -183,8 +194,23 @@ class Vote:
             winner = votes.argmax(axis=0)
             yield rows, winner, np.maximum(votes, 0, out=votes)
 
+    def _shares(self, rows: slice) -> np.ndarray:
+        """Of each class but cloud, float32 `[classes, h, W]`: they sum to 1, or to 0 without a look."""
+        return self._total[:, rows] / np.maximum(self._total[:, rows].sum(axis=0), np.finfo(np.float32).tiny)
+
+    def _without_melting_snow(self, rows: slice, shares: np.ndarray) -> np.ndarray:
+        """The shares of what lies below snow that melts, summing to 1 again; as they are if nothing else was seen."""
+        if self._snow is None:
+            return shares
+        left = shares.copy()
+        for member in self._members[self._snow]:
+            left[member][~self._snow_lasts[rows]] = 0
+        together = left.sum(axis=0)
+        return np.where(together > 0, left / np.maximum(together, np.finfo(np.float32).tiny), shares)
+
     def _strips(self) -> list[slice]:
-        return [slice(row, row + _ROWS) for row in range(0, self._looks.shape[0], _ROWS)]
+        height = self._looks.shape[0]
+        return [slice(row, min(row + STRIP, height)) for row in range(0, height, STRIP)]
 
     def _by_code(self, sums: np.ndarray) -> np.ndarray:
         """Add the classes that are published together: `[land classes, h, w]` to `[codes, h, w]`."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import apache_beam as beam
@@ -39,6 +41,7 @@ Outcome = dict[str, Any]
 
 # One network and one reader per worker process and run, whatever the number of bundles and DoFn instances.
 _network_here = functools.lru_cache(maxsize=1)(open_network)
+_second_stage_here = functools.lru_cache(maxsize=1)(open_network)
 _network_served = functools.lru_cache(maxsize=1)(reach_network)
 
 
@@ -136,11 +139,20 @@ class ClassifyBlock(Step):
                 f"Network {network.spec.id} at hand (SHA-256 {network.spec.sha256[:12]}) is not the one of "
                 f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
             )
+        second = _second_stage_here(self._job.second_stage) if manifest.second_stage else None
+        if second and second.spec != manifest.second_stage:
+            raise LandloomError(
+                f"Second stage {second.spec.id} at hand (SHA-256 {second.spec.sha256[:12]}) is not the one of "
+                f"{manifest.id}. Give every worker the second stage of the manifest."
+            )
         try:
-            with noted_try(self._store, manifest, number, self._job.run):
-                reader = _reader(self._job.run, self._job.retry_seconds)
-                voted, report = classify_block(manifest, number, reader, network)
-                stage(self._store, manifest, number, voted, report, self._job.run)
+            with (
+                noted_try(self._store, manifest, number, self._job.run),
+                tempfile.TemporaryDirectory(prefix="landloom-") as name,
+            ):
+                reader, folder = _reader(self._job.run, self._job.retry_seconds), Path(name)
+                voted, report = classify_block(manifest, number, reader, network, folder, second)
+                stage(self._store, manifest, number, voted, report, self._job.run, folder)
         except (SourceUnavailable, ServerUnavailable, WorkerDied) as error:
             yield key, self._failed(manifest, number, error)
             return

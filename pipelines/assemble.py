@@ -16,12 +16,13 @@ from rasterio.windows import Window
 
 from catalog.area import mapped_geometry
 from catalog.assets import AssetFile
-from catalog.cog import label_classes, plain_profile, write_cog, write_thumbnail
+from catalog.cog import BLOCK, label_classes, plain_profile, write_cog, write_thumbnail
 from catalog.errors import LandloomError
 from catalog.items import build_item, fingerprint_of, published_fingerprint
 from catalog.legend import CLOUD
 from catalog.manifest import Manifest
 from catalog.scenes import Exclusion
+from catalog.season import SEASON_BANDS, SEASON_NODATA, band_scales
 from catalog.store import NotFound, Store
 from catalog.vote import NO_SCORE
 from pipelines.stage import read_staged
@@ -42,6 +43,10 @@ class Mosaic:
     """Pixels of each published code."""
     looks: int = 0
     """Clear looks, summed over pixels."""
+    few_looks: int = 0
+    """Pixels with a look, but too few for a season that is to be relied on."""
+    second_stage_pixels: int = 0
+    """Pixels whose class the second stage decided."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Scenes left out in any block, with the reason."""
     odd: dict[str, str] = field(default_factory=dict)
@@ -91,6 +96,8 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
     bands = {"data": (1, "uint8", 0), "confidence": (1, "uint8", 0), "observations": (1, "uint16", None)}
     if manifest.scores:
         bands["scores"] = (len(land), "uint8", NO_SCORE)
+    if manifest.seasons:
+        bands["seasons"] = (len(SEASON_BANDS), "int16", SEASON_NODATA)
     files = {name: folder / f"{name}.plain.tif" for name in bands}
     mosaic = Mosaic(files, tile.transform @ Affine.translation(col0, row0), shape)
     with ExitStack() as stack:
@@ -113,6 +120,9 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
         label_classes(targets["data"], manifest.legend)
         if manifest.scores:
             targets["scores"].descriptions = land
+        seasons = targets.pop("seasons", None)
+        if seasons:
+            seasons.descriptions, seasons.scales = SEASON_BANDS, band_scales()
         for one in blocks:
             staged = read_staged(store, manifest, one.number)
             rows, cols = min(one.row1, row1) - one.row0, min(one.col1, col1) - one.col0
@@ -120,6 +130,10 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
             for name, target in targets.items():
                 array = getattr(staged.voted, name)[..., :rows, :cols]
                 target.write(array if array.ndim == 3 else array[np.newaxis], window=window)
+            if seasons:
+                _lay_season(store, manifest.season_key(one.number), seasons, one.row0 - row0, one.col0 - col0, folder)
+            mosaic.few_looks += int(staged.figures.get("few_looks", 0))
+            mosaic.second_stage_pixels += int(staged.figures.get("second_stage_pixels", 0))
             mosaic.class_pixels += np.bincount(staged.voted.data.ravel(), minlength=256)
             mosaic.looks += int(staged.voted.observations.sum(dtype=np.int64))
             mosaic.left_out.update({problem["scene"]: problem["reason"] for problem in staged.problems})
@@ -128,10 +142,25 @@ def lay_out(store: Store, manifest: Manifest, folder: Path) -> Mosaic:
     return mosaic
 
 
+def _lay_season(store: Store, key: str, target: rasterio.io.DatasetWriter, row0: int, col0: int, folder: Path) -> None:
+    """Copy a block's season to its place, a row of the target's tiles at a time: all bands would not fit in memory."""
+    plain = folder / "season.tif"
+    store.download(key, plain)
+    with rasterio.open(plain) as source:
+        start = 0
+        while start < source.height:
+            stop = min(source.height, start + BLOCK - (row0 + start) % BLOCK)
+            part = source.read(window=Window(0, start, source.width, stop - start))
+            target.write(part, window=Window(col0, row0 + start, source.width, stop - start))
+            start = stop
+    plain.unlink()
+
+
 def _write_assets(store: Store, manifest: Manifest, mosaic: Mosaic, folder: Path) -> Iterator[AssetFile]:
     def write(name: str) -> AssetFile:
         cog = folder / f"{name}.tif"
-        write_cog(mosaic.files[name], cog, classes=name == "data")
+        # Days of the year and terms of a fit have no mean that says anything: overviews show a pixel of those below.
+        write_cog(mosaic.files[name], cog, classes=name == "data", overviews="NEAREST" if name == "seasons" else "")
         store.upload(f"{manifest.folder}/{manifest.fingerprint}/{cog.name}", cog)
         mosaic.files[name].unlink()
         return AssetFile.of(name, cog)
@@ -162,6 +191,8 @@ def _register(store: Store, manifest: Manifest, mosaic: Mosaic, assets: list[Ass
         odd=[Exclusion(scene=scene, reason=reason) for scene, reason in sorted(mosaic.odd.items())],
         class_pixels=mosaic.class_pixels,
         looks=mosaic.looks,
+        few_looks=mosaic.few_looks,
+        second_stage_pixels=mosaic.second_stage_pixels,
         assets=assets,
     )
     there, version = store.read_versioned(manifest.item_key)

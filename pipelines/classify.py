@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 from affine import Affine
@@ -16,7 +18,10 @@ from catalog.grid import Block, Tile, blocks, owned_mask
 from catalog.manifest import Manifest
 from catalog.model import ModelSpec, Network
 from catalog.scenes import Exclusion
+from catalog.season import Season
+from catalog.second_stage import SecondStage
 from catalog.vote import Vote, Voted
+from pipelines.block_season import close_with_season
 from pipelines.radar import RadarReader
 from pipelines.read import Look, SceneReader
 
@@ -65,6 +70,12 @@ class BlockReport:
     """Part of the reading that the network had to wait for."""
     network_seconds: float = 0.0
     vote_seconds: float = 0.0
+    season_seconds: float = 0.0
+    """For indices, features and the second stage."""
+    few_looks: int = 0
+    """Pixels seen, but too rarely for a season that is to be relied on; where one is told."""
+    second_stage_pixels: int = 0
+    """Pixels whose class the second stage decided."""
     problems: list[Exclusion] = field(default_factory=list)
     """Scenes left out in this block."""
     warnings: list[Exclusion] = field(default_factory=list)
@@ -77,10 +88,26 @@ class BlockReport:
         return {name: value for name, value in numbers.items() if isinstance(value, int | float)}
 
 
-def classify_block(manifest: Manifest, number: int, reader: SceneReader, network: Network) -> tuple[Voted, BlockReport]:
+def classify_block(
+    manifest: Manifest,
+    number: int,
+    reader: SceneReader,
+    network: Network,
+    folder: Path,
+    second: SecondStage | None = None,
+) -> tuple[Voted, BlockReport]:
     """Map one block of a tile-year.
 
-    Memory does not grow with the number of datatakes: while one is classified only the next is read.
+    Memory does not grow with the number of datatakes: while one is classified only the next is read, and what the
+    season keeps of each lies on disk.
+
+    Args:
+        manifest: of the tile-year.
+        number: of the block.
+        reader: of its scenes.
+        network: that classifies each look.
+        folder: empty, on local disk; the season is left there as `SEASON_FILE` where the manifest wants it published.
+        second: the manifest's second stage, if it has one.
 
     Returns:
         The vote over the block, pixels of other tiles set to no data, and what happened.
@@ -97,6 +124,7 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
     vote = Vote(manifest.model.classes, manifest.legend, shape, calibration.correlation if calibration else None)
     report = BlockReport()
     frame = Frame.of(network.spec)
+    season = Season(manifest.model.bands, shape, folder) if manifest.sees_season else None
     for when, look in _read_ahead(manifest, tile, here, reader, frame.halo + frame.margin, report):
         valid = look.bands[0] > 0
         if not valid.any():
@@ -111,11 +139,22 @@ def classify_block(manifest: Manifest, number: int, reader: SceneReader, network
         core = (slice(frame.margin, -frame.margin),) * 2
         vote.add((when.year, when.month), scores[(slice(None), *core)], clear[core] & owned, seen[core] & owned)
         report.vote_seconds += time.perf_counter() - scored
+        if season:
+            started = time.perf_counter()
+            border = (slice(frame.halo + frame.margin, -(frame.halo + frame.margin)),) * 2
+            season.add(when, look.bands[(slice(None), *border)], clear[core] & owned)
+            report.season_seconds += time.perf_counter() - started
         report.looks += 1
     report.server, report.model = network.check(), network.spec.sha256
-    started = time.perf_counter()
-    voted = vote.result(manifest.min_observations, manifest.scores)
-    report.vote_seconds += time.perf_counter() - started
+    started, of_season = time.perf_counter(), report.season_seconds
+    if season:
+        with closing(season):
+            voted, told = close_with_season(vote, manifest, number, season, second, folder)
+        report.season_seconds += told.seconds
+        report.few_looks, report.second_stage_pixels = told.few_looks, told.second_stage_pixels
+    else:
+        voted = vote.result(manifest.min_observations, manifest.scores)
+    report.vote_seconds += time.perf_counter() - started - (report.season_seconds - of_season)
     return voted, report
 
 

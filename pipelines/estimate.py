@@ -27,10 +27,21 @@ class Rates(BaseModel):
     pixels_per_gpu_second: float = Field(gt=0)
     bytes_per_pixel: float = Field(gt=0, description="read, all bands, per published pixel and look")
     output_bytes_per_pixel: float = Field(gt=0)
+    # With defaults, so that tables of before are still read.
+    season_pixels_per_core_second: float = Field(default=10_000_000, gt=0, description="of what --seasons adds")
+    season_bytes_per_pixel: float = Field(default=30.0, gt=0, description="of what --seasons adds to the output")
     radar_pixels_per_core_second: float = Field(
         default=10_000_000, gt=0, description="published pixels x overpasses of radar: read, averaged and filtered"
     )
     radar_bytes_per_pixel: float = Field(default=8.0, gt=0, description="VV and VH, per published pixel and overpass")
+
+    def with_seasons(self) -> Rates:
+        """The same where the season is told and published, too."""
+        own = 1 / self.season_pixels_per_core_second
+        alone, feeding = 1 / self.pixels_per_core_second, 1 / self.reader_pixels_per_core_second
+        slower = {"pixels_per_core_second": 1 / (alone + own), "reader_pixels_per_core_second": 1 / (feeding + own)}
+        written = self.output_bytes_per_pixel + self.season_bytes_per_pixel
+        return self.model_copy(update={**slower, "output_bytes_per_pixel": written})
 
 
 class Prices(BaseModel):

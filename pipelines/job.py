@@ -29,6 +29,8 @@ class Job:
     """How long a source, or a server, that fails in ways that may pass is tried again."""
     inference: str = ""
     """Address of the servers that run the network; by default it is run in the worker's own process."""
+    second_stage: str = ""
+    """ID or file of the network that decides from vote and season, in the worker's own process; by default none."""
 
     def store(self) -> Store:
         """The output."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
+from pipelines.phenology import spectra_of
 
 SPECTRA = np.array(
     [
@@ -102,6 +103,8 @@ class Overpass:
     cloud: float
     wedge: bool
     seed: int
+    phenology: bool = False
+    """Vegetation changes through the year as `pipelines.phenology` says, instead of a little."""
 
     def clouds(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Opacity, 0-1, `[H, W]`."""
@@ -123,6 +126,12 @@ class Overpass:
         spectra = np.vstack([spectra, 0.7 * SPECTRA[FLOODED] + 0.3 * SPECTRA[WATER], SPECTRA[SNOW]])
         shown = classes.copy()
         shown[(classes == FLOODED) & (_noise(x, y, 300, self.seed + 20) > season)] = marsh
+        other = None
+        if self.phenology:
+            spectra, other = self._grown(shown, spectra, x, y)
+            # No field is pure: a part of each, mostly a small one, looks like something else that grows.
+            mixed = 0.7 * _cells(x, y, (240, 160), self.seed + 25) ** 2
+            mixed = np.where(np.isin(classes, (TREES, GRASS, FLOODED, CROPS, SHRUB)), mixed, 0).astype(np.float32)
         if season < -0.8:
             shown[(_noise(x, y, 6000, self.seed) > 0.5) & (classes != WATER)] = frost
         light = 1 + 0.05 * _noise(x, y, 60, self.seed + 21) + 0.03 * (_cells(x, y, (10, 10), self.seed + 22) - 0.5)
@@ -132,14 +141,49 @@ class Overpass:
         cloudy = opacity > 0
         reflectance = np.empty((len(BANDS), *classes.shape), np.float32)
         for number in range(len(BANDS)):
-            np.multiply(spectra[:, number][shown], light, out=reflectance[number])
+            ground = spectra[:, number][shown]
+            if other is not None:
+                ground += (spectra[:, number][other] - ground) * mixed
+            np.multiply(ground, light, out=reflectance[number])
             thick = opacity[cloudy]
             reflectance[number][cloudy] = reflectance[number][cloudy] * (1 - thick) + SPECTRA[CLOUD, number] * thick
-        scl = np.array([6, 4, 4, 4, 5, 4, 5, 5, 11, 9, 4, 11], np.uint8)[shown]
+        scl = np.full(len(spectra), 4, np.uint8)
+        scl[:12] = (6, 4, 4, 4, 5, 4, 5, 5, 11, 9, 4, 11)
+        scl = scl[shown]
         scl[shadow] = 3
         scl[opacity > 0.2] = 8
         scl[opacity > 0.6] = 9
         return reflectance, scl
+
+    def _grown(
+        self, shown: np.ndarray, spectra: np.ndarray, x: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Put the vegetation of the day in the place of the classes `[H, W]`.
+
+        Returns:
+            The spectra that are shown; and which of them grows among what is shown, `[H, W]`.
+        """
+        named = {name: number for number, name in enumerate(MODEL_CLASSES)}
+        today, rows = spectra_of(self.day.timetuple().tm_yday, SPECTRA, named)
+        first, fields = len(spectra), _cells(x, y, (240, 160), self.seed + 23)
+        stands = _cells(x, y, (400, 400), self.seed + 24)
+        of_class = {
+            GRASS: [("grass", np.ones(fields.shape, bool))],
+            SHRUB: [("shrub", np.ones(fields.shape, bool))],
+            CROPS: [("winter crops", fields < 0.6), ("summer crops", fields >= 0.6)],
+            TREES: [("leafy trees", stands < 0.5)],
+            FLOODED: [("marsh", np.ones(fields.shape, bool))],
+        }
+        truth = shown.copy()
+        truth[shown == len(SPECTRA)] = FLOODED
+        late = (100 * fields).astype(int)
+        for number, kinds in of_class.items():
+            for kind, where in kinds:
+                which = np.array(rows[kind])[late % len(rows[kind])] + first
+                np.copyto(shown, which.astype(shown.dtype), where=(truth == number) & where)
+        others = np.array([first + rows[kind][0] for kind in ("grass", "shrub", "leafy trees", "summer crops")])
+        among = others[(len(others) * _cells(x, y, (240, 160), self.seed + 26)).astype(int) % len(others)]
+        return np.vstack([spectra, today]), among
 
 
 def backscatter(

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 import shapely
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from shapely.geometry.base import BaseGeometry
 
 from catalog.datatakes import footprint_of, group_datatakes
@@ -20,6 +20,8 @@ from catalog.model import ModelSpec
 from catalog.radar import RadarScene
 from catalog.radar_source import choose_radar, search_radar
 from catalog.scenes import Datatake, Exclusion
+from catalog.season import FEWEST_LOOKS, check_bands
+from catalog.second_stage import check_second_stage
 from catalog.sources import Source
 from catalog.store import Store
 
@@ -44,6 +46,9 @@ class Settings(BaseModel):
     min_observations: int = 1
     scores: bool = False
     overwrite: bool = False
+    # Left out where not asked for, so that a map planned without them is known again.
+    seasons: bool = Field(default=False, exclude_if=lambda asked: not asked)
+    second_stage: ModelSpec | None = Field(default=None, exclude_if=lambda spec: spec is None)
 
     def check(self) -> None:
         """Refuse values that make no map.
@@ -61,6 +66,12 @@ class Settings(BaseModel):
                 f"Give 1 to --max-scenes ({self.max_scenes})."
             )
         self.legend.codes(self.model.classes)
+        if self.model.first is not None:
+            raise BadInput(f"Network {self.model.id} is a second stage: it sees no scene. Give it as --second-stage.")
+        if self.second_stage:
+            check_second_stage(self.second_stage, self.model)
+        if self.seasons or self.second_stage:
+            check_bands(self.model.bands)
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,8 @@ def plan_tile(
         return Planned(
             tile.name, period, None, skipped="no usable scene" + (f" ({'; '.join(reasons[:3])})" if reasons else "")
         )
+    if (settings.seasons or settings.second_stage) and (reason := _no_season(chosen)):
+        return Planned(tile.name, period, None, refused=reason)
     touched = _touched(tile, blocks, chosen)
     if not touched:
         return Planned(tile.name, period, None, skipped="no scene touches the area")
@@ -137,6 +150,8 @@ def plan_tile(
         legend=settings.legend,
         min_observations=settings.min_observations,
         scores=settings.scores,
+        seasons=settings.seasons,
+        second_stage=settings.second_stage,
         software=version("landloom"),
         excluded=(*excluded, *unused),
         radar=tuple(backscatter),
@@ -184,6 +199,17 @@ def _touched(tile: Tile, blocks: tuple[int, ...], datatakes: list[Datatake]) -> 
         return blocks
     ground = shapely.union_all(footprints)
     return tuple(n for n in blocks if owned_geometry(tile, block(n, tile.resolution).window).intersects(ground))
+
+
+def _no_season(chosen: list[Datatake]) -> str:
+    """Why these datatakes show no season; empty if they show one."""
+    months = sorted({f"{datatake.datetime:%Y-%m}" for datatake in chosen})
+    if len(months) >= FEWEST_LOOKS:
+        return ""
+    return (
+        f"no season can be told from {len(chosen)} datatakes in {len(months)} months ({', '.join(months)}): at least "
+        f"{FEWEST_LOOKS} months are needed. Give a longer period, or map without --seasons and --second-stage"
+    )
 
 
 def known_manifests(

@@ -33,6 +33,7 @@ class Asked(BaseModel):
     model: str
     inference: str
     retry_seconds: float
+    second_stage: str = ""
 
 
 class PlannedTileYear(BaseModel):

@@ -104,9 +104,12 @@ def begin(job: Job, request: Request) -> Asked:
         model=job.model,
         inference=job.inference,
         retry_seconds=job.retry_seconds,
+        second_stage=job.second_stage,
     )
     Records(job.store(), job.run).ask(asked)
     add_model(job.store(), request.settings.model, model_file(job.model), model_provenance(job.model))
+    if second := request.settings.second_stage:
+        add_model(job.store(), second, model_file(job.second_stage), model_provenance(job.second_stage))
     return asked
 
 

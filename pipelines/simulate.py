@@ -70,6 +70,7 @@ def simulate(
     change: float = 0.1,
     wedge: bool = False,
     seed: int = 1,
+    phenology: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Simulation:
     """Write a simulation.
@@ -83,6 +84,7 @@ def simulate(
         change: share of the change cells whose land cover changes from one year to the next.
         wedge: leave every second overpass without data beyond a slanting swath edge.
         seed: another one, another landscape.
+        phenology: vegetation changes through the year as `pipelines.phenology` says.
         on_progress: called with the scenes written and planned.
 
     Raises:
@@ -104,7 +106,7 @@ def simulate(
     for number, year in enumerate(years):
         for k in range(dates_per_year):
             day = datetime(year, 1, 8, 10, 30, tzinfo=UTC) + timedelta(days=int(k * 365 / dates_per_year))
-            overpass = Overpass(day, number, k, cloud, wedge and k % 2 == 1, seed)
+            overpass = Overpass(day, number, k, cloud, wedge and k % 2 == 1, seed, phenology)
             for product in products:
                 on_progress(len(links), len(years) * dates_per_year * len(products))
                 links.append(_write_scene(out / "sentinel-2-l2a", product, overpass, cover[product, year]))

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,20 @@ from catalog.errors import LandloomError
 from catalog.manifest import Manifest
 from catalog.store import Store
 from catalog.vote import Voted
+from pipelines.block_season import SEASON_FILE
 from pipelines.classify import BlockReport
 
 
-def stage(store: Store, manifest: Manifest, number: int, voted: Voted, report: BlockReport, run: str) -> None:
-    """Write a finished block under its name, with the run that made it. Doing so twice does no harm."""
+def stage(
+    store: Store, manifest: Manifest, number: int, voted: Voted, report: BlockReport, run: str, folder: Path
+) -> None:
+    """Write a finished block under its name, with the run that made it. Doing so twice does no harm.
+
+    Its season, if the manifest wants it published, lies in `folder`. It is written first: a block that is there has
+    one.
+    """
+    if manifest.seasons:
+        store.upload(manifest.season_key(number), folder / SEASON_FILE)
     arrays: dict[str, Any] = {"data": voted.data, "confidence": voted.confidence, "observations": voted.observations}
     if voted.scores is not None:
         arrays["scores"] = voted.scores

@@ -57,6 +57,39 @@ def write_spectral_network(
     return path
 
 
+def write_second_stage(path: Path, *, first: str = "spectral 1", least: float = 0.5) -> Path:
+    """Write a second stage that keeps the vote, but calls crops what is green in part of the year only."""
+    land = MODEL_CLASSES[:-1]
+    planes = (*(f"vote:{name}" for name in land), "ndvi_amplitude")
+    weights = np.zeros((len(land), len(planes), 1, 1), np.float32)
+    weights[:, : len(land), 0, 0] = 10 * np.eye(len(land)) / 10_000
+    crops = land.index("crops")
+    weights[crops, -1], bias = 200 / 10_000, np.zeros(len(land), np.float32)
+    bias[crops] = -200 * least
+    constants = {"weights": weights, "bias": bias, "scale": np.float32(255), "half": np.float32(0.5)}
+    nodes = [
+        helper.make_node("Cast", ["planes"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["numbers", "weights", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
+        helper.make_node("Mul", ["probability", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "half"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["scores"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "swing",
+        [helper.make_tensor_value_info("planes", TensorProto.INT16, ["n", len(planes), "h", "w"])],
+        [helper.make_tensor_value_info("scores", TensorProto.UINT8, ["n", len(land), "h", "w"])],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    spec = ModelSpec(id="swing", version="1", bands=planes, classes=land, stride=1, halo=0, first=first)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "landloom", spec.model_dump_json(exclude={"sha256"})
+    onnx.save(model, path)
+    return path
+
+
 def write_radar_network(path: Path, channels: tuple[str, ...] = RADAR_CHANNELS) -> Path:
     """The same, with radar channels: 3 dB off a class's backscatter weigh as much as 400 off its spectrum.
 

@@ -33,6 +33,7 @@ from pipelines.cli.options import (
     PeriodOption,
     Radar,
     S3Endpoint,
+    Seasons,
     SizeKm,
     Source,
     Tiles,
@@ -96,6 +97,10 @@ def map_command(
     max_cloud: MaxCloud = 100.0,
     min_observations: MinObservations = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Publish all class scores, too.")] = False,
+    seasons: Seasons = False,
+    second_stage: Annotated[
+        str, typer.Option(help="Network that decides from the vote and the season: an ID or a file (docs/seasons.md).")
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps made with other settings.")] = False,
     s3_endpoint: S3Endpoint = "",
     mapping: Mapping = "",
@@ -127,7 +132,7 @@ def map_command(
         _refuse_besides_retry(context)
         asked = Records(store, retry).asked()
         request = asked.request.model_copy(update={"only": dead_letters(store, asked)})
-        model, inference = asked.model, inference or asked.inference
+        model, second_stage, inference = asked.model, asked.second_stage, inference or asked.inference
     else:
         if not source:
             raise BadInput("Missing option '--source': where the scenes come from, see landloom map --help.")
@@ -141,6 +146,8 @@ def map_command(
             max_cloud=max_cloud,
             min_observations=min_observations,
             scores=scores,
+            seasons=seasons,
+            second_stage=model_spec(second_stage) if second_stage else None,
             overwrite=overwrite,
         )
         area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
@@ -153,7 +160,9 @@ def map_command(
         # Workers stand in another folder.
         out = out if "://" in out else str(Path(out).absolute())
     model = str(Path(model).absolute()) if Path(model).is_file() else model
-    job = Job(name_run(), out, model, s3_endpoint or None, request.settings.overwrite, retry_seconds, inference)
+    second_stage = str(Path(second_stage).absolute()) if Path(second_stage).is_file() else second_stage
+    overwrite = request.settings.overwrite
+    job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds, inference, second_stage)
     if on_dataflow := dataflow.is_dataflow(beam_options):
         beam_options = dataflow.complete(beam_options, job.run)
         dataflow.check(job, request)
@@ -213,6 +222,7 @@ def estimate_command(
     model: Model = "",
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
+    seasons: Seasons = False,
     mapping: Mapping = "",
     radar: Radar = "",
     prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
@@ -237,7 +247,11 @@ def estimate_command(
     known = known_api(source, described)
     area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
     network = model_spec(model or DEFAULT_MODELS[known.gsd])
-    settings = Settings(model=network, legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud)
+    if seasons:
+        table = table.model_copy(update={"rates": table.rates.with_seasons()})
+    settings = Settings(
+        model=network, legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud, seasons=seasons
+    )
     with tempfile.TemporaryDirectory() as nowhere:
         request = Request.of(source, area, periods, settings, described, radar)
         planned = _plan(request, open_store(nowhere))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
@@ -12,7 +12,8 @@ from rich.table import Table
 
 from catalog.chips import Split
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.model import MODEL_CLASSES, ModelSpec, Network
+from catalog.second_stage import check_second_stage
 from pipelines.cli.options import (
     app,
     console,
@@ -21,6 +22,9 @@ from pipelines.cli.options import (
     whole,
 )
 from services.inference import DEFAULT_MODEL, model_file, model_provenance, model_spec, open_network
+
+if TYPE_CHECKING:
+    from services.inference.chips import Chip
 
 models = typer.Typer(help="The networks: those that Landloom ships and your own.", no_args_is_help=True)
 app.add_typer(models, name="models")
@@ -139,6 +143,9 @@ def evaluate_command(
             "cross-fitted (each place by the others), or share (uncalibrated).",
         ),
     ] = "",
+    second_stage: Annotated[
+        str, typer.Option(help="Tell what this network gains over the vote of --model on places of six dates or more.")
+    ] = "",
     item: Annotated[str, typer.Option(help="Instead of a network: path or URL of a published item's JSON.")] = "",
     reference: Annotated[Path | None, typer.Option(help="Polygons or points to compare the item with.")] = None,
     attribute: Annotated[str, typer.Option(help="Column of --reference that tells the class.")] = "",
@@ -153,6 +160,7 @@ def evaluate_command(
 ) -> None:
     """Tell how far a network agrees with labelled chips, or a map with polygons or points. Needs `evaluate`."""
     of_network = {"--model": model, "--dataset": dataset, "--votes": votes, "--clouds": clouds}
+    of_network["--second-stage"] = second_stage
     of_map = {"--item": item, "--reference": reference, "--attribute": attribute, "--classes": classes}
     _one_subject(of_network, of_map)
     with extra("evaluate"):
@@ -170,6 +178,9 @@ def evaluate_command(
 
         network = open_network(model or DEFAULT_MODEL)
         chips = read_chips(dataset, _split(split))
+        if second_stage:
+            _tell_gain(network, second_stage, chips, out)
+            return
         if clouds:
             from services.inference.clouds import under_clouds
 
@@ -190,6 +201,21 @@ def evaluate_command(
     if votes:
         console.print(evaluation.calibrations(("level", "looks")))
     typer.echo(page)
+
+
+def _tell_gain(network: Network, second_stage: str, chips: list[Chip], out: Path) -> None:
+    """Print and write what a second stage gains over the vote."""
+    from services.inference.season_gain import as_json, as_table, gains
+    from services.inference.season_lessons import lessons
+
+    second = open_network(second_stage)
+    check_second_stage(second.spec, network.spec)
+    with progress_of("Voting over places") as tell:
+        found = gains(lessons(network, chips, 0, tell), second, network.spec.classes)
+    console.print(as_table(found, f"{second.spec.id} {second.spec.version} over the vote of {network.spec.id}"))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "gain.json").write_text(as_json(found))
+    typer.echo(out / "gain.json")
 
 
 def _one_subject(of_network: dict[str, Any], of_map: dict[str, Any]) -> None:

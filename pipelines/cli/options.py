@@ -82,6 +82,9 @@ MaxCloud = Annotated[
 MinObservations = Annotated[
     int, typer.Option(parser=whole, metavar="N", help="Clear looks a pixel needs; with fewer it is no data.")
 ]
+Seasons = Annotated[
+    bool, typer.Option("--seasons", help="Publish NDVI and EVI through the year, too: asset seasons (docs/seasons.md).")
+]
 S3Endpoint = Annotated[str, typer.Option(help="Endpoint of an S3 server other than Amazon's.")]
 Mapping = Annotated[str, typer.Option(help="JSON file that names the bands of an unknown STAC API.")]
 Radar = Annotated[

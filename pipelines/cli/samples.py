@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from catalog.errors import BadInput
+from catalog.store import open_store
 from pipelines.cli.options import app, console, number, progress_of, whole, years_of
 
 
@@ -39,6 +40,9 @@ def simulate_command(
     radar: Annotated[
         bool, typer.Option("--radar", help="And of Sentinel-1, with speckle, as a catalog of its own in radar/.")
     ] = False,
+    phenology: Annotated[
+        bool, typer.Option("--phenology", help="Crops, grass, shrub, marsh and trees each change through the year.")
+    ] = False,
     sensor: Annotated[str, typer.Option(help="sentinel-2, or landsat: 5 to 9, by the year.")] = "sentinel-2",
 ) -> None:
     """Write simulated scenes of a landscape whose land cover and change are known."""
@@ -48,7 +52,9 @@ def simulate_command(
     simulators = {"sentinel-2": simulate, "landsat": simulate_landsat}
     if sensor not in simulators:
         raise BadInput(f"--sensor {sensor!r} cannot be simulated. Give one of {', '.join(simulators)}.")
-
+    if phenology and sensor != "sentinel-2":
+        raise BadInput(f"--phenology is simulated for sentinel-2 only, not for {sensor}. Leave one of the two out.")
+    through_the_year = {"phenology": True} if phenology else {}
     try:
         col, row = (int(one) for one in at.split(","))
     except ValueError as error:
@@ -62,6 +68,7 @@ def simulate_command(
             dates_per_year=dates,
             cloud=cloud,
             seed=seed,
+            **through_the_year,
             on_progress=on_progress,
         )
     typer.echo(written.catalog)
@@ -70,3 +77,28 @@ def simulate_command(
 
         with progress_of("Writing radar scenes") as on_progress:
             typer.echo(simulate_radar(out, [product], years=years_of(years), seed=seed, on_progress=on_progress))
+
+
+@app.command("simulate-chips")
+def simulate_chips_command(
+    out: Annotated[str, typer.Option(help="Folder of the training set.")],
+    places: Annotated[int, typer.Option(parser=whole, metavar="N", help="Each another landscape.")] = 24,
+    dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Looks at each, spread over the year.")] = 12,
+    chip: Annotated[int, typer.Option(parser=whole, metavar="PX", help="Side of a chip, a multiple of 8.")] = 128,
+    cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
+    seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Of the first; each has the next.")] = 1,
+) -> None:
+    """Write a training set of simulated places through a year, for `landloom train-seasons`."""
+    from pipelines.simulated_chips import write_simulated_chips
+
+    with progress_of("Writing places") as on_progress:
+        write_simulated_chips(
+            open_store(out),
+            places=places,
+            dates=dates,
+            side=chip,
+            cloud=cloud,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    typer.echo(f"{out.rstrip('/')}/collection.json")

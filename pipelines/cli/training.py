@@ -37,7 +37,7 @@ from pipelines.cli.options import (
     set_log_level,
     whole,
 )
-from services.inference import model_spec
+from services.inference import DEFAULT_MODEL, model_spec, open_network
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
@@ -209,6 +209,37 @@ def export_command(
             highlight=False,
         )
         tell_calibration(model_spec(str(out)))
+    typer.echo(out)
+
+
+@app.command("train-seasons")
+def train_seasons_command(
+    dataset: Annotated[
+        list[str], typer.Option(help="Training set with six dates or more of a place; may be given often.")
+    ],
+    out: Annotated[Path, typer.Option(help="ONNX file to write, for `landloom map --second-stage FILE`.")],
+    name: Annotated[str, typer.Option("--id", help="ID of the second stage.")],
+    version: Annotated[str, typer.Option(help="Its version.")],
+    model: Annotated[str, typer.Option(help="Network whose votes it is for: its ID or ONNX file.")] = DEFAULT_MODEL,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
+) -> None:
+    """Train a second stage on votes and seasons, and tell what it gains on validation places. Needs `train`."""
+    with extra("train"):
+        from services.inference.season_network import train_second_stage
+    from services.inference.chips import read_chips
+    from services.inference.season_gain import as_table, gains
+    from services.inference.season_lessons import DRAWS, lessons
+
+    network = open_network(model)
+    with progress_of("Voting over places to learn") as tell:
+        learned = lessons(network, read_chips(dataset, "train", leave_out or []), DRAWS, tell)
+    with progress_of("Training") as tell:
+        train_second_stage(network.spec, learned, out, name, version, tell)
+    with progress_of("Voting over validation places") as tell:
+        unseen = lessons(network, read_chips(dataset, "validation"), 0, tell)
+    places = len({one.place for one in learned})
+    told = f"{name} {version}, learned on {places} places, on {len(unseen)} validation places"
+    console.print(as_table(gains(unseen, open_network(str(out)), network.spec.classes), told))
     typer.echo(out)
 
 

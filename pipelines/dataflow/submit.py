@@ -99,9 +99,10 @@ def check(job: Job, request: Request) -> None:
             f"Dataflow's workers do not see --radar {request.radar!r}. Give planetary-computer, a URL, or a static "
             "catalog at gs://BUCKET/PREFIX."
         )
-    if not job.inference and job.model not in shipped_models():
+    needed = [] if job.inference else [job.model]
+    if missing := [one for one in [*needed, job.second_stage] if one and one not in shipped_models()]:
         raise BadInput(
-            f"The workers' image has no network {job.model!r}, only {', '.join(shipped_models())}. Name one of these, "
+            f"The workers' image has no network {missing[0]!r}, only {', '.join(shipped_models())}. Name one of these, "
             "or servers that run yours: --inference triton://HOST:8001."
         )
 

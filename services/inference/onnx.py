@@ -11,8 +11,10 @@ import onnxruntime
 from pydantic import ValidationError
 
 from catalog.errors import BadInput
+from catalog.legend import CLOUD
 from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
 from catalog.radar import RADAR_CHANNELS, bands_apart
+from catalog.second_stage import planes_of
 from catalog.sensors import ALL_BANDS
 
 
@@ -53,15 +55,15 @@ class OnnxNetwork:
         Raises:
             ValueError: chips of another type, number of bands or size.
         """
-        stride, bands = self.spec.stride, len(self.spec.bands)
+        stride, bands, wanted = self.spec.stride, len(self.spec.bands), "int16" if self.spec.first else "uint16"
         if (
-            chips.dtype != np.uint16
+            chips.dtype != wanted
             or chips.ndim != 4
             or chips.shape[1] != bands
             or any(side % stride or not side for side in chips.shape[2:])
         ):
             raise ValueError(
-                f"Chips are uint16 [N, {bands}, H, W] with H and W multiples of {stride}; "
+                f"Chips are {wanted} [N, {bands}, H, W] with H and W multiples of {stride}; "
                 f"these are {chips.dtype} {list(chips.shape)}."
             )
         return self._session.run(None, {self._input: chips})[0]
@@ -91,12 +93,13 @@ def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"The description inside {str(path)!r} is not valid: {where}: {first['msg']}.") from error
     found = (_form(session.get_inputs(), "bands"), _form(session.get_outputs(), "classes"))
-    if unknown := [band for band in bands_apart(spec.bands)[0] if band not in ALL_BANDS]:
-        raise BadInput(
-            f"Network {str(path)!r} wants band {unknown[0]!r}; Sentinel-2 has {', '.join(ALL_BANDS)}, and Sentinel-1 "
-            f"{', '.join(RADAR_CHANNELS)}."
+    kind, known = ("int16", planes_of((*spec.classes, CLOUD))) if spec.first else ("uint16", ALL_BANDS)
+    if unknown := [band for band in bands_apart(spec.bands)[0] if band not in known]:
+        whose = (
+            "for a second stage there are" if spec.first else f"Sentinel-1 has {', '.join(RADAR_CHANNELS)}, Sentinel-2"
         )
-    wanted = (f"tensor(uint16) with {len(spec.bands)} bands", f"tensor(uint8) with {len(spec.classes)} classes")
+        raise BadInput(f"Network {str(path)!r} wants band {unknown[0]!r}; {whose} {', '.join(known)}.")
+    wanted = (f"tensor({kind}) with {len(spec.bands)} bands", f"tensor(uint8) with {len(spec.classes)} classes")
     if found != wanted:
         raise BadInput(
             f"Network {str(path)!r} takes {found[0]} and gives {found[1]}; "

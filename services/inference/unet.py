@@ -62,12 +62,16 @@ class UNet(nn.Module):
     def halo(self) -> int:
         """Pixels round a square, itself on the stride, on which its scores depend, rounded up to the stride.
 
-        Two convolutions reach 2 px of their level: on the way down at every level, on the way up at all but the
-        lowest. Halving and doubling keep to a square on the stride.
+        Two convolutions reach 2 px of their level, on the way up, at the lowest level and on the way down. What is
+        reached of a level lies in whole pixels of the one below it: so three levels reach 22 px, not 20.
         """
-        levels = len(self.widths)
-        down, up = 2 * (2**levels - 1), 2 * (2 ** (levels - 1) - 1)
-        return -(-(down + up) // self.stride) * self.stride
+        halvings, reach = len(self.widths) - 1, 0
+        for _ in range(halvings):
+            reach = -(-(reach + 2) // 2)
+        reach += 2
+        for _ in range(halvings):
+            reach = 2 * reach + 2
+        return -(-reach // self.stride) * self.stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""

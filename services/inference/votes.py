@@ -73,7 +73,7 @@ def outcomes(
     check(network.spec)
     random, found, done = np.random.default_rng(0), [], 0
     for stack in stacks(chips):
-        looks = [_look(network, chip) for chip in stack]
+        looks = [look_at(network, chip) for chip in stack]
         for run in _runs(len(stack)):
             found.append(_outcome(network, [stack[k] for k in run], [looks[k] for k in run], legend, random))
         done += len(stack)
@@ -234,7 +234,7 @@ def _runs(dates: int) -> Iterator[list[int]]:
             yield sorted((first + k) % dates for k in range(length))
 
 
-def _look(network: Network, chip: Chip) -> tuple[np.ndarray, np.ndarray]:
+def look_at(network: Network, chip: Chip) -> tuple[np.ndarray, np.ndarray]:
     """Scores `[classes, H, W]`, and which pixels are clear, as in a map."""
     scores = predict(network, as_wanted(chip, network.spec))
     clear, _ = clear_pixels(scores, chip.image.max(axis=0) > 0, None, network.spec.classes)

@@ -36,12 +36,15 @@ def map_tiles(
     mapping: Path | None = None,
     inference: str = "",
     radar: Path | str = "",
+    second_stage: Path | None = None,
     **settings,
 ) -> Accounts:
     """Plan and map whole tiles in this process."""
-    job = Job(
-        name_run(), str(out), str(network), s3_endpoint, settings.get("overwrite", False), retry_seconds, inference
-    )
+    second = str(second_stage or "")
+    overwrite = settings.get("overwrite", False)
+    job = Job(name_run(), str(out), str(network), s3_endpoint, overwrite, retry_seconds, inference, second)
+    if second_stage:
+        settings["second_stage"] = model_spec(second)
     chosen = Settings(model=model_spec(str(network)), legend=load_legend("nine"), **settings)
     described = read_mapping(str(mapping), str(source)) if mapping else None
     periods = [Period.of_year(year) for year in years]

@@ -139,6 +139,15 @@ def test_prices_that_the_user_edited_are_used(estimated, edited):
     assert after.storage_usd_month == pytest.approx(2 * before.written_gigabytes)
 
 
+def test_seasons_cost_core_hours_and_bytes_that_the_table_tells():
+    plain = load_prices("").rates
+    with_seasons = plain.with_seasons()
+    added = 1 / with_seasons.pixels_per_core_second - 1 / plain.pixels_per_core_second
+    assert added == pytest.approx(1 / plain.season_pixels_per_core_second)
+    assert with_seasons.output_bytes_per_pixel == plain.output_bytes_per_pixel + plain.season_bytes_per_pixel
+    assert with_seasons.pixels_per_gpu_second == plain.pixels_per_gpu_second
+
+
 def test_gpus_are_paid_with_the_cores_that_feed_them(estimated):
     found, table = estimated([item("2021-06-01")]), load_prices("")
     cores = table.rates.pixels_per_gpu_second / table.rates.reader_pixels_per_core_second * table.prices_usd.core_hour

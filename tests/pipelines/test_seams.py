@@ -216,7 +216,7 @@ def from_blocks(manifest, network):
     whole = {}
     for number in manifest.blocks:
         voted, _ = classify_block(manifest, number, SceneReader(), network)
-        here = classify.block(number)
+        here = manifest.block(number)
         top, bottom, left, right = (
             max(row0, here.row0),
             min(row1, here.row1),

@@ -246,6 +246,7 @@ def test_what_workers_do_not_see_is_refused(job, source, said, network):
 def test_each_parameter_of_the_template_is_an_option_and_takes_what_its_help_says():
     told = json.loads((ROOT / "infra" / "dataflow" / "metadata.json").read_text())["parameters"]
     good = {
+        "model": "unet-30m",
         "source": "planetary-computer",
         "out": "gs://my-maps/maps",
         "sdk_container_image": IMAGE,

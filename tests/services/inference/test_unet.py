@@ -38,7 +38,9 @@ def image() -> np.ndarray:
     return image
 
 
-@pytest.mark.parametrize(("widths", "stride", "halo"), [((8, 8, 8, 8), 8, 48), ((8, 8), 2, 8), ((4,) * 5, 16, 96)])
+@pytest.mark.parametrize(
+    ("widths", "stride", "halo"), [((8, 8, 8, 8), 8, 48), ((8, 8, 8), 4, 24), ((8, 8), 2, 8), ((4,) * 5, 16, 96)]
+)
 def test_the_halo_is_what_the_network_sees_round_a_square_on_the_stride(widths, stride, halo):
     torch.manual_seed(0)
     network = UNet(len(BANDS), len(MODEL_CLASSES), widths).double()

@@ -12,14 +12,23 @@ import shapely
 from affine import Affine
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from catalog.area import area_of_tiles
+from catalog.errors import BadInput
 from catalog.grid import Tile
+from catalog.manifest import Period
 from catalog.radar import RADAR_CHANNELS, decode, radar_from_item
 from catalog.radar_source import open_radar, search_radar
 from catalog.radar_speckle import looks_of
+from catalog.scenes import BANDS
+from catalog.store import open_store
+from catalog.training_set import open_training_set, read_pixels
+from pipelines.dataset import make_training_set
+from pipelines.dataset_request import DatasetRequest
 from pipelines.landscape import BACKSCATTER, backscatter
 from pipelines.radar import RadarReader
 from pipelines.radar_simulation import simulate_radar
 from pipelines.read import SceneReader
+from pipelines.scene_cutter import Choice
 from pipelines.simulate import Product
 from tests.networks import write_radar_network
 from tests.pipelines.running import map_tiles
@@ -160,6 +169,32 @@ def test_a_file_that_is_gone_leaves_its_scene_out(radar, tmp_path):
     shown, problems = read(edited(radar, tmp_path / "lost", lose))
     assert np.isnan(shown[2:]).all() and not np.isnan(shown[:2]).any()
     assert "iw-vh.rtc.tiff.gone" in problems[0].reason
+
+
+def test_chips_cut_from_scenes_carry_the_channels_of_their_month(simulated, radar, radar_network, tmp_path):
+    """The same numbers as a map shows its network there."""
+    labels = str(simulated.truth["33UUU", 2021])
+    year = (Period.of_year(2021),)
+    request = DatasetRequest(
+        source=str(simulated.catalog), radar=str(radar), labels=labels, classes="landloom", periods=year, side=64,
+        choice=Choice(count=4),
+    )  # fmt: skip
+    store = open_store(str(tmp_path))
+    report = make_training_set(request.chip_source(store), store, "with-radar")
+    assert "in a month without an optical look" in report.unused.values()
+    made, chips = open_training_set(store)
+    assert made.bands == (*BANDS, *RADAR_CHANNELS) and len(chips) == 4
+    for chip in chips:
+        col, row = (round(one) for one in ~TILE.transform @ (chip.transform[2], chip.transform[5]))
+        shown, _ = read(radar, chip.date, col, row, (64, 64))
+        found = decode(read_pixels(store, chip).image[len(BANDS) :])
+        assert np.array_equal(np.isnan(found), np.isnan(shown)) and not np.isnan(found).all()
+        assert np.nanmax(np.abs(found - shown)) < 0.011
+    with pytest.raises(BadInput, match="spectral-radar has the radar channels"):
+        area = area_of_tiles("33UUU")
+        DatasetRequest(
+            source=str(simulated.catalog), teacher=str(radar_network), area=area, periods=year, side=64
+        ).chip_source(open_store(str(tmp_path / "taught")))
 
 
 # The whole way

@@ -71,6 +71,23 @@ def class_list(legend: Legend) -> list[dict[str, Any]]:
     ]
 
 
+def legend_tree(legend: Legend) -> dict[str, Any]:
+    """The properties that tell the whole tree of a legend and the level that is shown; none of a flat legend."""
+    if not legend.tree:
+        return {}
+    classes = [
+        {"value": c.code, "name": c.name, "title": c.title, "color_hint": c.color.upper(), "parent": c.parent}
+        for c in legend.tree
+    ]
+    shown = {c.name: list(c.model_classes) for c in legend.classes}
+    return {
+        "landloom:legend_level": legend.level,
+        # Roots have no parent: servers drop a null.
+        "landloom:legend_tree": [{k: v for k, v in one.items() if v is not None} for one in classes],
+        "landloom:model_classes": shown,
+    }
+
+
 def file_values(classes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """`classification:classes` as `file:values`, the form in which code written for io-lulc-9-class reads them."""
     return [{"values": [one["value"]], "summary": one["title"]} for one in classes]

@@ -53,7 +53,7 @@ COLLECTIONS = {
     ),
 }
 _REBUILD_TRIES = 10
-_SUMMARISED = ("proj:code", "constellation", "landloom:model", "landloom:legend")
+_SUMMARISED = ("proj:code", "gsd", "constellation", "landloom:model", "landloom:legend")
 _SENTINEL = {
     "name": "ESA",
     "roles": ["licensor"],
@@ -115,7 +115,7 @@ class Gain:
         self.bbox = _joined(self.bbox, item["bbox"])
         self.interval = _spanned(self.interval, (properties["start_datetime"], properties["end_datetime"]))
         for name in _SUMMARISED:
-            if name in properties:  # Maps of HLS have no one constellation.
+            if name in properties:  # Maps of HLS have no one constellation, corrected ones tell none.
                 self.summaries[name].add(properties[name])
         _merge(self.classes, item["assets"]["data"]["classification:classes"], item["collection"])
         self.links[zone_of(properties["io:tile_id"])][href] = item["id"]
@@ -250,7 +250,7 @@ def _empty(collection: str) -> dict[str, Any]:
             _SENTINEL,
         ],
         "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
-        "summaries": {"gsd": [gsd]} | ({"constellation": ["sentinel-2"]} if gsd == 10 else {}),
+        "summaries": {},
         "item_assets": {
             name: {
                 "type": COG,

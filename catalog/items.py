@@ -16,7 +16,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from catalog.assets import AssetFile, build_asset, renders
+from catalog.assets import AssetFile, build_asset, legend_tree, renders
 from catalog.manifest import Manifest
 from catalog.model import ModelSpec
 from catalog.models import model_key
@@ -105,7 +105,8 @@ def build_item(
             "processing:software": {"landloom": manifest.software},
             "landloom:recipe": manifest.recipe,
             FINGERPRINT: manifest.fingerprint,
-            "landloom:legend": f"{legend.id} {legend.version}",
+            "landloom:legend": legend.told,
+            **legend_tree(legend),
             "landloom:model": f"{manifest.model.id} {manifest.model.version}",
             # Of the second stage's answers nobody has fitted how often they are right.
             "landloom:confidence": {"calibrated": False} if second else manifest.model.confidence,

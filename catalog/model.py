@@ -52,6 +52,12 @@ class ModelSpec(BaseModel):
     version: str
     bands: tuple[str, ...]
     classes: tuple[str, ...]
+    # Of a network without, it stays out of the fingerprints of its maps.
+    parents: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        exclude_if=lambda parents: not parents,
+        description="class and what it is part of, as (residential, built): above its classes stand MODEL_CLASSES",
+    )
     stride: int = Field(ge=1, description="chips begin at multiples of it, in pixels of the tile")
     halo: int = Field(
         ge=0, description="pixels at a chip's border whose scores are cropped; at least the receptive radius"

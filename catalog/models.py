@@ -95,6 +95,7 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
             "landloom:halo": spec.halo,
             **({} if spec.gsd == 10 else {"gsd": spec.gsd}),
             "landloom:confidence": spec.confidence,
+            **({"landloom:parents": dict(spec.parents)} if spec.parents else {}),
             **({"landloom:second_stage_of": spec.first} if spec.first else {}),
         },
         stac_extensions=[*_EXTENSIONS, _FILE],

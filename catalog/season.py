@@ -21,11 +21,13 @@ amplitude are those of the curve within 20 days of a look at the block.
 
 from __future__ import annotations
 
+import functools
 import os
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from catalog.errors import BadInput, StoreError
 
@@ -138,9 +140,11 @@ class Season:
             return out.reshape(len(SEASON_BANDS), height, width)
         days = np.array(self._days)
         terms, seen_days = harmonics(days), _days_near(days)
-        for start in range(0, height * width, _PIXELS):
-            part = slice(start, start + _PIXELS)
-            _describe(values[:, :, part], terms, seen_days, out[:, part])
+        # Products this small are slower on several threads, and workers are the parallelism.
+        with _libraries().limit(limits=1, user_api="blas"):
+            for start in range(0, height * width, _PIXELS):
+                part = slice(start, start + _PIXELS)
+                _describe(values[:, :, part], terms, seen_days, out[:, part])
         return out.reshape(len(SEASON_BANDS), height, width)
 
     def close(self) -> None:
@@ -192,6 +196,12 @@ def harmonics(days: np.ndarray) -> np.ndarray:
     angle = 2 * np.pi * np.asarray(days, float) / _YEAR
     columns = [np.ones_like(angle), np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    """Looked for once: it walks through all that this process has loaded."""
+    return ThreadpoolController()
 
 
 def _days_near(days: np.ndarray) -> np.ndarray:

@@ -57,6 +57,9 @@ class TrainingSet(BaseModel):
     license: str = "various"
     bands: tuple[str, ...]
     classes: tuple[str, ...]
+    parents: tuple[tuple[str, str], ...] = Field(
+        default=(), description="class and what it is part of; labels may be of any depth"
+    )
 
     def write_chip(self, store: Store, chip: Chip, pixels: Pixels) -> Chip:
         """Write a chip, its item last.
@@ -173,6 +176,8 @@ class TrainingSet(BaseModel):
             ),
         )
         collection.extra_fields |= {"landloom:bands": list(self.bands), "landloom:classes": list(self.classes)}
+        if self.parents:
+            collection.extra_fields["landloom:parents"] = dict(self.parents)
         for chip in chips:
             collection.add_link(pystac.Link("item", f"./{chip.folder}/{chip.id}.json", "application/geo+json"))
         content = collection.to_dict(include_self_link=False, transform_hrefs=False)
@@ -207,6 +212,7 @@ def open_training_set(store: Store) -> tuple[TrainingSet, list[Chip]]:
             **{name: collection[name] for name in ("id", "title", "description", "license")},
             bands=collection["landloom:bands"],
             classes=collection["landloom:classes"],
+            parents=tuple(collection.get("landloom:parents", {}).items()),
         )
     except (NotFound, KeyError, ValueError) as error:
         raise BadInput(

@@ -16,7 +16,7 @@ from catalog.errors import BadInput
 Translation = dict[str, str | None]
 
 
-def load_translation(name: str) -> Translation:
+def load_translation(name: str, option: str = "--classes") -> Translation:
     """A shipped translation by its name, or the one in a JSON file, as `{"10": "trees", "100": null}`.
 
     Raises:
@@ -29,10 +29,10 @@ def load_translation(name: str) -> Translation:
         found = json.loads(text)
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"--classes {name!r} cannot be read as JSON: {error}. Give a JSON file, or one of {', '.join(shipped)}."
+            f"{option} {name!r} cannot be read as JSON: {error}. Give a JSON file, or one of {', '.join(shipped)}."
         ) from error
     if not isinstance(found, dict) or not all(isinstance(one, str | None) for one in found.values()):
-        raise BadInput(f'--classes {name!r} is no JSON object of names, as {{"forest": "trees", "quarry": null}}.')
+        raise BadInput(f'{option} {name!r} is no JSON object of names, as {{"forest": "trees", "quarry": null}}.')
     return found
 
 

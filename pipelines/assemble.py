@@ -147,11 +147,12 @@ def _lay_season(store: Store, key: str, target: rasterio.io.DatasetWriter, row0:
     plain = folder / "season.tif"
     store.download(key, plain)
     with rasterio.open(plain) as source:
+        height, width = min(source.height, target.height - row0), min(source.width, target.width - col0)
         start = 0
-        while start < source.height:
-            stop = min(source.height, start + BLOCK - (row0 + start) % BLOCK)
-            part = source.read(window=Window(0, start, source.width, stop - start))
-            target.write(part, window=Window(col0, row0 + start, source.width, stop - start))
+        while start < height:
+            stop = min(height, start + BLOCK - (row0 + start) % BLOCK)
+            part = source.read(window=Window(0, start, width, stop - start))
+            target.write(part, window=Window(col0, row0 + start, width, stop - start))
             start = stop
     plain.unlink()
 

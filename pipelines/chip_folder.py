@@ -5,13 +5,14 @@ The index is `chips.csv` or `index.csv`, with a row a chip (`id`, `split`; `plac
 `{id}_image.tif` with its bands named, and labels in one of two forms: `{id}_label.tif` with numbers of classes, 255
 where nothing is known; or a teacher's probabilities `{id}_teacher.tif` (uint8, 250 = 1), learned where
 `{id}_valid.tif` is 1; or both: then labels correct the teacher where they are known. `{id}_cloud.tif` marks cloud where
-it is there.
+it is there. With a tree of finer classes labels may be of any depth, and a word in a chip's scene may tell one of them:
+in a chip that is called `…-residential-…`, what is built is residential.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,26 @@ from catalog.legend import CLOUD
 from catalog.model import MODEL_CLASSES
 from catalog.radar import RADAR_CHANNELS
 from catalog.store import Store
+from catalog.tree import TEN, Tree
 from pipelines.chip_source import ChipSource
 
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _WEIGHT = {"train": 0, "validation": 1, "test": 2}
 
 
-def chip_folder(folder: Path) -> ChipSource:
+def chip_folder(folder: Path, tree: Tree = TEN, words: Mapping[str, str] | None = None) -> ChipSource:
     """The chips of a folder; every row of its index is a candidate.
 
+    Args:
+        folder: of chips.
+        tree: of the classes that labels name.
+        words: word in the name of a chip's scene, between its hyphens, to what the pixels of its parent are there.
+
     Raises:
-        BadInput: no index there, or one without a chip that can be used.
+        BadInput: no index there, or one without a chip that can be used; a word for a class that the tree lacks, or for
+            a root of it.
     """
+    _check_words(words or {}, tree)
     index = _index(folder)
     rows = pd.read_csv(index, dtype={"id": str, "place": str, "group": str}).to_dict("records")
     chips, dropped = _readable(index.parent, rows)
@@ -56,8 +65,9 @@ def chip_folder(folder: Path) -> ChipSource:
         candidates=len(rows),
         steps=len(chips),
         chips=lambda store: beam.Create(elements, reshuffle=False),
-        cutter=_FolderCutter(index.parent, bands),
+        cutter=_FolderCutter(index.parent, bands, tree, words or {}),
         dropped=dropped,
+        finer=tree.finer,
     )
 
 
@@ -65,6 +75,8 @@ def chip_folder(folder: Path) -> ChipSource:
 class _FolderCutter:
     folder: Path
     bands: tuple[str, ...]
+    tree: Tree
+    words: Mapping[str, str]
 
     def chip(self, store: Store, element: str) -> Chip:
         return Chip.model_validate_json(element)
@@ -90,7 +102,7 @@ class _FolderCutter:
             teacher = _read(self.folder, chip.id, "teacher")
             learned = _read(self.folder, chip.id, "valid")[0] > 0
             labels = np.where(learned, teacher.argmax(axis=0), UNLABELLED).astype(np.uint8)
-            missing = len(MODEL_CLASSES) - len(teacher)
+            missing = len(self.tree.names) - len(teacher)
             scores = np.concatenate([teacher, np.zeros((missing, *labels.shape), np.uint8)])
             if _path(self.folder, chip.id, "label").exists():
                 corrected = _read(self.folder, chip.id, "label")[0].astype(np.uint8)
@@ -99,10 +111,24 @@ class _FolderCutter:
             labels = _read(self.folder, chip.id, "label")[0].astype(np.uint8)
         if _path(self.folder, chip.id, "cloud").exists():
             labels[_read(self.folder, chip.id, "cloud")[0] > 0] = MODEL_CLASSES.index(CLOUD)
+        for word in set(chip.scene.lower().split("-")) & self.words.keys():
+            name = self.words[word]
+            above = [self.tree.names.index(one) for one in self.tree.path(name)[:-1]]
+            labels[np.isin(labels, above)] = self.tree.names.index(name)
         labels[~seen] = UNLABELLED
         if (labels == UNLABELLED).all():
             raise BadInput("nothing in it is labelled")
         return Pixels(image, labels, scores)
+
+
+def _check_words(words: Mapping[str, str], tree: Tree) -> None:
+    finer = [name for name in tree.names if tree.parents[name]]
+    for word, name in words.items():
+        if name not in finer:
+            raise BadInput(
+                f"--finer says that {word!r} is {name!r}, which is no finer class of the legend: it has "
+                f"{', '.join(finer) or 'none'}. Give a --legend that has it."
+            )
 
 
 def _index(folder: Path) -> Path:

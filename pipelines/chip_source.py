@@ -55,5 +55,7 @@ class ChipSource:
     """Scene that was found to the reason why it was not used."""
     settle: Callable[[Store], Settled] = lambda store: Settled()
     """Called when all is written."""
+    finer: tuple[tuple[str, str], ...] = ()
+    """Class and what it is part of, of those that labels may name besides `MODEL_CLASSES`."""
     steps_done: Callable[[Store], int] = lambda store: 0
     """Of `steps`, those besides chips that are done."""

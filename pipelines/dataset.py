@@ -17,9 +17,9 @@ from typing import Any
 import apache_beam as beam
 
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES
 from catalog.store import Store
 from catalog.training_set import TrainingSet, by_split, counts_of, is_item, open_training_set
+from catalog.tree import class_tree
 from pipelines.chip_source import ChipSource, Cutter
 from pipelines.runner import run_pipeline, watched
 
@@ -41,6 +41,8 @@ class Report:
     """Chips, places and labelled pixels of each class, by split."""
     biomes: dict[str, dict[str, Any]]
     """The same by biome, where known."""
+    classes: tuple[str, ...]
+    """In their order."""
 
 
 def make_training_set(
@@ -72,7 +74,8 @@ def make_training_set(
         title=f"Training set {name}",
         description="Chips with labels, for networks that map land cover",
         bands=source.bands,
-        classes=MODEL_CLASSES,
+        classes=class_tree(source.finer, "the legend").names,
+        parents=source.finer,
     )
     _refuse_another(store, made)
     store.delete(store.list("dropped/"))
@@ -98,6 +101,7 @@ def make_training_set(
         unused=dict(sorted(source.unused.items())),
         splits=by_split(written),
         biomes={biome: counts_of(chip for chip in written if chip.biome == biome) for biome in biomes},
+        classes=made.classes,
     )
     store.write("report.json", json.dumps(dataclasses.asdict(report), indent=1).encode())
     if not written:
@@ -144,6 +148,7 @@ def _refuse_another(store: Store, made: TrainingSet) -> None:
     if not store.exists("collection.json"):
         return
     there, _ = open_training_set(store)
-    if (there.id, there.bands, there.classes) != (made.id, made.bands, made.classes):
-        out = store.href("collection.json").rpartition("/")[0]
-        raise BadInput(f"{out!r} holds the training set {there.id} ({', '.join(there.bands)}). Give another folder.")
+    if any(getattr(there, one) != getattr(made, one) for one in ("id", "bands", "classes", "parents")):
+        out, told = store.href("collection.json").rpartition("/")[0], f"{', '.join(there.bands)}"
+        told += "".join(f"; {name} of {parent}" for name, parent in there.parents)
+        raise BadInput(f"{out!r} holds the training set {there.id} ({told}). Give another folder.")

@@ -19,15 +19,16 @@ from rasterio.warp import transform_bounds
 from catalog.area import Area, area_of_file, area_of_geometry
 from catalog.atmosphere import BANDS as NINE_BANDS
 from catalog.errors import BadInput
+from catalog.legend import load_legend
 from catalog.manifest import Period
-from catalog.model import MODEL_CLASSES
 from catalog.radar import RADAR_CHANNELS
 from catalog.radar_source import choose_radar, open_radar, search_radar
 from catalog.scenes import BANDS, interval_of
 from catalog.sensors import ALL_BANDS
 from catalog.sources import open_source, read_mapping
 from catalog.store import Store
-from catalog.translation import numbers
+from catalog.translation import load_translation, numbers
+from catalog.tree import TEN, Tree, class_tree
 from pipelines.aggregate import LEAST, Aggregated
 from pipelines.candidates import STEP, Biomes, Candidates, Wanted, candidates_of_area, plain
 from pipelines.chip_folder import chip_folder
@@ -47,8 +48,8 @@ _OF_SCENES = {
 _OF_LABELS, _OF_TEACHERS = {"--labels", "--attribute", "--classes"}, {"--teacher", "--sure"}
 _APART = {
     "--chips": _OF_SCENES | _OF_LABELS | _OF_TEACHERS,
-    "--labels": {"--chips"} | _OF_TEACHERS,
-    "--teacher": {"--chips"} | _OF_LABELS,
+    "--labels": {"--chips", "--finer"} | _OF_TEACHERS,
+    "--teacher": {"--chips", "--finer", "--legend"} | _OF_LABELS,
 }
 """Options that do not go with those that say what chips are made from."""
 _POLYGONS = (".geojson", ".json", ".gpkg", ".parquet", ".geoparquet", ".shp", ".fgb")
@@ -65,6 +66,8 @@ class DatasetRequest:
     labels: str = ""
     attribute: str = ""
     classes: str = ""
+    legend: str = ""
+    finer: str = ""
     teacher: str = ""
     sure: float = 0.5
     area: Area | None = None
@@ -107,7 +110,7 @@ class DatasetRequest:
     def _chips(self, store: Store, track: Track) -> ChipSource:
         """Those that could be, at their own resolution."""
         if self.chips:
-            return chip_folder(Path(self.chips))
+            return chip_folder(Path(self.chips), self._tree(), self._words())
         self._check_values()
         markups = bool(self.labels) and Path(self.labels).is_dir()
         labels, periods = (self._teacher(), self.periods) if self.teacher else self._labels(markups)
@@ -116,7 +119,8 @@ class DatasetRequest:
         if markups and periods:
             raise BadInput("--year and --period do not go with markups: the name of each tells its own day.")
         area = self.area or (None if markups else self._extent(labels))
-        return scene_chips(
+        tree = self._tree()
+        found = scene_chips(
             store,
             lambda: self._find(labels, area, periods, track),
             self._told(labels, area, periods),
@@ -125,7 +129,9 @@ class DatasetRequest:
             self.side,
             tuple(self.bands.split(",")) if self.bands else (),
             self.retry_seconds,
+            tree.names,
         )
+        return dataclasses.replace(found, finer=tree.finer)
 
     def _check_together(self) -> None:
         if not 1 <= self.aggregate <= 100:
@@ -146,6 +152,19 @@ class DatasetRequest:
             raise BadInput("--teacher needs an area: --bbox, --centre with --size-km, --tiles or --aoi.")
         if bool(self.biomes) != bool(self.biome_column):
             raise BadInput("--biomes FILE and --biome-column COLUMN go together; one of them is missing.")
+
+    def _tree(self) -> Tree:
+        """Of the classes that labels may name."""
+        return class_tree(load_legend(self.legend).finer(), f"legend {self.legend}") if self.legend else TEN
+
+    def _words(self) -> dict[str, str]:
+        """Of chips' names, to the finer classes that they tell."""
+        if not self.finer:
+            return {}
+        if not self.legend:
+            raise BadInput("--finer needs --legend, whose finer classes its words tell.")
+        told = load_translation(self.finer, "--finer")
+        return {word.lower(): name for word, name in told.items() if name is not None}
 
     def _check_values(self) -> None:
         if not 2 * STEP <= self.side <= 2048 or self.side % STEP:
@@ -175,7 +194,7 @@ class DatasetRequest:
         name = self.name
         if markups:
             self._refuse_attribute("a folder of markups")
-            return RasterLabels(name, None, numbers(self.classes or "dynamic-world", MODEL_CLASSES)), self.periods
+            return RasterLabels(name, None, numbers(self.classes or "dynamic-world", self._tree().names)), self.periods
         if item := _item(self.labels):
             self._refuse_attribute("a STAC item of a map")
             path, period = _map_of(item)
@@ -183,7 +202,8 @@ class DatasetRequest:
         if self.labels.lower().endswith(_POLYGONS):
             if not self.attribute:
                 raise BadInput("--attribute is missing: the column of --labels that tells the class.")
-            polygons = PolygonLabels(name, _absolute(self.labels), self.attribute, self.classes or None)
+            path, names = _absolute(self.labels), self._tree().names
+            polygons = PolygonLabels(name, path, self.attribute, self.classes or None, names)
             polygons.features(4326)
             return polygons, self.periods
         self._refuse_attribute("a raster")
@@ -196,7 +216,7 @@ class DatasetRequest:
                 "--classes is missing: what the raster's values mean. Give worldcover, esri, dynamic-world, landloom, "
                 'or a JSON file as {"10": "trees", "100": null}.'
             )
-        return numbers(self.classes, MODEL_CLASSES)
+        return numbers(self.classes, self._tree().names)
 
     def _refuse_attribute(self, what: str) -> None:
         if self.attribute:
@@ -278,6 +298,8 @@ class DatasetRequest:
         }
         if self.radar:
             told["radar"] = self.radar
+        if self.legend:
+            told["finer"] = [list(one) for one in self._tree().finer]
         if isinstance(labels, TeacherLabels):
             told |= {"teacher": labels.spec.sha256, "sure": self.sure}
         if isinstance(labels, RasterLabels):

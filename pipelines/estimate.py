@@ -28,8 +28,8 @@ class Rates(BaseModel):
     bytes_per_pixel: float = Field(gt=0, description="read, all bands, per published pixel and look")
     output_bytes_per_pixel: float = Field(gt=0)
     # With defaults, so that tables of before are still read.
-    season_pixels_per_core_second: float = Field(default=10_000_000, gt=0, description="of what --seasons adds")
-    season_bytes_per_pixel: float = Field(default=30.0, gt=0, description="of what --seasons adds to the output")
+    season_pixels_per_core_second: float = Field(default=4_000_000, gt=0, description="of what --seasons adds")
+    season_bytes_per_pixel: float = Field(default=40.0, gt=0, description="of what --seasons adds to the output")
     radar_pixels_per_core_second: float = Field(
         default=10_000_000, gt=0, description="published pixels x overpasses of radar: read, averaged and filtered"
     )

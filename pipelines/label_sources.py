@@ -52,8 +52,8 @@ class LabelSource(Protocol):
         """Labels on a grid.
 
         Returns:
-            uint8 `[H, W]`, numbers of `MODEL_CLASSES`, 255 where nothing is known; and a network's scores, uint8
-            `[classes, H, W]`, probabilities x 250.
+            uint8 `[H, W]`, numbers of the training set's classes, 255 where nothing is known; and a network's scores,
+            uint8 `[classes, H, W]`, probabilities x 250.
 
         Raises:
             BadInput: they cannot be used; the reason.
@@ -104,6 +104,8 @@ class PolygonLabels:
     attribute: str
     classes: str | None
     """A translation of the column's values; None: they are names of classes."""
+    names: tuple[str, ...] = MODEL_CLASSES
+    """Classes of the training set, in order."""
     teacher: None = None
     tells_clouds: bool = False
 
@@ -124,7 +126,7 @@ class PolygonLabels:
         Raises:
             BadInput: they cannot be read, or a value is no class.
         """
-        return _features(self.path, self.attribute, self.classes, epsg)
+        return _features(self.path, self.attribute, self.classes, self.names, epsg)
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,8 @@ def _warped(path: str, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=8)
-def _features(path: str, attribute: str, classes: str | None, epsg: int) -> geopandas.GeoDataFrame:
-    number = {name: k for k, name in enumerate(MODEL_CLASSES)}
+def _features(
+    path: str, attribute: str, classes: str | None, names: tuple[str, ...], epsg: int
+) -> geopandas.GeoDataFrame:
+    number = {name: k for k, name in enumerate(names)}
     return read_features(path, attribute, number, classes)[0].to_crs(epsg)

@@ -15,6 +15,7 @@ from uuid import uuid4
 import apache_beam as beam
 
 from catalog.errors import BadInput
+from catalog.model import MODEL_CLASSES
 from catalog.radar import RADAR_CHANNELS
 from catalog.sensors import ALL_BANDS
 from catalog.store import Store
@@ -38,6 +39,7 @@ def scene_chips(
     side: int,
     bands: tuple[str, ...] = (),
     retry_seconds: float = 300.0,
+    classes: tuple[str, ...] = MODEL_CLASSES,
 ) -> ChipSource:
     """Plan chips from scenes, or take up what was planned.
 
@@ -50,6 +52,7 @@ def scene_chips(
         side: of a chip, pixels.
         bands: to write; by default those that all scenes have of the bands that were asked for.
         retry_seconds: how long a source that fails in ways that may pass is tried again.
+        classes: that labels may name, in order.
 
     Raises:
         BadInput: no candidate, or the output holds a set made from another request.
@@ -65,7 +68,8 @@ def scene_chips(
     elements = [
         f"{name}/{start}" for name, squares in plan["sightings"].items() for start in range(0, squares, _TOGETHER)
     ]
-    cutter = SceneCutter(labels, choice, side, tuple(plan["bands"]), request["source"], retry_seconds, uuid4().hex)
+    bands = tuple(plan["bands"])
+    cutter = SceneCutter(labels, choice, side, bands, request["source"], retry_seconds, uuid4().hex, classes)
     squares = sum(plan["sightings"].values())
     return ChipSource(
         bands=cutter.bands,

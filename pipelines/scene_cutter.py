@@ -70,6 +70,8 @@ class SceneCutter:
     retry_seconds: float
     run: str
     """What tells one run in a process from the next: files may have been mended between them."""
+    classes: tuple[str, ...] = MODEL_CLASSES
+    """That labels may name, in order."""
 
     def chip(self, store: Store, element: str) -> Chip:
         """See `Cutter`."""
@@ -106,7 +108,7 @@ class SceneCutter:
         except BadInput as error:
             return told | {"dropped": str(error)}
         counts = np.bincount(labels.ravel(), minlength=256)
-        return told | {"pixels": {name: int(counts[k]) for k, name in enumerate(MODEL_CLASSES) if counts[k]}}
+        return told | {"pixels": {name: int(counts[k]) for k, name in enumerate(self.classes) if counts[k]}}
 
     def _cut(self, sighting: Sighting, number: int, bands: tuple[str, ...]) -> Pixels:
         """Image and labels of a square.

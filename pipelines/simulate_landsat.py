@@ -25,7 +25,7 @@ from catalog.scenes import BANDS
 from pipelines.landscape import Overpass, land_cover
 from pipelines.simulate import Product, Simulation, write_catalog, write_cog
 
-_PIXEL, _FINE = 30, 3
+PIXEL, FINE = 30, 3
 """Metres a pixel, and simulated pixels along one."""
 _ASSETS = ("blue", "green", "red", "nir08", "swir16", "swir22")
 """Of the bands, in their order."""
@@ -72,10 +72,10 @@ def simulate_landsat(
     truth, links = {}, list[Path]()
     total = len(products) * len(years) * dates_per_year * len(_ROWS)
     for product in products:
-        tile = Tile.from_name(product.tile, _PIXEL)
+        tile = Tile.from_name(product.tile, PIXEL)
         for number, year in enumerate(years):
             truth[product.tile, year] = out / "truth" / f"{product.tile}-{year}.tif"
-            _write_truth(truth[product.tile, year], product, tile, number, change, seed)
+            write_truth(truth[product.tile, year], product, tile, number, change, seed)
             for k in range(dates_per_year):
                 day = datetime(year, 1, 8, 10, 5, tzinfo=UTC) + timedelta(days=int(k * 365 / dates_per_year))
                 overpass = Overpass(day, number, k, cloud, False, seed)
@@ -85,41 +85,42 @@ def simulate_landsat(
     return Simulation(out / "catalog.json", truth)
 
 
-def _write_truth(path: Path, product: Product, tile: Tile, number: int, change: float, seed: int) -> None:
-    x, y, transform = _axes(product, tile, 0)
+def write_truth(path: Path, product: Product, tile: Tile, number: int, change: float, seed: int) -> None:
+    """Write the land cover of the year of that number: of each pixel the class of most of its nine."""
+    x, y, transform = axes(product, tile, 0)
     fine = land_cover(x, y, number, change, seed)
-    counts = np.stack([_means(fine == one) for one in range(int(fine.max()) + 1)])
+    counts = np.stack([means(fine == one) for one in range(int(fine.max()) + 1)])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_cog(path, counts.argmax(axis=0).astype(np.uint8), transform, tile.epsg, nodata=255)
 
 
-def _axes(product: Product, tile: Tile, shift: int) -> tuple[np.ndarray, np.ndarray, Affine]:
+def axes(product: Product, tile: Tile, shift: int) -> tuple[np.ndarray, np.ndarray, Affine]:
     """Centres of the simulated pixels and transform of the large ones, from a line of the maps' grid less a shift."""
     grid = tile.transform
-    col, row = (start * RESOLUTION // _PIXEL for start in (product.col, product.row))
-    transform = Affine(_PIXEL, 0, grid.c + col * _PIXEL - shift, 0, -_PIXEL, grid.f - row * _PIXEL + shift)
-    rows, cols = (side // _FINE for side in product.size)
-    step = _PIXEL / _FINE
-    x = transform.c + (np.arange(cols * _FINE) + 0.5) * step
-    y = transform.f - (np.arange(rows * _FINE) + 0.5) * step
+    col, row = (start * RESOLUTION // PIXEL for start in (product.col, product.row))
+    transform = Affine(PIXEL, 0, grid.c + col * PIXEL - shift, 0, -PIXEL, grid.f - row * PIXEL + shift)
+    rows, cols = (side // FINE for side in product.size)
+    step = PIXEL / FINE
+    x = transform.c + (np.arange(cols * FINE) + 0.5) * step
+    y = transform.f - (np.arange(rows * FINE) + 0.5) * step
     return x, y, transform
 
 
-def _means(values: np.ndarray) -> np.ndarray:
+def means(values: np.ndarray) -> np.ndarray:
     """Of three by three, `[…, H, W]` to `[…, H / 3, W / 3]`."""
-    rows, cols = (side // _FINE for side in values.shape[-2:])
-    return values.reshape(*values.shape[:-2], rows, _FINE, cols, _FINE).mean(axis=(-3, -1))
+    rows, cols = (side // FINE for side in values.shape[-2:])
+    return values.reshape(*values.shape[:-2], rows, FINE, cols, FINE).mean(axis=(-3, -1))
 
 
 def _write_overpass(folder: Path, product: Product, tile: Tile, overpass: Overpass, change: float) -> list[Path]:
     """Write both rows of one date; returns their items' JSON."""
-    x, y, transform = _axes(product, tile, _PIXEL // 2)
+    x, y, transform = axes(product, tile, PIXEL // 2)
     classes = land_cover(x, y, overpass.year, change, overpass.seed)
     reflectance, scl = overpass.look(classes, x, y)
     satellite = _satellite(overpass)
     noise = np.random.default_rng([overpass.seed, overpass.year, overpass.number]).normal(0, 10, (len(BANDS), 1, 1))
-    numbers = np.rint((_means(reflectance) + noise + 2000) / 0.275).clip(1, 65535).astype(np.uint16)
-    quality = _qa_pixel(scl[1::_FINE, 1::_FINE], satellite)
+    numbers = np.rint((means(reflectance) + noise + 2000) / 0.275).clip(1, 65535).astype(np.uint16)
+    quality = _qa_pixel(scl[1::FINE, 1::FINE], satellite)
     if satellite == 7 and overpass.day >= _GAPS_FROM:
         # Each band's detectors lie a little elsewhere, and so do its gaps.
         for band, plane in enumerate(numbers):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Aoi, Bbox, Centre, Crosswalk, SizeKm, extra, ground_of, number
+from pipelines.cli.options import Aoi, Bbox, Centre, Crosswalk, MapLevel, SizeKm, extra, ground_of, number
 from pipelines.cli.workers import Job, by_places
 from services.change.requests import ChangeRequest, described
 
@@ -22,6 +22,7 @@ def change_command(
     name: Annotated[str, typer.Option(help=described(ChangeRequest, "name"))] = "",
     themes: Annotated[Path | None, typer.Option(help="Your themes (JSON) instead of the usual ones.")] = None,
     crosswalk: Crosswalk = "",
+    level: MapLevel = None,
     degradation: Annotated[
         str,
         typer.Option(
@@ -47,6 +48,7 @@ def change_command(
         name=name,
         themes=load_themes(themes) if themes else None,
         crosswalk=crosswalk,
+        level=level,
         degradation=degradation,
         minimum_mapping_unit=minimum_mapping_unit,
         note=note,

@@ -25,6 +25,7 @@ from pipelines.cli.options import (
     Bbox,
     Centre,
     LegendOption,
+    LevelOption,
     Mapping,
     MaxCloud,
     MaxScenes,
@@ -93,6 +94,7 @@ def map_command(
         typer.Option(help="Triton servers that run the network: triton://HOST:8001,OTHER:8001; see docs/triton.md."),
     ] = "",
     legend: LegendOption = "nine",
+    level: LevelOption = None,
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
     min_observations: MinObservations = 1,
@@ -139,9 +141,10 @@ def map_command(
         described = read_mapping(mapping, source) if mapping else None
         known = known_api(source, described)
         model = model or DEFAULT_MODELS[known.gsd]
+        spec = model_spec(model)
         settings = Settings(
-            model=model_spec(model),
-            legend=load_legend(legend),
+            model=spec,
+            legend=load_legend(legend, level).fitted(spec),
             max_scenes=max_scenes,
             max_cloud=max_cloud,
             min_observations=min_observations,
@@ -246,11 +249,15 @@ def estimate_command(
     described = read_mapping(mapping, source) if mapping else None
     known = known_api(source, described)
     area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
-    network = model_spec(model or DEFAULT_MODELS[known.gsd])
+    spec = model_spec(model or DEFAULT_MODELS[known.gsd])
     if seasons:
         table = table.model_copy(update={"rates": table.rates.with_seasons()})
     settings = Settings(
-        model=network, legend=load_legend("nine"), max_scenes=max_scenes, max_cloud=max_cloud, seasons=seasons
+        model=spec,
+        legend=load_legend("nine").fitted(spec),
+        max_scenes=max_scenes,
+        max_cloud=max_cloud,
+        seasons=seasons,
     )
     with tempfile.TemporaryDirectory() as nowhere:
         request = Request.of(source, area, periods, settings, described, radar)

@@ -132,6 +132,10 @@ def evaluate_command(
         list[str] | None, typer.Option(help="Training set made by `landloom dataset`; may be given often.")
     ] = None,
     split: Annotated[str, typer.Option(help="Its part: train, validation or test.")] = "validation",
+    level: Annotated[
+        int,
+        typer.Option(parser=whole, metavar="N", help="Of the tree of classes: 1 the ten, 2 the finer ones."),
+    ] = 1,
     clouds: Annotated[
         bool, typer.Option("--clouds", help="Lay clouds of the set's cloudy places over its clear ones first.")
     ] = False,
@@ -192,7 +196,7 @@ def evaluate_command(
             if votes:
                 evaluation = evaluate_votes(network, chips, told, votes, reference_name, tell)  # type: ignore[arg-type]
             else:
-                evaluation, pictures = evaluate_network(network, chips, told, reference_name, tell)
+                evaluation, pictures = evaluate_network(network, chips, told, reference_name, tell, level)
     else:
         assert reference
         evaluation, pictures = evaluate_map(item, reference, attribute, classes, reference_name)

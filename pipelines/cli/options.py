@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from catalog.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from catalog.errors import BadInput
 from catalog.manifest import FIRST_YEAR, Period
-from services.change.requests import ProductRequest, Request, SeriesRequest, described
+from services.change.requests import ChangeRequest, ProductRequest, Request, SeriesRequest, described
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -74,7 +74,13 @@ Model = Annotated[
         show_default="unet-small, at 30 m unet-30m",
     ),
 ]
-LegendOption = Annotated[str, typer.Option("--legend", help="nine, ten, or a legend file (JSON).")]
+LegendOption = Annotated[str, typer.Option("--legend", help="nine, ten, finer, or a legend file (JSON).")]
+LevelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--level", parser=whole, metavar="N", help="Of a legend that is a tree: 1 the coarsest; default: the finest."
+    ),
+]
 MaxScenes = Annotated[int, typer.Option(parser=whole, metavar="N", help="Datatakes used for a tile-year, at most.")]
 MaxCloud = Annotated[
     float, typer.Option(parser=number, metavar="PCT", help="Leave out scenes with more cloud, per cent.")
@@ -109,6 +115,10 @@ MapAsset = Annotated[str, typer.Option("--asset", help=described(Request, "asset
 MapAccuracy = Annotated[str, typer.Option("--accuracy", help=f"{described(SeriesRequest, 'accuracy')} Or a JSON file.")]
 ReferenceReport = Annotated[
     str, typer.Option("--reference", metavar="ITEM", help=described(SeriesRequest, "reference"))
+]
+MapLevel = Annotated[
+    int | None,
+    typer.Option("--level", parser=whole, metavar="N", help=described(ChangeRequest, "level")),
 ]
 Crosswalk = Annotated[
     str, typer.Option(help="Tell all of it in another legend: ipcc, unccd, worldcover, or a JSON file.")

@@ -43,13 +43,14 @@ def simulate_command(
     phenology: Annotated[
         bool, typer.Option("--phenology", help="Crops, grass, shrub, marsh and trees each change through the year.")
     ] = False,
-    sensor: Annotated[str, typer.Option(help="sentinel-2, or landsat: 5 to 9, by the year.")] = "sentinel-2",
+    sensor: Annotated[str, typer.Option(help="sentinel-2, landsat (5 to 9, by the year), or hls.")] = "sentinel-2",
 ) -> None:
     """Write simulated scenes of a landscape whose land cover and change are known."""
     from pipelines.simulate import Product, simulate
+    from pipelines.simulate_hls import simulate_hls
     from pipelines.simulate_landsat import simulate_landsat
 
-    simulators = {"sentinel-2": simulate, "landsat": simulate_landsat}
+    simulators = {"sentinel-2": simulate, "landsat": simulate_landsat, "hls": simulate_hls}
     if sensor not in simulators:
         raise BadInput(f"--sensor {sensor!r} cannot be simulated. Give one of {', '.join(simulators)}.")
     if phenology and sensor != "sentinel-2":

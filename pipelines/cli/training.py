@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from catalog.model import MODEL_CLASSES
 from catalog.store import open_store
 from pipelines import worker_log
 from pipelines.cli.networks import tell_calibration
@@ -63,6 +62,15 @@ def dataset_command(
         typer.Option(
             help="What values of --labels mean: worldcover, dynamic-world, esri, landloom, or a JSON file as "
             '{"10": "trees", "100": null}.'
+        ),
+    ] = "",
+    legend: Annotated[
+        str, typer.Option(help="Legend whose finer classes labels may name, too: finer, or a file (docs/legend.md).")
+    ] = "",
+    finer: Annotated[
+        str,
+        typer.Option(
+            help='With --chips: JSON file of words in scenes\' names that tell a finer class: {"pasture": "pasture"}.'
         ),
     ] = "",
     teacher: Annotated[str, typer.Option(help="Or a network that labels scenes: its ID or ONNX file.")] = "",
@@ -128,6 +136,8 @@ def dataset_command(
         labels=labels,
         attribute=attribute,
         classes=classes,
+        legend=legend,
+        finer=finer,
         teacher=teacher,
         sure=sure,
         area=area_of(bbox, centre, size_km, tiles, aoi) if any((bbox, centre, size_km, tiles, aoi)) else None,
@@ -256,8 +266,9 @@ def _tell_chips(report: Report) -> None:
     table.add_row("chips", *(f"{told['chips']:,}" for told in parts.values()))
     table.add_row("places", *(f"{told['places']:,}" for told in parts.values()), end_section=True)
     pixels = [told["class_pixels"] for told in parts.values()]
-    for name in (name for name in MODEL_CLASSES if any(name in one for one in pixels)):
-        table.add_row(f"{name}, px", *(f"{one.get(name, 0):,}" for one in pixels))
+    for name in report.classes:
+        if any(name in one for one in pixels):
+            table.add_row(f"{name}, px", *(f"{one.get(name, 0):,}" for one in pixels))
     console.print(table)
     if report.not_drawn:
         console.print(f"{report.not_drawn:,} not drawn.")

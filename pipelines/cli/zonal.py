@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Crosswalk, console, extra
+from pipelines.cli.options import Crosswalk, MapLevel, console, extra
 from pipelines.cli.workers import Job, by_places
 from services.change.requests import ZonalRequest, described
 
@@ -23,6 +23,7 @@ def zonal_command(
     shown: Annotated[str, typer.Option("--class", help=described(ZonalRequest, "shown"))] = "",
     ratio: Annotated[str, typer.Option(help=described(ZonalRequest, "ratio"))] = "",
     crosswalk: Crosswalk = "",
+    level: MapLevel = None,
     name: Annotated[str, typer.Option(help="Of the zones, for IDs and titles; by default the file's.")] = "",
 ) -> None:
     """Tell area, share and change of each class in each zone, as tables, figures and a map, published as STAC."""
@@ -32,7 +33,7 @@ def zonal_command(
     from services.change.products import make_zonal
     from services.change.zones import read_zones
 
-    request = job.request(ZonalRequest, name=name, key=key, shown=shown, ratio=ratio, crosswalk=crosswalk)
+    request = job.request(ZonalRequest, name=name, key=key, shown=shown, ratio=ratio, crosswalk=crosswalk, level=level)
     read = read_zones(zones, key, join)
     with job.by_workers("Places") as (run, on_progress):
         known, account = make_zonal(request, job.maps, read, zones.stem, job.store, on_progress, run=run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from services.change.correction import Settings, chain_of, check_classes, per_ce
 from services.change.emissions import LEAST_SCORE, scores_log_emission, sharpened, tempering, usual_prior
 from services.change.runs import packed, unpacked
 from services.change.series import Series
+from services.change.series_items import MapItem
 from services.change.sharpness import fit_sharpness
 from services.change.temporal import most_likely, posterior
 
@@ -44,9 +45,7 @@ class ByScores:
         self._sample: list[np.ndarray] = []
         item = series.places[0].maps[0]
         bands = [one["name"] for one in _scores_asset(item.source, item.id)["bands"]]
-        legend = load_legend(str(item.properties.get("landloom:legend", "")).split(" ")[0])
-        code_of = {part: one.code for one in legend.classes for part in one.model_classes}
-        number_of = [int(series.legend.numbers()[code_of[band]]) for band in bands]
+        number_of = [int(series.legend.numbers()[code]) for code in _codes(item, bands)]
         self.classes = np.unique(number_of)
         self._joins = (self.classes[:, None] == number_of).astype(np.float32)
         """Which band counts for which class, 0 or 1, `[classes, bands]`."""
@@ -162,3 +161,14 @@ def _scores_asset(source: str, name: str) -> dict[str, Any]:
 def _scores_href(source: str, name: str) -> str:
     href = _scores_asset(source, name)["href"]
     return href if "://" in href or href.startswith("/") else f"{source.rpartition('/')[0]}/{href.removeprefix('./')}"
+
+
+def _codes(item: MapItem, bands: Sequence[str]) -> list[int]:
+    """The published code that the scores of each band count for."""
+    members = item.properties.get("landloom:model_classes")
+    if members is None:
+        legend = load_legend(str(item.properties.get("landloom:legend", "")).split(" ")[0])
+        members = {one.name: one.model_classes for one in legend.classes}
+    value_of = {one["name"]: one["value"] for one in item.asset["classification:classes"]}
+    code_of = {part: value_of[name] for name, parts in members.items() if name in value_of for part in parts}
+    return [code_of[band] for band in bands]

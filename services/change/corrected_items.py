@@ -87,7 +87,7 @@ def build_year_item(store: Store, maps: OpenPlace, correction: Correction, setti
         "created": now,
         "updated": now,
         "title": f"Land cover {place.name} {year}, corrected with the years {series.years[0]} to {series.years[-1]}",
-        "gsd": source.properties.get("gsd", abs(maps.transform.a)),
+        "gsd": series.compared_at or source.properties.get("gsd", abs(maps.transform.a)),
         "io:tile_id": place.name,
         **({"grid:code": source.properties["grid:code"]} if "grid:code" in source.properties else {}),
         **_projection(maps),

@@ -90,10 +90,13 @@ def make_change(
             "it out."
         )
     other_legend = request.crosswalk or (meanings.legend if meanings else "")
-    series, known = _found(request, maps, area, store, on_found, other_legend)
+    series, known = _found(request, maps, area, store, on_found, other_legend, request.level)
     settings = Settings(
         name=product_name(
-            request.name, "whole" if area is None else f"area-{hashlib.sha256(area.wkb).hexdigest()[:8]}", other_legend
+            request.name,
+            "whole" if area is None else f"area-{hashlib.sha256(area.wkb).hexdigest()[:8]}",
+            other_legend,
+            request.level,
         ),
         themes=load_themes() if request.themes is None else request.themes,
         degradation=meanings,
@@ -164,11 +167,11 @@ def make_zonal(
     from services.change.zonal_tables import Ratio
 
     ground = box(*zones.frame.total_bounds).buffer(0.05, join_style="mitre")
-    series, known = _found(request, maps, ground, store, on_found, request.crosswalk)
+    series, known = _found(request, maps, ground, store, on_found, request.crosswalk, request.level)
     # Of zones whose name has no letter that may stand in an ID.
     default = known_as if re.search("[a-z0-9]", known_as.lower()) else "zones"
     settings = ZonalSettings(
-        name=product_name(request.name, default, request.crosswalk),
+        name=product_name(request.name, default, request.crosswalk, request.level),
         shown=request.shown,
         ratio=Ratio.parse(request.ratio, series.legend.names) if request.ratio else None,
         uncertainty=known,
@@ -264,13 +267,14 @@ def _found(
     store: Store,
     on_found: Found,
     legend: str = "",
+    level: int | None = None,
 ) -> tuple[Series, Uncertainty]:
-    """The maps, told in another legend where one is named, and what is known of their accuracy."""
+    """The maps, at a level and in another legend where they are named, and what is known of their accuracy."""
     from services.change.crosswalks import crosswalked, load_crosswalk
     from services.change.uncertainty import find_uncertainty
 
     crosswalk = load_crosswalk(legend) if legend else None
-    series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset)
+    series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset, level=level)
     on_found(series)
     product = crosswalked(series, crosswalk) if crosswalk else series
     targets = crosswalk.targets if crosswalk else {}

@@ -66,6 +66,9 @@ class ChangeRequest(SeriesRequest):
     )
     themes: dict[str, Any] | None = Field(None, description="Groups of transitions instead of the usual ones.")
     crosswalk: str = Field("", description="Tell all of it in another legend: ipcc, unccd, worldcover.")
+    level: int | None = Field(
+        None, ge=1, le=20, description="Of the tree of the maps' classes: 1 the coarsest; by default as published."
+    )
     degradation: str = Field("", description="Tell degradation, too: sdg-15-3-1, in UNCCD's classes.")
     minimum_mapping_unit: float = Field(
         0.0, ge=0, lt=1e6, description="Hectares: smaller patches of the transition map are shown as no change; as 0.5."
@@ -88,6 +91,9 @@ class ZonalRequest(SeriesRequest):
     )
     ratio: str = Field("", max_length=200, description="Two classes, told one over the other: crops/rangeland.")
     crosswalk: str = Field("", description="Tell all of it in another legend: ipcc, unccd, worldcover.")
+    level: int | None = Field(
+        None, ge=1, le=20, description="Of the tree of the maps' classes: 1 the coarsest; by default as published."
+    )
 
 
 class GivenMatrix(BaseModel):
@@ -156,13 +162,14 @@ def described(request: type[BaseModel], field: str) -> str:
     return request.model_fields[field].description or ""
 
 
-def product_name(given: str, default: str, crosswalk: str) -> str:
+def product_name(given: str, default: str, crosswalk: str, level: int | None = None) -> str:
     """Of what is told and of the legend, for IDs: two products never share one by accident.
 
     Args:
         given: by the user; empty: the default.
         default: any text.
         crosswalk: name or file of another legend.
+        level: of the maps' classes, if not as published.
     """
-    texts = (given or default, Path(crosswalk).stem)
+    texts = (given or default, Path(crosswalk).stem, "" if level is None else f"level-{level}")
     return "-".join(part for one in texts if (part := re.sub(r"[^a-z0-9]+", "-", one.lower()).strip("-")))

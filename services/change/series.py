@@ -11,6 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import BadInput
+from services.change.levels import legend_at
 from services.change.map_legend import MapLegend, check_same, read_legend
 from services.change.series_items import MapItem, find_items
 
@@ -68,6 +69,7 @@ def open_series(
     *,
     collection: str = "",
     asset: str = "",
+    level: int | None = None,
 ) -> Series:
     """Find the maps of some years, and check that they are a series.
 
@@ -79,16 +81,17 @@ def open_series(
         geometry: area of interest, longitude and latitude; None: everything.
         collection: see `find_items`.
         asset: see `find_items`.
+        level: see `services.change.levels.legend_at`.
 
     Raises:
-        BadInput: no such maps or years, fewer than two, two maps of one place and year, different legends.
+        BadInput: no such maps or years, fewer than two, two maps of one place and year, different legends or levels.
         SourceUnavailable: a server does not answer.
     """
     items = find_items(maps, collection=collection, asset=asset, years=years, geometry=geometry)
     chosen = tuple(sorted({one.year for one in items}))
     if len(chosen) < 2:
         raise BadInput(f"{maps!r} has maps of {chosen[0]} alone. Change needs two years: give a catalog with more.")
-    legend = check_same({one.id: read_legend(one.asset, one.id) for one in items})
+    legend = legend_at(check_same({one.id: read_legend(one.asset, one.id) for one in items}), items, level)
     places, excluded, ground = [], {}, {}
     for name in dict.fromkeys(one.place for one in items):
         of_place = [one for one in items if one.place == name]

@@ -120,7 +120,9 @@ def _open_map(item: str) -> _Map:
 
 
 def _model_classes(item: pystac.Item) -> dict[str, tuple[str, ...]]:
-    """The network's classes behind each published one, where the map was made with a legend that is known here."""
+    """The network's classes behind each published one, where the item or a legend that is known here tells them."""
+    if told := item.properties.get("landloom:model_classes"):
+        return {name: tuple(parts) for name, parts in told.items()}
     try:
         legend = load_legend(str(item.properties.get("landloom:legend", "")).split(" ")[0])
     except BadInput:

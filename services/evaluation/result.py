@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
+SIBLINGS = "siblings"
+"""Kind of the groups of pixels that are of one split class, each judged among its parts alone."""
 Kind = Literal["teacher", "labels", "polygons", "points"]
 
 
@@ -161,5 +163,10 @@ class Evaluation(BaseModel):
                 f"Largest share of false cloud in a clear {unit}: {100 * worst.share:.2f} % of {worst.place} "
                 f"({worst.pixels:,} px), among {worst.clear_places:,} without cloud."
             )
+        told += [
+            f"Where the reference has {one.name}, the right one has the highest score of these in {one.overall}; mean "
+            f"over {unit}s {one.mean_over_places} ({one.pixels:,} px of {one.places:,} {unit}s)."
+            for one in self.groups.get(SIBLINGS, [])
+        ]
         told += [f"Left out: {count:,} {reason}." for reason, count in self.left_out.items()]
         return told

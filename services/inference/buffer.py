@@ -29,7 +29,7 @@ class Buffer:
         """Some patches, half of them as L2A and half as L1C.
 
         Returns:
-            float32 `[batch, 6, side, side]`, reflectance x 10,000; and float32 `[batch, 10, side, side]`,
+            float32 `[batch, 6, side, side]`, reflectance x 10,000; and float32 `[batch, classes, side, side]`,
             probabilities, all 0 where nothing is learned.
         """
         for _ in range(self._recipe.fresh):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from catalog.radar import RADAR_CHANNELS, bands_apart
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
+from catalog.tree import TEN, Tree, class_tree
 
 NINE_TO_SIX = [TEACHER_BANDS.index(band) for band in BANDS]
 """The network's bands among the teacher's."""
@@ -32,7 +33,7 @@ class Chip:
     image: np.ndarray
     """uint16 `[9, H, W]`, reflectance x 10,000, valid values at least 1, 0 = no data; 0, too, in bands it lacks."""
     classes: np.ndarray
-    """uint8 `[H, W]`: the class to be learned, cloud among them; elsewhere `UNLABELLED`."""
+    """uint8 `[H, W]`: the class to be learned among `MODEL_CLASSES`, cloud, too; elsewhere `UNLABELLED`."""
     level: str
     """`L1C` or `L2A`."""
     sun_zenith: float
@@ -48,6 +49,10 @@ class Chip:
     date: datetime | None = None
     grid: tuple[int | None, tuple[float, ...]] | None = None
     """EPSG code and transform, where known: chips of one place and size on one grid show the same pixels."""
+    tree: Tree = TEN
+    """Of the classes that its training set has."""
+    finer: np.ndarray | None = None
+    """uint8 `[H, W]`: number among the tree's classes of what the pixel is more closely; elsewhere `UNLABELLED`."""
     radar: np.ndarray | None = None
     """uint16 `[4, H, W]`, `RADAR_CHANNELS` as `catalog.radar.encode` gives them, 0 = missing; None: no radar."""
 
@@ -65,6 +70,13 @@ class Chip:
         """Boolean `[H, W]`: land cover is to be learned here."""
         return self.classes < CLOUD
 
+    @property
+    def labels(self) -> np.ndarray:
+        """uint8 `[H, W]`: number among the tree's classes, as closely as is known; elsewhere `UNLABELLED`."""
+        if self.finer is None:
+            return self.classes
+        return np.where(self.valid & (self.finer != UNLABELLED), self.finer, self.classes)
+
 
 def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = ()) -> list[Chip]:
     """The chips of one split of some training sets.
@@ -75,17 +87,19 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
         leave_out: places whose chips are left aside, for an independent test.
 
     Raises:
-        BadInput: no training set there, other classes or bands than the network's, or no such chip.
+        BadInput: no training set there, other classes or bands than the network's, several trees of finer classes, or
+            no such chip.
     """
-    chips = []
-    for folder in folders:
+    chips, sets = [], [(folder, *open_training_set(open_store(folder))) for folder in folders]
+    tree = _one_tree({folder: found.parents for folder, found, _ in sets})
+    for folder, found, records in sets:
         store = open_store(folder)
-        found, records = open_training_set(store)
-        if found.classes != MODEL_CLASSES or not set(BANDS) <= set(found.bands):
+        if found.classes not in (MODEL_CLASSES, tree.names) or not set(BANDS) <= set(found.bands):
             raise BadInput(
                 f"{folder!r} has the bands {', '.join(found.bands)} and the classes {', '.join(found.classes)}; "
-                f"{', '.join(BANDS)} and {', '.join(MODEL_CLASSES)} are needed."
+                f"{', '.join(BANDS)} and {', '.join(tree.names)} are needed."
             )
+        roots = _roots(tree)
         there = [TEACHER_BANDS.index(band) for band in found.bands if band in TEACHER_BANDS]
         for chip in records:
             if chip.split != split or chip.place in leave_out:
@@ -94,10 +108,11 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
             image = np.zeros((len(TEACHER_BANDS), *chip.shape), np.uint16)
             image[there] = pixels.image[[found.bands.index(TEACHER_BANDS[k]) for k in there]]
             taught = chip.teacher is not None and len(there) == len(TEACHER_BANDS)
-            classes = pixels.labels if taught else _without_snow_cover(image, pixels.labels)
+            classes = roots[pixels.labels]
+            classes = classes if taught else _without_snow_cover(image, classes)
             corrected = np.zeros(classes.shape, bool)
             if pixels.scores is not None:
-                corrected = (classes < CLOUD) & (classes != pixels.scores.argmax(axis=0))
+                corrected = (classes < CLOUD) & (classes != pixels.scores[: len(MODEL_CLASSES)].argmax(axis=0))
             zenith = 40.0 if chip.sun_zenith is None else chip.sun_zenith
             chips.append(
                 Chip(
@@ -114,6 +129,8 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
                     corrected,
                     chip.date,
                     (chip.epsg, chip.transform),
+                    tree,
+                    np.where(pixels.labels < len(MODEL_CLASSES), UNLABELLED, pixels.labels) if found.parents else None,
                     _radar(found.bands, pixels.image),
                 )
             )
@@ -131,6 +148,26 @@ def _radar(bands: Sequence[str], image: np.ndarray) -> np.ndarray | None:
         if channel in bands:
             radar[number] = image[bands.index(channel)]
     return radar
+
+
+def _one_tree(told: Mapping[str, tuple[tuple[str, str], ...]]) -> Tree:
+    """The tree of the training sets that have finer classes; the labels of others are no closer than its roots."""
+    trees = {folder: parents for folder, parents in told.items() if parents}
+    if len(set(trees.values())) > 1:
+        raise BadInput(
+            "These training sets have different finer classes: "
+            + "; ".join(f"{folder!r} {', '.join(name for name, _ in parents)}" for folder, parents in trees.items())
+            + ". Make them with one --legend."
+        )
+    folder, parents = next(iter(trees.items()), ("", ()))
+    return class_tree(parents, f"training set {folder!r}")
+
+
+def _roots(tree: Tree) -> np.ndarray:
+    """Of each class of a tree the number among `MODEL_CLASSES` of what it is part of, uint8 `[256]`."""
+    roots = np.full(256, UNLABELLED, np.uint8)
+    roots[: len(tree.names)] = [MODEL_CLASSES.index(tree.path(name)[0]) for name in tree.names]
+    return roots
 
 
 def _without_snow_cover(image: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -11,15 +11,18 @@ from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.legend import CLOUD, load_legend
-from catalog.model import MODEL_CLASSES, ModelSpec, Network
-from services.evaluation.agreement import Tally
+from catalog.model import ModelSpec, Network
+from catalog.tree import TEN, Tree, class_tree
+from services.evaluation.agreement import Tally, measure
 from services.evaluation.pictures import Picture, in_colours, true_colour
-from services.evaluation.result import ClassStyle, Evaluation, Reference
+from services.evaluation.result import SIBLINGS, ClassStyle, Evaluation, Reference
 from services.evaluation.summary import Part, summarize
 from services.inference.chips import TEACHER_BANDS, Chip, mirror
 
 PICTURES = 24
 """Chips shown, at most."""
+_COARSER = 254
+"""Of a label that does not say which part of a class that is split it is."""
 _LARGE = 128
 """Pixels a side below which a chip is too small to be shown."""
 _RED_GREEN_BLUE = [2, 1, 0]
@@ -45,8 +48,12 @@ def evaluate_network(
     data: str,
     reference: str = "",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    level: int = 1,
 ) -> tuple[Evaluation, list[Picture]]:
     """Compare a network with the labels of chips, pixel by pixel where there is a label.
+
+    Below level 1 the group `siblings` tells, for each class that is split, how often the right one of its parts has the
+    highest score of these.
 
     Args:
         network: its bands and classes among the chips'; classes that it lacks are never found.
@@ -54,37 +61,55 @@ def evaluate_network(
         data: what they are, for titles.
         reference: whose labels they are; by default as the chips tell.
         on_progress: called with the chips done and in all.
+        level: of the tree of classes: 1 is the ten, which all networks know.
 
     Returns:
         The evaluation, and some large chips with their labels and the network's answer.
 
     Raises:
-        BadInput: a network of other bands or classes, labels that are no class, or none at all.
+        BadInput: a network of other bands or classes, labels that are no class, or none at all, or no such level.
     """
-    number_of = check(network.spec)
-    names = MODEL_CLASSES
-    style = {model: one for one in load_legend("ten").classes for model in one.model_classes}
-    classes = [ClassStyle(name=name, title=style[name].title, color=style[name].color) for name in names]
+    tree = chips[0].tree
+    if not 1 <= level <= tree.depth:
+        raise BadInput(f"There is no level {level} of {data}: its classes have the levels 1 to {tree.depth}.")
+    number_of = check(network.spec, tree, level)
+    names = tree.level(level)
+    told_at = np.full(256, UNLABELLED, np.uint8)
+    for number, name in enumerate(tree.names):
+        told_at[number] = names.index(tree.at(name, level)) if tree.at(name, level) in names else _COARSER
+    siblings = [[names.index(one) for one in tree.children(name) if one in names] for name in tree.names]
+    together: dict[str, list[Tally]] = {" or ".join(names[k] for k in some): [] for some in siblings if some}
+    classes = [_style(name) for name in names]
     colors = [one.color for one in classes]
-    shown, pictures, parts, unlabelled = _spread(chips), {}, [], 0
+    shown, pictures, parts, unlabelled, coarser = _spread(chips), {}, [], 0, 0
     for number, chip in enumerate(chips):
-        seen = chip.image.any(axis=0)
-        known = seen & (chip.classes != UNLABELLED)
-        strange = np.setdiff1d(chip.classes[known], range(len(names)))
+        seen, labels = chip.image.any(axis=0), chip.labels
+        strange = np.setdiff1d(labels[seen & (labels != UNLABELLED)], range(len(tree.names)))
         if strange.size:
             raise BadInput(
-                f"Chip {chip.id} has the label {strange[0]} in labels.tif; classes are 0 to {len(names) - 1} "
-                f"({', '.join(names)}), and {UNLABELLED} stands where nothing is known. Correct its labels."
+                f"Chip {chip.id} has the label {strange[0]} in labels.tif; classes are 0 to {len(tree.names) - 1} "
+                f"({', '.join(tree.names)}), and {UNLABELLED} stands where nothing is known. Correct its labels."
             )
-        scores = predict(network, as_wanted(chip, network.spec))
-        found, confidence = number_of[scores.argmax(axis=0)], scores.max(axis=0) / 255
-        place = np.zeros(int(known.sum()), np.int64)
-        tally = Tally.count((chip.place,), len(names), place, chip.classes[known], found[known], confidence[known])
+        labels = told_at[labels]
+        known = seen & (labels < len(names))
+        scores = np.zeros((len(names), *labels.shape), np.uint16)
+        for of_class, one in zip(number_of, predict(network, as_wanted(chip, network.spec)), strict=True):
+            scores[of_class] += one
+        found, confidence = scores.argmax(axis=0), np.minimum(scores.max(axis=0) / 255, 1)
+        tally = _tally(chip, len(names), labels[known], found[known], confidence[known])
+        for some in filter(None, siblings):
+            here = known & np.isin(labels, some)
+            best, sure = np.array(some)[scores[some].argmax(axis=0)], scores[some].max(axis=0)
+            sure = sure / np.maximum(scores[some].sum(axis=0), 1)
+            if here.any():
+                told = " or ".join(names[k] for k in some)
+                together[told].append(_tally(chip, len(names), labels[here], best[here], sure[here]))
         groups = {"level": chip.level, "source": chip.source, "scene": chip.scene, "place": chip.place}
         parts.append(Part(tally, groups))
-        unlabelled += int((seen & ~known).sum())
+        unlabelled += int((seen & (labels == UNLABELLED)).sum())
+        coarser += int((seen & (labels == _COARSER)).sum())
         if number in shown:
-            pictures[number] = _picture(chip, found, tally, colors)
+            pictures[number] = _picture(chip, np.where(known, labels, UNLABELLED), found, tally, colors)
         on_progress(number + 1, len(chips))
     evaluation = summarize(
         subject=f"{network.spec.id} {network.spec.version}",
@@ -92,18 +117,45 @@ def evaluate_network(
         reference=reference_of(chips, reference),
         classes=classes,
         parts=parts,
-        left_out={"px with data but without a label": unlabelled},
+        left_out={
+            "px with data but without a label": unlabelled,
+            f"px with a label that is coarser than level {level}": coarser,
+        },
         cloud=CLOUD,
     )
+    measured = [measure(told, Tally.together(some), names, None) for told, some in together.items() if some]
+    if measured:
+        evaluation = evaluation.model_copy(update={"groups": {**evaluation.groups, SIBLINGS: measured}})
     return evaluation, [pictures[number] for number in shown]
 
 
-def check(spec: ModelSpec) -> np.ndarray:
-    """Make sure that a network fits the chips' bands and classes; where its classes stand among theirs, `[classes]`."""
-    for what, own, known in (("band", spec.optical.bands, TEACHER_BANDS), ("class", spec.classes, MODEL_CLASSES)):
-        if strange := [one for one in own if one not in known]:
+def _tally(chip: Chip, classes: int, labels: np.ndarray, found: np.ndarray, confidence: np.ndarray) -> Tally:
+    return Tally.count((chip.place,), classes, np.zeros(labels.size, np.int64), labels, found, confidence)
+
+
+def _style(name: str) -> ClassStyle:
+    styles = {model: one for one in load_legend("finer").tree for model in one.model_classes}
+    title, color = (styles[name].title, styles[name].color) if name in styles else (name, "808080")
+    return ClassStyle(name=name, title=title, color=color)
+
+
+def check(spec: ModelSpec, tree: Tree = TEN, level: int = 1) -> np.ndarray:
+    """Make sure that a network fits the chips' bands and classes.
+
+    Args:
+        spec: of the network.
+        tree: of the chips' classes.
+        level: at which both are compared.
+
+    Returns:
+        Of each class of the network its number among the tree's at that level, `[classes]`.
+    """
+    own, names = class_tree(spec.parents, f"network {spec.id}"), tree.level(level)
+    shown = [own.at(name, level) for name in spec.classes]
+    for what, there, known in (("band", spec.optical.bands, TEACHER_BANDS), ("class", shown, names)):
+        if strange := [one for one in there if one not in known]:
             raise BadInput(f"Network {spec.id} has the {what} {strange[0]!r}; chips hold {', '.join(known)}.")
-    return np.array([MODEL_CLASSES.index(name) for name in spec.classes])
+    return np.array([names.index(name) for name in shown])
 
 
 def as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
@@ -147,13 +199,13 @@ def _spread(chips: Sequence[Chip]) -> list[int]:
     return [number for _, _, number in sorted(ranked)[:PICTURES]]
 
 
-def _picture(chip: Chip, found: np.ndarray, tally: Tally, colors: Sequence[str]) -> Picture:
+def _picture(chip: Chip, labels: np.ndarray, found: np.ndarray, tally: Tally, colors: Sequence[str]) -> Picture:
     agree = np.trace(tally.confusion[0]) / max(1, tally.confusion.sum())
     seen = chip.image.any(axis=0)
     rows, cols = (slice(lines.min(), lines.max() + 1) for lines in np.nonzero(seen))
     panels = {
         "image": true_colour(chip.image[_RED_GREEN_BLUE]),
-        "reference": in_colours(chip.classes, colors, UNLABELLED),
+        "reference": in_colours(labels, colors, UNLABELLED),
         "network": in_colours(np.where(seen, found, UNLABELLED), colors, UNLABELLED),
     }
     return Picture(

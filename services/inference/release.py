@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES, ModelSpec, Provenance, VoteCalibration
+from catalog.model import ModelSpec, Provenance, VoteCalibration
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
+from catalog.tree import Tree
 from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
 from services.inference.chips import Chip, mirror, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import add_provenance, describe, export
+from services.inference.finer import tree_in
 from services.inference.onnx import OnnxNetwork
 from services.inference.temperature import Temperature, fit_temperature
 from services.inference.unet import UNet, normalise
@@ -51,19 +53,22 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    (network, bands), temperature = _open(checkpoint), None
+    network, bands, tree = _open(checkpoint)
+    temperature = None
     spec = ModelSpec(
         id=name,
         version=version,
         bands=bands,
-        classes=MODEL_CLASSES,
+        classes=tree.leaves,
+        parents=tree.finer,
         stride=network.stride,
         halo=network.halo,
         architecture="U-Net",
         gsd=_gsd_of(datasets),
     )
     if datasets:
-        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"), bands)
+        logits_of = functools.partial(_logits, network)
+        temperature = fit_temperature(logits_of, read_chips(datasets, "validation"), tree, bands)
         with torch.no_grad():
             network.head.weight.div_(temperature.value)
             network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
@@ -153,8 +158,8 @@ def _metrics(one: Agreement) -> dict[str, Any]:
     }
 
 
-def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...]]:
-    """The best network of a checkpoint, without the class weights of its training; and its bands.
+def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], Tree]:
+    """The best network of a checkpoint, without the class weights of its training; its bands, its classes' tree.
 
     A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
     """
@@ -163,21 +168,26 @@ def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...]]:
         network = UNet.of(state.get("best") or state["network"]).eval()
     except (KeyError, RuntimeError, AttributeError) as error:
         raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
-    bands = (*BANDS, *json.loads(state.get("recipe") or "{}").get("radar", ()))
-    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(MODEL_CLASSES)):  # type: ignore[index]
+    tree, bands = tree_in(state, repr(str(checkpoint))), _bands_in(state)
+    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(tree.leaves)):  # type: ignore[index]
         raise BadInput(
             f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(bands)} "
-            f"({', '.join(bands)}) and {len(MODEL_CLASSES)} are needed."
+            f"({', '.join(bands)}) and {len(tree.leaves)} are needed."
         )
-    shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
+    shift = torch.tensor(state.get("class_weights", [1.0] * len(tree.leaves))).log()
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network, bands
+    return network, bands, tree
+
+
+def _bands_in(state: dict[str, Any]) -> tuple[str, ...]:
+    """The bands of a checkpoint's network, and the radar channels of its recipe."""
+    return (*BANDS, *json.loads(state.get("recipe") or "{}").get("radar", ()))
 
 
 @torch.no_grad()
 def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
-    """Of uint16 `[bands, H, W]`, mirrored at its borders: float32 `[10, H, W]`."""
+    """Of uint16 `[bands, H, W]`, mirrored at its borders: float32 `[leaves, H, W]`."""
     mirrored, here = mirror(image, network.stride, network.halo)
     return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
         (slice(None), *here)

@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
+from catalog.tree import TEN, Tree
 from services.evaluation.agreement import Tally
 from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
 
@@ -37,13 +38,19 @@ class Temperature:
 
 
 def fit_temperature(
-    logits_of: Callable[[np.ndarray], np.ndarray], chips: Sequence[Chip], bands: Sequence[str] = BANDS
+    logits_of: Callable[[np.ndarray], np.ndarray],
+    chips: Sequence[Chip],
+    tree: Tree = TEN,
+    bands: Sequence[str] = BANDS,
 ) -> Temperature:
     """Fit a temperature on labelled chips of places that were not learned.
 
+    Labels may be of any depth; the calibration error is that of the ten classes.
+
     Args:
-        logits_of: uint16 `[bands, H, W]` to logits `[10, H, W]`.
+        logits_of: uint16 `[bands, H, W]` to logits `[leaves, H, W]`.
         chips: with labels.
+        tree: whose leaves the logits are of.
         bands: of the network.
 
     Raises:
@@ -55,8 +62,9 @@ def fit_temperature(
         labelled = np.flatnonzero((chip.classes <= CLOUD) & chip.image[NINE_TO_SIX].all(axis=0))
         if labelled.size:
             pixels = random.permutation(labelled)[:_PIXELS]
-            logits = logits_of(chip.shown(bands)).reshape(len(MODEL_CLASSES), -1)[:, pixels]
-            drawn.setdefault(chip.place, []).append((logits.astype(float), chip.classes.ravel()[pixels]))
+            logits = logits_of(chip.shown(bands)).reshape(len(tree.leaves), -1)[:, pixels]
+            labels = chip.labels if chip.tree == tree else chip.classes
+            drawn.setdefault(chip.place, []).append((logits.astype(float), labels.ravel()[pixels]))
     if len(drawn) < 2:
         raise BadInput(
             f"A temperature is fitted on places that were not learned; the split validation has labels in {len(drawn)}."
@@ -68,35 +76,50 @@ def fit_temperature(
         )
         for place, parts in drawn.items()
     }
-    without = {place: _fit([other for name, other in places.items() if name != place]) for place in places}
+    members = tree.members(tree.names, tree.leaves)
+    parts = list(places.values())
+    without = {place: _fit([other for name, other in places.items() if name != place], members) for place in places}
+    roots = tree.members(MODEL_CLASSES, tree.leaves)
+    root_of = np.array([MODEL_CLASSES.index(tree.path(name)[0]) for name in tree.names])
+    rolled = {place: (logits, root_of[wanted]) for place, (logits, wanted) in places.items()}
     return Temperature(
-        value=_fit(list(places.values())),
+        value=_fit(parts, members),
         places=len(places),
-        error_before=_error(places, dict.fromkeys(places, 1.0)),
-        error_after=_error(places, without),
+        error_before=_error(rolled, dict.fromkeys(places, 1.0), roots),
+        error_after=_error(rolled, without, roots),
     )
 
 
-def _fit(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+def _fit(parts: Sequence[tuple[np.ndarray, np.ndarray]], members: np.ndarray) -> float:
+    """On logits of leaves and labels of any depth.
+
+    Args:
+        parts: logits `[leaves, n]`, and numbers of classes `[n]`.
+        members: which leaf is part of which class, bool `[classes, leaves]`.
+    """
     logits = np.concatenate([logits for logits, _ in parts], axis=1)
     wanted = np.concatenate([wanted for _, wanted in parts])
-    right = logits[wanted, np.arange(wanted.size)]
+    # A class is as probable as all of its leaves together.
+    right = np.where(members[wanted].T, 0, -np.inf)
 
     def surprise(log_temperature: float) -> float:
-        factor = np.exp(-log_temperature)
-        return float((logsumexp(factor * logits, axis=0) - factor * right).mean())
+        scaled = np.exp(-log_temperature) * logits
+        return float((logsumexp(scaled, axis=0) - logsumexp(scaled + right, axis=0)).mean())
 
     bounds = (-np.log(_LARGEST), np.log(_LARGEST))
     return float(np.exp(minimize_scalar(surprise, bounds=bounds, method="bounded").x))
 
 
-def _error(places: dict[str, tuple[np.ndarray, np.ndarray]], temperatures: dict[str, float]) -> float:
-    """Expected calibration error over all places."""
+def _error(
+    places: dict[str, tuple[np.ndarray, np.ndarray]], temperatures: dict[str, float], members: np.ndarray
+) -> float:
+    """Expected calibration error of the ten classes over all places; `members` are their leaves, `[10, leaves]`."""
     tallies = []
     for place, (logits, wanted) in places.items():
         scaled = logits / temperatures[place]
-        confidence = np.exp(scaled.max(axis=0) - logsumexp(scaled, axis=0))
+        shares = members.astype(float) @ np.exp(scaled - logsumexp(scaled, axis=0))
+        confidence = shares.max(axis=0)
         where = np.zeros(wanted.size, int)
-        tallies.append(Tally.count([place], len(MODEL_CLASSES), where, wanted, scaled.argmax(axis=0), confidence))
+        tallies.append(Tally.count([place], len(MODEL_CLASSES), where, wanted, shares.argmax(axis=0), confidence))
     pixels, agree, confidence = Tally.together(tallies).reliability.sum(axis=0).T
     return float(np.abs(agree - confidence).sum() / pixels.sum())

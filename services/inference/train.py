@@ -21,13 +21,15 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import BadInput, LandloomError
-from catalog.model import MODEL_CLASSES, Network
+from catalog.model import Network
 from catalog.radar import RADAR_CHANNELS
 from catalog.scenes import BANDS
+from catalog.tree import TEN, Tree
 from services.inference import checkpoint, open_network
 from services.inference.buffer import Buffer
 from services.inference.chips import Chip, read_chips
 from services.inference.crops import Crops, class_pixels, class_weights
+from services.inference.finer import Sums, inherited, tree_in
 from services.inference.patches import Patches
 from services.inference.recipe import Recipe
 from services.inference.unet import UNet, normalise
@@ -59,7 +61,7 @@ class Lessons(Protocol):
     """What a network is shown, batch by batch."""
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """float32 `[batch, bands, side, side]`, as it is shown, and `[batch, 10, side, side]`, probabilities."""
+        """float32 `[batch, bands, side, side]`, as it is shown, and `[batch, classes, side, side]`, probabilities."""
 
 
 def train(
@@ -82,7 +84,8 @@ def train(
         out: checkpoint; its entry `network` holds the weights.
         teacher: ID or ONNX file of the network that teaches, if the recipe asks for one.
         threads: processor threads, for network and teacher.
-        begin: checkpoint of a network to begin with, of the same depth and no wider.
+        begin: checkpoint of a network to begin with, of the same depth and no wider; finer classes begin as equal parts
+            of theirs.
         leave_out: places of the split `train` that are not learned.
         on_progress: called after every step.
 
@@ -99,16 +102,17 @@ def train(
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
     chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
-    if unseen := [name for name, count in zip(MODEL_CLASSES, class_pixels(chips), strict=True) if not count]:
+    tree, counts = (chips or watched)[0].tree, class_pixels(chips)
+    if unseen := [name for name in tree.leaves if not counts[tree.names.index(name)]]:
         log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
     _check_radar(chips, recipe)
-    network = UNet(len(BANDS) + len(recipe.radar), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
+    network = UNet(len(BANDS) + len(recipe.radar), len(tree.leaves), recipe.widths, recipe.dropout)
     if begin is not None:
         try:
-            network.begin_with(checkpoint.load(begin, {})["network"])
+            network.begin_with(inherited(checkpoint.load(begin, {}), tree))
         except (KeyError, ValueError) as error:
             raise BadInput(f"Training cannot begin with {str(begin)!r}: {error}.") from error
-    run = Run(recipe, network, out, class_weights(chips))
+    run = Run(recipe, network, out, class_weights(chips), tree)
     # A run that goes on draws other patches than it began with.
     random = np.random.default_rng([recipe.seed, run.step])
     taught_by = open_network(teacher, threads) if teacher else None
@@ -126,17 +130,18 @@ def train(
 class Run:
     """One network on its way."""
 
-    def __init__(self, recipe: Recipe, network: nn.Module, out: Path, weights: np.ndarray):
+    def __init__(self, recipe: Recipe, network: nn.Module, out: Path, weights: np.ndarray, tree: Tree = TEN):
         """Begin, or go on from a checkpoint.
 
         Args:
             recipe: how.
             network: normalised bands to logits; moved to a GPU if there is one.
             out: checkpoint.
-            weights: of the classes, if the recipe wants any.
+            weights: of `MODEL_CLASSES`, if the recipe wants any; finer classes weigh as what they are part of.
+            tree: of the classes that are learned; the network's are its leaves.
 
         Raises:
-            BadInput: the checkpoint is another recipe's or network's.
+            BadInput: the checkpoint is another recipe's or network's, or of other classes.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -145,13 +150,20 @@ class Run:
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         weighted = recipe.class_weights == "inverse-log"
-        self._weights = torch.from_numpy(weights if weighted else np.ones_like(weights)).to(device)[:, None, None]
+        self._tree, self._sums = tree, Sums(tree)
+        told = self._sums.by_root(weights if weighted else np.ones_like(weights))
+        self._weights = torch.from_numpy(told).to(device)[:, None, None]
         self._parts: dict[str, Any] = {"network": network, "optimiser": self._optimiser}
         self.seconds, self.step = 0.0, 0
         self._best: dict[str, torch.Tensor] | None = None
         self._best_loss, self._in_vain = math.inf, 0
         self._held_out: float | None = None
         if out.exists():
+            if (begun := tree_in(checkpoint.load(out, {}), str(out))) != tree:
+                raise BadInput(
+                    f"{str(out)!r} learns {', '.join(begun.leaves)}; the training sets now have "
+                    f"{', '.join(tree.leaves)}. Use another --out, and --begin with it."
+                )
             state = checkpoint.load(out, self._parts)
             _same_recipe(state.get("recipe", ""), recipe, out)
             self.seconds, self.step = state["seconds"], state["step"]
@@ -212,14 +224,18 @@ class Run:
         return loss.item()
 
     def _loss(self, images: np.ndarray, targets: np.ndarray) -> torch.Tensor:
-        """Cross-entropy with probabilities at the recipe's temperature, nats a pixel, classes weighted."""
+        """Cross-entropy with probabilities at the recipe's temperature, nats a pixel, classes weighted.
+
+        A class with finer ones is as probable as all of them together.
+        """
         temperature = self._recipe.temperature
         shown = normalise(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
         wanted = softened(torch.from_numpy(np.ascontiguousarray(targets)).to(self._device), temperature) * self._weights
         # Half as long on a processor with bfloat16 instructions, and on GPUs.
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             logits = self._network(shown.contiguous(memory_format=torch.channels_last))
-        return -(wanted * torch.log_softmax(logits.float() / temperature, dim=1)).sum() / wanted.sum().clamp(min=1)
+        found = self._sums(torch.log_softmax(logits.float() / temperature, dim=1))
+        return -(wanted * found).sum() / wanted.sum().clamp(min=1)
 
     @torch.no_grad()
     def _look(self, exam: list[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -247,7 +263,8 @@ class Run:
             seconds=self.seconds,
             step=self.step,
             recipe=self._recipe.model_dump_json(),
-            class_weights=self._weights.flatten().tolist(),
+            class_weights=self._weights.flatten()[self._sums.leaves].tolist(),
+            parents=list(self._tree.finer),
             best=self._best if self._recipe.patience else None,
             best_loss=self._best_loss,
             in_vain=self._in_vain,

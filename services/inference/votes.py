@@ -249,7 +249,10 @@ def _outcome(
     random: np.random.Generator,
 ) -> Outcome:
     shape = chips[0].classes.shape
-    network_vote, labels_vote = (Vote(classes, legend, shape) for classes in (network.spec.classes, MODEL_CLASSES))
+    network_vote, labels_vote = (
+        Vote(classes, shown, shape)
+        for classes, shown in ((network.spec.classes, legend.fitted(network.spec)), (MODEL_CLASSES, legend))
+    )
     seen, labelled = np.zeros(shape, int), np.zeros(shape, int)
     dated = all(chip.date for chip in chips)
     for number, (chip, (scores, clear)) in enumerate(zip(chips, looks, strict=True)):

@@ -11,6 +11,7 @@ import pytest
 import shapely
 import typer
 
+from catalog.legend import load_legend
 from catalog.store import open_store
 from pipelines import cli, run
 from services.inference import DEFAULT_MODEL, open_network
@@ -158,6 +159,31 @@ def test_a_legend_that_does_not_fit(command, simulated, tmp_path):
     short.write_text(json.dumps({"id": "short", "version": "1", "description": "two", "classes": classes}))
     for path, named, remedy in ((broken, "broken.json", "version"), (short, "Legend short", "every class")):
         refused(command, simulated.catalog, tmp_path / "out", (*BOX, *YEAR, "--legend", path), named, remedy)
+
+
+@pytest.mark.slow
+def test_a_level_of_a_legend_is_mapped(command, simulated, network, tmp_path):
+    """Water and ground at level 1; at level 2 ground is eight classes."""
+    ground = {"code": 20, "name": "ground", "title": "Ground", "color": "886644"}
+    ten = [one.model_dump(mode="json") for one in load_legend("ten").classes]
+    classes = [ground, *(one if one["code"] in (1, 10) else {**one, "parent": "ground"} for one in ten)]
+    told = {"id": "ground", "version": "3", "description": "Water or not", "classes": classes}
+    (legend := tmp_path / "ground.json").write_text(json.dumps(told))
+    asked = ("map", "--source", simulated.catalog, "--tiles", "33UUU", *YEAR, "--model", network, "--legend", legend)
+    code, _, error = command(*asked, "--out", tmp_path / "out", "--level", "3")
+    assert code == 2 and "There is no level 3 of legend ground: it has the levels 1 to 2." in error
+    shown = {}
+    for level in ("1", "2"):
+        code, _, error = command(*asked, "--out", tmp_path / f"out-{level}", "--level", level)
+        assert code == 0, error
+        item = json.loads((tmp_path / f"out-{level}/lulc-annual/33UUU/2021/33UUU-2021.json").read_text())
+        assert item["properties"]["landloom:legend"] == f"ground 3 level {level}"
+        assert len(item["properties"]["landloom:legend_tree"]) == 11
+        shown[level] = {name for name, pixels in item["properties"]["landloom:class_pixels"].items() if pixels}
+    assert "ground" in shown["1"] <= {"ground", "water", "clouds"}
+    assert len(shown["2"]) > 3 and "ground" not in shown["2"]
+    code, _, error = command(*asked[:-2], "--legend", "finer", "--out", tmp_path / "out")
+    assert code == 2 and "Legend finer at level 2 has no class for crops of network spectral" in error
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ import rasterio
 
 from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput
+from catalog.legend import load_legend
 from catalog.model import MODEL_CLASSES
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
+from catalog.tree import class_tree
 from pipelines.aggregate import aggregate
 from pipelines.chip_folder import chip_folder
 from pipelines.dataset import Report, make_training_set
@@ -22,6 +24,7 @@ from tests.pipelines.running import landloom
 from tests.training_sets import BUILT, CLOUD, CROPS, WATER, a_lake
 
 NINE = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
+TREE = class_tree(load_legend("finer").finer(), "finer")
 HEAD = "id,scene,place,level,date,sun_zenith,split"
 
 
@@ -128,6 +131,38 @@ def test_labels_of_a_map_with_an_index_of_groups(tmp_path: Path) -> None:
     report = made(folder, tmp_path / "set", "mapped")
     _, (chip,) = open_training_set(open_store(str(tmp_path / "set")))
     assert (report.written, chip.place, chip.teacher, chip.level) == (1, "17", None, "L2A")
+
+
+def test_a_word_in_a_scenes_name_tells_finer_classes(folder: Path, tmp_path: Path) -> None:
+    """In a chip of pasture crops are pasture; what is labelled more closely, or is no crops, stays."""
+    index = folder / "chips.csv"
+    index.write_text(index.read_text().replace("lake,lake-2021", "lake,lake-Pasture-2021"))
+    labels = np.full((1, 160, 160), UNLABELLED, np.uint8)
+    labels[:, 30:60], labels[:, 60:80] = TREE.names.index("annual_crops"), BUILT
+    write(folder / "chips" / "lake_label.tif", labels)
+    source = chip_folder(folder, TREE, {"pasture": "pasture"})
+    make_training_set(source, open_store(str(tmp_path / "set")), "fields")
+    found, chips = open_training_set(open_store(str(tmp_path / "set")))
+    assert (found.classes, found.parents) == (TREE.names, TREE.finer)
+    lake = next(chip for chip in chips if chip.id == "lake")
+    pixels = read_pixels(open_store(str(tmp_path / "set")), lake)
+    assert (pixels.labels[80:140, 80:] == TREE.names.index("pasture")).all()
+    assert (pixels.labels[80:, :80] == WATER).all()
+    assert (pixels.labels[30:60] == TREE.names.index("annual_crops")).all() and (pixels.labels[60:80] == BUILT).all()
+    assert pixels.scores is not None and pixels.scores.shape[0] == len(TREE.names)
+    assert "pasture" not in next(chip for chip in chips if chip.id == "shore").class_pixels
+    with pytest.raises(BadInput, match=r"holds the training set fields \(.*; pasture of crops"):
+        made(folder, tmp_path / "set", "fields")
+
+
+def test_classes_that_the_tree_lacks_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="'vines' is 'vineyard', which is no finer class of the legend: it has annual"):
+        chip_folder(folder, TREE, {"vines": "vineyard"})
+    with pytest.raises(BadInput, match="'farm' is 'crops', which is no finer class"):
+        chip_folder(folder, TREE, {"farm": "crops"})
+    write(folder / "chips" / "lake_label.tif", np.full((1, 160, 160), len(TREE.names), np.uint8))
+    report = make_training_set(chip_folder(folder, TREE), open_store(str(tmp_path / "set")), "fields")
+    assert "label 15 is none of the 15 classes of fields" in report.dropped["lake"]
 
 
 def test_chips_are_aggregated_to_larger_pixels(folder: Path, tmp_path: Path) -> None:

@@ -119,6 +119,40 @@ def test_gaps_of_landsat_7_lack_looks_but_are_mapped(maps, scenes):
 
 
 @pytest.mark.slow
+def test_at_the_tiles_last_corner_maps_end_with_the_tile_though_blocks_do_not(network, command, tmp_path):
+    corner = Product("33UUU", 9700, 9700, (360, 360))
+    seen = simulate_landsat(tmp_path / "scenes", [corner], years=(1990,), dates_per_year=3, cloud=0)
+    where = ("--tiles", "33UUU", "--year", "1990", "--model", network, "--out", tmp_path / "maps", "--seasons")
+    code, _, told = command("map", "--source", seen.catalog, *where)
+    assert code == 0, told
+    item, tile = item_of(tmp_path / "maps", 1990), Tile.from_name("33UUU", 30)
+    folder = tmp_path / "maps" / item_key_of(item).rpartition("/")[0]
+    for name in ("data", "confidence", "observations", "seasons"):
+        with rasterio.open(folder / item["assets"][name]["href"]) as file:
+            last = file.transform @ (file.width, file.height)
+            assert last == tile.transform @ (tile.shape[1], tile.shape[0]), name
+            # The neighbours' products reach on; their pixels are the neighbours'.
+            assert name == "seasons" or (file.read(1)[-50:, -50:] > 0).mean() > 0.9, name
+
+
+@pytest.mark.slow
+def test_hls_is_mapped_from_both_of_its_satellites(network, command, tmp_path):
+    ground = ("--size", "300", "--at", "300,300", "--years", "2021", "--dates", "4", "--cloud", "0.2")
+    code, printed, told = command("simulate", "--sensor", "hls", *ground, "--out", tmp_path / "scenes")
+    assert code == 0, told
+    where = ("--tiles", "33UUU", "--year", "2021", "--model", network, "--out", tmp_path / "maps")
+    code, _, told = command("map", "--source", printed.strip(), *where)
+    assert code == 0, told
+    item = item_of(tmp_path / "maps", 2021)
+    validate(item)
+    assert item["properties"]["landloom:platforms"] == ["landsat-8", "sentinel-2a"]
+    assert item["properties"]["instruments"] == ["msi", "oli"] and "constellation" not in item["properties"]
+    assert item["properties"]["landloom:datatakes"] == 4
+    found, true = shown(tmp_path / "maps", 2021, tmp_path / "scenes/truth/33UUU-2021.tif")
+    assert (found == true)[2:-2, 2:-2].mean() > 0.85
+
+
+@pytest.mark.slow
 def test_change_since_1990_is_told_from_maps_of_30_m_alone(maps, scenes, command, tmp_path):
     arguments = ("--maps", maps, "--collection", "lulc-annual-30m", "--years", "1990,2010", "--out", tmp_path)
     code, printed, told = command("change", *arguments)
@@ -168,6 +202,16 @@ def test_years_before_a_sources_first_scene_are_refused(command, tmp_path, sourc
     assert code == 2 and f"Year {year}" in told and f"from {first}" in told
 
 
+def test_a_sensor_that_cannot_be_simulated_is_named(command, tmp_path):
+    code, _, told = command("simulate", "--sensor", "modis", "--out", tmp_path / "out")
+    assert code == 2 and "'modis'" in told and "sentinel-2, landsat, hls" in told
+    for sensor, first in (("landsat", 1984), ("hls", 2013)):
+        arguments = ("--sensor", sensor, "--years", first - 1, "--out", tmp_path / "out")
+        code, _, told = command("simulate", *arguments)
+        assert code == 2 and str(first - 1) in told and f"from {first}" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_landsat_and_hls_are_known_sources():
     assert KNOWN_APIS["landsat"].collections == ("landsat-c2-l2",)
     assert KNOWN_APIS["hls"].collections == ("hls2-l30", "hls2-s30")
@@ -208,6 +252,20 @@ def test_south_of_the_equator_landsats_northings_are_negative(tmp_path):
         for col in (-1, 0, 1)
     }
     assert max(likeness, key=lambda moved: likeness[moved]) == (0, 0) and likeness[0, 0] > 0.7
+
+
+def test_a_scene_whose_flags_are_none_is_left_out_and_named(tmp_path):
+    simulated = simulate_landsat(tmp_path, [GROUND], years=(1990,), dates_per_year=1)
+    tile, year = Tile.from_name("33UUU", 30), (datetime(1990, 1, 1, tzinfo=UTC), datetime(1990, 12, 31, tzinfo=UTC))
+    datatakes, _ = group_datatakes(
+        open_source(str(simulated.catalog)).search(owned_geometry(tile), *year).scenes, "33UUU", 30
+    )
+    first = datatakes[0].scenes[0]
+    with rasterio.open(first.scl.href, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.write(np.full((1, *file.shape), 4, np.uint16))  # As a scene classification would have it.
+    look = SceneReader(2.0).read(datatakes[0], SIX_BANDS, tile.epsg, tile.transform, (330, 330))
+    assert [one.scene for one in look.problems] == [first.id] and "QA_PIXEL holds 4" in look.problems[0].reason
+    assert (look.bands[0] > 0).any()  # The other row is read all the same.
 
 
 def test_sentinel_2_may_be_read_at_30_m_as_the_mean_of_its_pixels(simulated):

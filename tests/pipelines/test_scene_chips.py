@@ -289,6 +289,19 @@ def test_polygons_are_burned_the_later_on_top(simulated, polygons, tmp_path) -> 
         assert (pixels.labels[beside] >= CLOUD).sum() >= 0.999 * beside.sum()
 
 
+def test_polygons_may_name_finer_classes(simulated, polygons, tmp_path) -> None:
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"forest": "built", "lake": "industrial", "unknown": None}))
+    asked = {"labels": str(polygons), "attribute": "use", "classes": str(names), "periods": YEAR}
+    made(tmp_path / "set", simulated.catalog, legend="finer", choice=Choice(min_labelled=90), **asked)
+    shown = {name for chip, _ in chips_of(tmp_path / "set") for name in chip.class_pixels}
+    assert {"built", "industrial"} <= shown <= {"built", "industrial", "cloud"}
+    found, _ = open_training_set(open_store(str(tmp_path / "set")))
+    assert ("industrial", "built") in found.parents and found.classes[: len(MODEL_CLASSES)] == MODEL_CLASSES
+    with pytest.raises(BadInput, match=r"industrial"):
+        made(tmp_path / "other", simulated.catalog, **asked)
+
+
 # A teacher
 
 

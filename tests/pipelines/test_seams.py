@@ -215,7 +215,7 @@ def from_blocks(manifest, network):
     row0, row1, col0, col1 = WINDOW
     whole = {}
     for number in manifest.blocks:
-        voted, _ = classify_block(manifest, number, SceneReader(), network)
+        voted, _ = classify_block(manifest, number, SceneReader(), network, Path())
         here = manifest.block(number)
         top, bottom, left, right = (
             max(row0, here.row0),

@@ -72,12 +72,14 @@ def crosswalked(series: Series, crosswalk: Crosswalk) -> Series:
     if missing := [name for name in series.legend.names if name not in target]:
         raise BadInput(
             f"The crosswalk {crosswalk.title!r} does not say what {', '.join(missing)} of these maps is. "
-            "Give a crosswalk file that names every class."
+            "Give a crosswalk file that names every class, or of a legend with levels a coarser --level."
         )
+    name_of = {one.value: one.name for one in series.legend.classes}
+    values = series.legend.translated or [(value, value) for value in name_of]
     legend = MapLegend(
         classes=tuple(MapClass(one.value, one.name, one.title, one.color) for one in crosswalk.classes),
         unobserved=series.legend.unobserved,
-        translated=tuple((one.value, target[one.name]) for one in series.legend.classes),
+        translated=tuple((value, target[name_of[told]]) for value, told in values),
     )
     note = f"Classes are those of {crosswalk.title} ({crosswalk.source}). {crosswalk.note}"
     return replace(series, legend=legend, notes=(*series.notes, note))

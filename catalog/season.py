@@ -10,13 +10,8 @@ Two indices of each clear look, from reflectance (0 to 1) of blue, red and near 
 
 Reflectance above 1, which L2A has over snow and cloud, counts as 1; both indices are clipped to -1 to 1.
 
-The fit through a year is y(t) = m + a1 cos wt + b1 sin wt + a2 cos 2wt + b2 sin 2wt with w = 2 pi / 365.25 and t the
-day of the year, as in Zhu and Woodcock 2014 ("Continuous change detection and classification of land cover using all
-available Landsat data"), by least squares with a ridge (Hoerl and Kennard 1970). The ridge is the ratio of the variance
-of looks (0.05 squared) to what is expected of the terms (0.2 and 0.1 squared); the mean has none. So few or uneven
-looks draw the curve to a level line where nothing was seen, and twelve even ones are hardly changed. A pixel with fewer
-than three looks has no fit, and one with fewer than `FEW_LOOKS` is to be used with care: `looks` tells. Peak and
-amplitude are those of the curve within 20 days of a look at the block.
+The curve through a year is fitted as `catalog.season_fit` says. A pixel with fewer than three looks has none, and one
+with fewer than `FEW_LOOKS` is to be used with care: `looks` tells.
 """
 
 from __future__ import annotations
@@ -30,6 +25,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from catalog.errors import BadInput, StoreError
+from catalog.season_fit import days_near, factors, harmonics, solve
 
 INDICES = ("ndvi", "evi")
 STATISTICS = ("p10", "p50", "p90", "amplitude", "peak_day", "mean", "cos1", "sin1", "cos2", "sin2", "residual")
@@ -58,11 +54,6 @@ FEW_LOOKS = 6
 """Below it a season is flagged: five numbers are fitted."""
 FEWEST_LOOKS = 3
 """Below it a pixel has no fit, and a tile-year no season."""
-_YEAR = 365.25
-_RIDGE = (0.0, 0.0625, 0.0625, 0.25, 0.25)
-_EVERY, _NEAR = 5, 20
-"""Days between the points at which the fitted curve is looked at for its peak and amplitude, and from a look to these
-at most: in months that nobody saw the curve may have a peak of its own."""
 _ROWS, _PIXELS = 32, 8192
 """Rows and pixels worked on at a time, so that temporaries stay in the processor's cache."""
 
@@ -139,7 +130,7 @@ class Season:
             out[-1] = 0
             return out.reshape(len(SEASON_BANDS), height, width)
         days = np.array(self._days)
-        terms, seen_days = harmonics(days), _days_near(days)
+        terms, seen_days = harmonics(days), days_near(days)
         # Products this small are slower on several threads, and workers are the parallelism.
         with _libraries().limit(limits=1, user_api="blas"):
             for start in range(0, height * width, _PIXELS):
@@ -191,24 +182,10 @@ def indices(blue: np.ndarray, red: np.ndarray, infrared: np.ndarray) -> tuple[np
     return ndvi, np.clip(evi, -1, 1, out=evi)
 
 
-def harmonics(days: np.ndarray) -> np.ndarray:
-    """The terms of the fit on some days of the year, float32 `[days, 5]`: 1, cos, sin, cos 2, sin 2."""
-    angle = 2 * np.pi * np.asarray(days, float) / _YEAR
-    columns = [np.ones_like(angle), np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
 @functools.lru_cache(maxsize=1)
 def _libraries() -> ThreadpoolController:
     """Looked for once: it walks through all that this process has loaded."""
     return ThreadpoolController()
-
-
-def _days_near(days: np.ndarray) -> np.ndarray:
-    """Days of the year on which the fitted curve is looked at: those within `_NEAR` days of a look."""
-    every = np.arange(1, 367, _EVERY)
-    apart = np.abs(every[:, np.newaxis] - days)
-    return every[np.minimum(apart, 365 - apart).min(axis=1) <= _NEAR]
 
 
 def _describe(values: np.ndarray, terms: np.ndarray, seen_days: np.ndarray, out: np.ndarray) -> None:
@@ -226,7 +203,7 @@ def _describe(values: np.ndarray, terms: np.ndarray, seen_days: np.ndarray, out:
     if not looks.any():
         return
     weight = known.astype(np.float32)
-    factors = _factors(weight, terms)
+    factored = factors(weight, terms)
     fitted, seen = looks >= FEWEST_LOOKS, harmonics(seen_days).T
     for index in range(len(INDICES)):
         first = index * len(STATISTICS)
@@ -234,7 +211,7 @@ def _describe(values: np.ndarray, terms: np.ndarray, seen_days: np.ndarray, out:
         # The fit is made round the median, so that single precision is enough; the mean gets it back.
         level = tenths[1] * np.float32(SEASON_SCALE)
         numbers = (values[index] * np.float32(SEASON_SCALE) - level) * weight
-        fit = _solve(factors, terms.T @ numbers)
+        fit = solve(factored, terms.T @ numbers)
         # Pixel by pixel, so that the highest point is sought in numbers that lie together.
         curve = fit.T @ seen
         peak = curve.argmax(axis=1)
@@ -261,38 +238,3 @@ def _percentiles(values: np.ndarray, known: np.ndarray, looks: np.ndarray) -> np
         low, high = ordered[pixels, below], ordered[pixels, np.minimum(below + 1, last)]
         found.append(low + (position - below) * (high.astype(np.float32) - low))
     return np.stack(found).astype(np.float32)
-
-
-def _factors(weight: np.ndarray, terms: np.ndarray) -> list[list[np.ndarray]]:
-    """Cholesky factors of the normal equations of each pixel, `[5][5]` arrays `[n]`, the lower half.
-
-    Args:
-        weight: float32 `[looks, n]`, 1 where a look counts.
-        terms: `[looks, 5]`.
-    """
-    size = terms.shape[1]
-    pairs = [(i, j) for i in range(size) for j in range(i + 1)]
-    products = np.stack([terms[:, i] * terms[:, j] for i, j in pairs], axis=1).T @ weight
-    lower: list[list[np.ndarray]] = [[np.empty(0)] * size for _ in range(size)]
-    for product, (i, j) in zip(products, pairs, strict=True):
-        rest = product + np.float32(_RIDGE[i] if i == j else 0)
-        for k in range(j):
-            rest = rest - lower[i][k] * lower[j][k]
-        # A pixel without any look has no mean to be divided by.
-        lower[i][j] = np.sqrt(np.maximum(rest, np.float32(1e-6))) if i == j else rest / lower[j][j]
-    return lower
-
-
-def _solve(lower: list[list[np.ndarray]], right: np.ndarray) -> np.ndarray:
-    """The terms of each pixel's fit, float32 `[5, n]`, from its factors and `[5, n]` right-hand sides."""
-    found = right.copy()
-    size = len(found)
-    for i in range(size):
-        for k in range(i):
-            found[i] -= lower[i][k] * found[k]
-        found[i] /= lower[i][i]
-    for i in reversed(range(size)):
-        for k in range(i + 1, size):
-            found[i] -= lower[k][i] * found[k]
-        found[i] /= lower[i][i]
-    return found

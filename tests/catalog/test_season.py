@@ -17,9 +17,9 @@ from catalog.season import (
     SEASON_SCALE,
     STATISTICS,
     Season,
-    harmonics,
     indices,
 )
+from catalog.season_fit import harmonics
 
 SHAPE = (40, 70)
 MONTHLY = [10 + 30 * month for month in range(12)]

@@ -24,8 +24,8 @@ CROPS = MODEL_CLASSES.index("crops")
 
 @pytest.fixture(scope="module")
 def year(tmp_path_factory) -> Simulation:
-    """A year of twelve dates whose vegetation changes, across the border of two blocks."""
-    product = Product("33UUU", col=1792 - 120, row=300, size=(160, 240))
+    """A year of twelve dates whose vegetation changes, at the end of the last block: its last strip is a short one."""
+    product = Product("33UUU", col=9000, row=9840, size=(160, 240))
     folder = tmp_path_factory.mktemp("year")
     return simulate(folder, [product], years=(2021,), dates_per_year=12, cloud=0.45, seed=4, phenology=True)
 
@@ -74,16 +74,10 @@ def test_the_season_of_each_class_is_the_simulators(maps, year):
     # Snow that lies on some winter days lowers what is low in a year, not what is high.
     above = found["ndvi_p90"] - found["ndvi_p50"]
     swing = {name: np.median(above[rich & (truth == MODEL_CLASSES.index(name))]) for name in ("crops", "shrub")}
-    assert swing["crops"] > 2500 > 1000 > swing["shrub"]
+    assert swing["crops"] > 2000 > 1000 > swing["shrub"]
     peaks = found["ndvi_peak_day"][rich & (truth == CROPS)]
     assert ((peaks > 100) & (peaks < 240)).mean() > 0.9
     assert (found["looks"] == read(maps[1], "observations")[0]).all(), "the same looks as those that vote"
-
-
-def test_no_seam_lies_where_two_blocks_meet(maps):
-    median = read(maps[1], "seasons")[SEASON_BANDS.index("ndvi_p50")].astype(float)
-    steps = np.abs(np.diff(median, axis=1)).mean(axis=0)
-    assert steps[119] < 2 * np.median(steps)
 
 
 def test_a_second_stage_decides_where_there_are_looks_enough_and_the_vote_elsewhere(maps):

@@ -125,11 +125,12 @@ def check_workers(job: Job, beam_options: Sequence[str]) -> None:
     """
     store, folder = job.store(), f"runs/{job.run}/check"
     store.write(f"{folder}/launcher", b"")
-    spec = None if job.inference else model_spec(job.model)
+    networks = [one for one in ("" if job.inference else job.model, job.second_stage) if one]
+    specs = {network: model_spec(network) for network in networks}
     looks = [(one, one) for one in range(_LOOKS_PER_SLOT * int(option(beam_options, "--parallelism") or 1))]
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_options)))
     numbers = pipeline | "Looks" >> beam.Create(looks, reshuffle=False) | "Spread" >> beam.GroupByKey()
-    numbers | "Look" >> beam.ParDo(_Look(job, folder, spec, version("landloom")))
+    numbers | "Look" >> beam.ParDo(_Look(job, folder, specs, version("landloom")))
     try:
         running = pipeline.run()
         state = running.wait_until_finish(duration=_STARTS_SECONDS * 1000)
@@ -176,8 +177,8 @@ def told_if_lost(beam_options: Sequence[str]) -> Iterator[None]:
 class _Look(beam.DoFn):  # type: ignore[misc]
     """Writes what a worker lacks; nothing, if it lacks nothing."""
 
-    def __init__(self, job: Job, folder: str, spec: ModelSpec | None, release: str):
-        self._job, self._folder, self._spec, self._release = job, folder, spec, release
+    def __init__(self, job: Job, folder: str, specs: dict[str, ModelSpec], release: str):
+        self._job, self._folder, self._specs, self._release = job, folder, specs, release
 
     def process(self, element: tuple[int, Iterable[int]]) -> None:
         self._job.store().write(f"{self._folder}/{element[0]}", self._lacks().encode())
@@ -185,11 +186,12 @@ class _Look(beam.DoFn):  # type: ignore[misc]
     def _lacks(self) -> str:
         if (here := version("landloom")) != self._release:
             return f"A worker has Landloom {here}, the launcher {self._release}."
-        try:
-            if self._spec is not None and model_spec(self._job.model) != self._spec:
-                return f"A worker's network {self._job.model} is not the launcher's ({self._spec.sha256[:12]})."
-        except LandloomError as error:
-            return f"A worker cannot open the network: {error}"
+        for network, spec in self._specs.items():
+            try:
+                if model_spec(network) != spec:
+                    return f"A worker's network {network} is not the launcher's ({spec.sha256[:12]})."
+            except LandloomError as error:
+                return f"A worker cannot open the network: {error}"
         return ""
 
 

@@ -20,6 +20,7 @@ from catalog.assets import AssetFile, build_asset, legend_tree, renders
 from catalog.manifest import Manifest
 from catalog.model import ModelSpec
 from catalog.models import model_key
+from catalog.radar import RadarScene
 from catalog.scenes import Exclusion, Scene
 from catalog.season import FEW_LOOKS
 from catalog.sensors import SENSORS
@@ -70,6 +71,8 @@ def build_item(
         second_stage_pixels: whose class the second stage decided.
         assets: the files.
     """
+    unused = {exclusion.scene for exclusion in left_out}
+    radar = [scene for scene in manifest.radar if scene.id not in unused]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (manifest.period.start, manifest.period.end))
     seen = int(class_pixels[1:].sum())
@@ -87,7 +90,7 @@ def build_item(
             "updated": now,
             "title": f"Land cover {manifest.tile} {manifest.period.label}",
             "gsd": manifest.gsd,
-            **_seen_by(scenes),
+            **_seen_by(scenes, bool(radar)),
             "io:tile_id": manifest.tile,
             "grid:code": f"MGRS-{manifest.tile}",
             **projection(epsg, transform, shape),
@@ -95,6 +98,7 @@ def build_item(
             "processing:datetime": now,
             "processing:lineage": (
                 f"{len(manifest.datatakes)} datatakes of {' and '.join(sorted({_kind(one) for one in scenes}))} "
+                f"{f'and {len(radar)} scenes of Sentinel-1 ' if radar else ''}"
                 f"classified by {manifest.model.id} {manifest.model.version} and voted month by month"
                 + _decided(second)
             ),
@@ -114,6 +118,7 @@ def build_item(
             "landloom:scenes_left_out": [exclusion.model_dump() for exclusion in left_out],
             "landloom:scenes_implausible": [exclusion.model_dump() for exclusion in odd],
             "renders": renders(legend, seasons=manifest.seasons),
+            **_radar(manifest, radar),
         },
         stac_extensions=EXTENSIONS,
         collection=manifest.collection,
@@ -123,8 +128,8 @@ def build_item(
     item.add_link(pystac.Link("collection", "../../collection.json", "application/json"))
     item.add_link(pystac.Link("parent", f"../../{zone_of(manifest.tile)}/catalog.json", "application/json"))
     item.add_link(pystac.Link("root", "../../../catalog.json", "application/json"))
-    for scene in scenes:
-        item.add_link(pystac.Link("derived_from", scene.href, "application/geo+json", title=scene.id))
+    for href, name in [*((one.href, one.id) for one in scenes), *((one.href, one.id) for one in radar)]:
+        item.add_link(pystac.Link("derived_from", href, "application/geo+json", title=name))
     for spec in (manifest.model, second) if second else (manifest.model,):
         model = f"../../../{model_key(spec)}"
         item.add_link(pystac.Link("derived_from", model, "application/geo+json", title=spec.id))
@@ -138,6 +143,20 @@ def build_item(
         }
     )
     return json.dumps(content, indent=1).encode()
+
+
+def _radar(manifest: Manifest, used: Sequence[RadarScene]) -> dict[str, Any]:
+    """What the network saw of radar, if it has channels for it."""
+    if not manifest.model.radar:
+        return {}
+    told: dict[str, Any] = {
+        "channels": list(manifest.model.radar),
+        "scenes": len(used),
+        "months": sorted({f"{scene.datetime:%Y-%m}" for scene in used}),
+    }
+    if not used:
+        told["note"] = "the network did without radar: its channels were missing in every look"
+    return {"landloom:radar": told}
 
 
 def _decided(second: ModelSpec | None) -> str:
@@ -159,15 +178,19 @@ def _of_season(manifest: Manifest, few_looks: int, second_stage_pixels: int) -> 
     return told
 
 
-def _seen_by(scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Constellation, platform and instruments of the scenes: what has one value stands for all of them."""
+def _seen_by(scenes: Sequence[Scene], radar: bool) -> dict[str, Any]:
+    """Constellation, platform and instruments of the scenes: what has one value stands for all of them.
+
+    Radar is named beside the light: no field of STAC's holds two constellations.
+    """
     platforms = sorted({one.platform for one in scenes if one.platform})
     constellations = {_constellation(one) for one in scenes}
-    told: dict[str, Any] = {"constellation": constellations.pop()} if len(constellations) == 1 else {}
+    named = f"{constellations.pop()}{', sentinel-1' if radar else ''}" if len(constellations) == 1 else ""
+    told: dict[str, Any] = {"constellation": named} if named else {}
     if platforms:
         told |= {"platform": platforms[0]} if len(platforms) == 1 else {}
         told |= {"landloom:platforms": platforms}
-    return told | {"instruments": sorted({name for one in scenes for name in one.instruments})}
+    return told | {"instruments": sorted({name for one in scenes for name in one.instruments}) + ["c-sar"] * radar}
 
 
 def _constellation(scene: Scene) -> str:

@@ -18,6 +18,7 @@ from catalog.errors import BadInput
 from catalog.grid import RESOLUTION, Block, Tile, block
 from catalog.legend import Legend
 from catalog.model import ModelSpec
+from catalog.radar import RadarScene
 from catalog.scenes import Datatake, Exclusion
 
 FIRST_YEAR = 2015
@@ -113,6 +114,9 @@ class Manifest(BaseModel):
     )
     software: str = Field(description="version of Landloom")
     excluded: tuple[Exclusion, ...] = Field(default=(), description="scenes found and not used")
+    radar: tuple[RadarScene, ...] = Field(
+        default=(), description="in order of time, beside the optical looks", exclude_if=lambda radar: not radar
+    )
 
     @property
     def sees_season(self) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.radar import bands_apart
+
 MODEL_CLASSES = (
     "water",
     "trees",
@@ -81,6 +83,16 @@ class ModelSpec(BaseModel):
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
 
     @property
+    def optical(self) -> ModelSpec:
+        """The same without the radar channels: what scenes of Sentinel-2 are read for."""
+        return self.model_copy(update={"bands": bands_apart(self.bands)[0]})
+
+    @property
+    def radar(self) -> tuple[str, ...]:
+        """Its radar channels, after the bands of Sentinel-2."""
+        return bands_apart(self.bands)[1]
+
+    @property
     def confidence(self) -> dict[str, Any]:
         """How the confidence of its maps is calibrated, as items tell it."""
         return {"calibrated": self.vote is not None, **(self.vote.model_dump() if self.vote else {})}
@@ -110,7 +122,8 @@ class Network(Protocol):
 
         Args:
             chips: uint16 `[N, bands, H, W]`, reflectance x 10,000 with the offset removed, valid values
-                at least 1, 0 = no data; H and W multiples of the network's stride.
+                at least 1, 0 = no data, and radar channels as `catalog.radar.encode` gives them; H and W multiples of
+                the network's stride.
 
         Returns:
             uint8 `[N, classes, H, W]`, 255 x probability.

@@ -125,6 +125,8 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
 
 def _input(spec: ModelSpec) -> dict[str, Any]:
     scene = "Reflectance x 10,000 without offset, valid values at least 1, 0 = no data"
+    if spec.radar:
+        scene += "; radar channels (gamma0 in dB + 50) x 200, 0 = missing"
     planes = "Shares of the vote x 10,000 (vote:CLASS), and bands of the asset seasons in its own numbers"
     return {
         "name": planes if spec.first else scene,

@@ -140,14 +140,14 @@ def scene_from_item(
     sensor = SENSORS[name]
     rasters, missing = {}, []
     for band in dict.fromkeys([*bands, *also]):
-        asset = _find(assets, names.bands.get(band), *sensor.bands.get(band, ()))
+        asset = asset_of(assets, names.bands.get(band), *sensor.bands.get(band, ()))
         if asset is None:
             missing += [band] if band in bands else []
         else:
             rasters[band] = _raster(asset, href, properties, names.offset_applied, name)
     if missing:
         raise SceneUnreadable(f"without band {', '.join(missing)}")
-    scl = _find(assets, names.scl, *sensor.classification)
+    scl = asset_of(assets, names.scl, *sensor.classification)
     if scl is None and name != "sentinel-2":
         raise SceneUnreadable(f"without {sensor.classification[0]}, which tells its clouds")
     product = str(properties.get("s2:product_uri") or item["id"])
@@ -155,7 +155,7 @@ def scene_from_item(
         id=item["id"],
         collection=item.get("collection") or "",
         href=href,
-        datetime=_moment(properties),
+        datetime=moment_of(properties),
         datatake=_datatake(properties, product) if name == "sentinel-2" else _overpass(item, name),
         datastrip=_first(_DATASTRIP, properties.get("s2:datastrip_id")),
         tile=hls_tile_of(item) or _tile_name(properties),
@@ -166,7 +166,7 @@ def scene_from_item(
         sun_zenith=_sun_zenith(properties),
         footprint=item["geometry"],
         bands=rasters,
-        scl=None if scl is None else Raster(href=_absolute(scl["href"], href), nodata=sensor.classification_nodata),
+        scl=None if scl is None else Raster(href=resolved(scl["href"], href), nodata=sensor.classification_nodata),
         signer=signer,
         **({} if name == "sentinel-2" else _seen_by(properties, name)),
     )
@@ -197,7 +197,7 @@ def has_bands(item: Mapping[str, Any], names: AssetNames, bands: Sequence[str]) 
     except SceneUnreadable:
         return True
     assets = item.get("assets", {})
-    return all(_find(assets, names.bands.get(band), *sensor.bands.get(band, ())) for band in bands)
+    return all(asset_of(assets, names.bands.get(band), *sensor.bands.get(band, ())) for band in bands)
 
 
 def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:
@@ -213,7 +213,12 @@ def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:
     return _parse(start), _parse(end)
 
 
-def _moment(properties: Mapping[str, Any]) -> datetime:
+def moment_of(properties: Mapping[str, Any]) -> datetime:
+    """When an item was seen: its `datetime`, or the middle of its interval.
+
+    Raises:
+        SceneUnreadable: it does not say.
+    """
     start, end = interval_of(properties)
     return _parse(properties["datetime"]) if properties.get("datetime") else start + (end - start) / 2
 
@@ -223,7 +228,7 @@ def _parse(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _find(assets: Mapping[str, Any], *names: str | None) -> Mapping[str, Any] | None:
+def asset_of(assets: Mapping[str, Any], *names: str | None) -> Mapping[str, Any] | None:
     """The asset of one of these keys, or the one whose only band has one of these names."""
     known = [name for name in names if name]
     for name in known:
@@ -253,14 +258,15 @@ def _raster(asset: Mapping[str, Any], href: str, properties: Mapping[str, Any], 
     if not 1e-6 <= scale <= 1e-2:
         raise SceneUnreadable(f"with scale {scale:g}, which gives no reflectance")
     return Raster(
-        href=_absolute(asset["href"], href),
+        href=resolved(asset["href"], href),
         nodata=None if nodata is None else float(nodata),
         scale=scale,
         offset=float(offset or 0.0),
     )
 
 
-def _absolute(asset: str, item: str) -> str:
+def resolved(asset: str, item: str) -> str:
+    """The address of an asset, which may be relative to its item's."""
     # A pattern instead of urlparse: a tile's search brings some 2,000 addresses.
     if asset.startswith("/") or _SCHEME.match(asset):
         return asset
@@ -275,12 +281,12 @@ def _datatake(properties: Mapping[str, Any], product: str) -> str:
     if found:
         return f"{found[1]}_{found[2]}"
     orbit = properties.get("sat:relative_orbit")
-    date = _moment(properties)
+    date = moment_of(properties)
     return f"{properties.get('platform', 'Sentinel-2')}_{date:%Y%m%d}" + ("" if orbit is None else f"_R{orbit:03d}")
 
 
 def _overpass(item: Mapping[str, Any], name: SensorName) -> str:
-    return datatake_of(name, item, _platform(item["properties"]) or name, f"{_moment(item['properties']):%Y%m%d}")
+    return datatake_of(name, item, _platform(item["properties"]) or name, f"{moment_of(item['properties']):%Y%m%d}")
 
 
 def _platform(properties: Mapping[str, Any]) -> str:

@@ -101,6 +101,19 @@ class Source(Protocol):
     """Finds scenes."""
 
     name: str
+    signer: Signer | None
+    nowhere: Sequence[str]
+    """Items without a geometry, which no search finds."""
+    radar: Source | None
+    """A source of radar scenes that are used beside its own."""
+
+    def items(self, geometry: BaseGeometry, start: datetime, end: datetime) -> list[tuple[dict[str, Any], str]]:
+        """STAC items that touch a geometry and a period, whatever they show, each with its address.
+
+        Raises:
+            SourceUnavailable: the source does not answer.
+        """
+        ...
 
     def search(
         self,
@@ -159,7 +172,9 @@ class ApiSource:
     """A STAC API."""
 
     def __init__(self, name: str, api: StacApi):
-        self.name, self._api = name, api
+        self.name, self._api, self.signer = name, api, api.signer
+        self.nowhere: Sequence[str] = ()
+        self.radar: Source | None = None
         try:
             self._client = pystac_client.Client.open(api.url, stac_io=StacApiIO(max_retries=RETRIES, timeout=_TIMEOUT))
         except Exception as error:
@@ -167,6 +182,10 @@ class ApiSource:
                 f"{api.url} does not answer: {_brief(error)}. Check the URL and try again."
             ) from error
         self._in_part = self._client.conforms_to(ConformanceClasses.FIELDS)
+
+    def items(self, geometry: BaseGeometry, start: datetime, end: datetime) -> list[tuple[dict[str, Any], str]]:
+        """See `Source`."""
+        return self._found({"intersects": to_geojson(geometry), "datetime": (start, end)})
 
     def search(
         self,
@@ -177,25 +196,25 @@ class ApiSource:
         also: Sequence[str] = (),
     ) -> SearchResult:
         """See `Source`."""
-        place_and_time = {"intersects": to_geojson(geometry), "datetime": (start, end)}
+        query: dict[str, Any] = {"intersects": to_geojson(geometry), "datetime": (start, end)}
         if self._in_part:
             keys = asset_keys(self._api.names, [*bands, *also], self._api.gsd)
-            items = self._items(**place_and_time, fields=[*_ITEM_PARTS, *(f"assets.{key}" for key in keys)])
+            found = self._found(query | {"fields": [*_ITEM_PARTS, *(f"assets.{key}" for key in keys)]})
             # Where assets are called otherwise, their own descriptions tell the bands: all of them are needed.
-            self._in_part = all(has_bands(item, self._api.names, bands) for item in items)
+            self._in_part = all(has_bands(item, self._api.names, bands) for item, _ in found)
         if not self._in_part:
-            items = self._items(**place_and_time)
-        found = [(item, _self_href(item, self._api.url)) for item in items]
+            found = self._found(query)
         return _to_scenes(found, self._api, (start, end), (bands, also), self.name)
 
-    def _items(self, **query: Any) -> list[dict[str, Any]]:
+    def _found(self, query: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
         search = self._client.search(collections=list(self._api.collections), limit=_PAGE, **query)
         try:
-            return list(search.items_as_dicts())
+            items = list(search.items_as_dicts())
         except Exception as error:
             raise SourceUnavailable(
                 f"The search at {self._api.url} failed: {_brief(error)}. Try again; what was planned is kept."
             ) from error
+        return [(item, _self_href(item, self._api.url)) for item in items]
 
 
 class StaticSource:
@@ -203,21 +222,16 @@ class StaticSource:
 
     def __init__(self, href: str, described: StacApi | None, name: str):
         self.name, self._api = name, described or StacApi(url=href)
+        self.signer = self._api.signer
+        self.radar: Source | None = None
         items = list(walk(href))
         self._items = [(item, where) for item, where in items if item.get("geometry")]
-        self._nowhere = [item["id"] for item, _ in items if not item.get("geometry")]
+        self.nowhere: Sequence[str] = [item["id"] for item, _ in items if not item.get("geometry")]
         if not items:
             raise BadInput(f"The catalog {name!r} holds no items. Give the JSON of a catalog with scenes.")
         self._tree = shapely.STRtree([shape(item["geometry"]) for item, _ in self._items])
 
-    def search(
-        self,
-        geometry: BaseGeometry,
-        start: datetime,
-        end: datetime,
-        bands: Sequence[str] = BANDS,
-        also: Sequence[str] = (),
-    ) -> SearchResult:
+    def items(self, geometry: BaseGeometry, start: datetime, end: datetime) -> list[tuple[dict[str, Any], str]]:
         """See `Source`."""
         found = sorted(self._tree.query(geometry, predicate="intersects"))
         overlapping = []
@@ -230,8 +244,20 @@ class StaticSource:
                 continue
             if first <= end and last >= start:
                 overlapping.append((item, href))
-        result = _to_scenes(overlapping, self._api, (start, end), (bands, also), self.name)
-        result.excluded.extend(Exclusion(scene=name, reason="without a geometry") for name in self._nowhere)
+        return overlapping
+
+    def search(
+        self,
+        geometry: BaseGeometry,
+        start: datetime,
+        end: datetime,
+        bands: Sequence[str] = BANDS,
+        also: Sequence[str] = (),
+    ) -> SearchResult:
+        """See `Source`."""
+        found = self.items(geometry, start, end)
+        result = _to_scenes(found, self._api, (start, end), (bands, also), self.name)
+        result.excluded.extend(Exclusion(scene=name, reason="without a geometry") for name in self.nowhere)
         return result
 
 

@@ -38,6 +38,7 @@ from catalog.chips import (
 )
 from catalog.errors import BadInput
 from catalog.links import dumped
+from catalog.radar import RADAR_CHANNELS
 from catalog.store import NotFound, Store
 
 _EXTENSIONS = ("classification/v1.1.0", "projection/v2.0.0", "raster/v2.0.0")
@@ -133,6 +134,10 @@ class TrainingSet(BaseModel):
         fields: dict[str, Any] = {"bands": [{"name": band} for band in self._names(name)]}
         if name == "image":
             fields |= {"data_type": "uint16", "nodata": 0, "raster:scale": 0.0001}
+            for band in fields["bands"]:
+                if band["name"] in RADAR_CHANNELS:
+                    # As `catalog.radar.encode` writes it.
+                    band |= {"unit": "dB", "raster:scale": 0.005, "raster:offset": -50}
         else:
             fields |= {"data_type": "uint8"}
         if name == "labels":

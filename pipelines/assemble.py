@@ -63,7 +63,7 @@ def publish(store: Store, manifest: Manifest, *, overwrite: bool) -> list[tuple[
         tile-year meanwhile.
 
     Raises:
-        CannotPublish: nothing was mapped, or another map was published meanwhile.
+        CannotPublish: nothing was mapped, no radar scene could be used, or another map was published meanwhile.
         StoreError: the output cannot be written; the staged blocks stay.
     """
     with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
@@ -75,6 +75,7 @@ def publish(store: Store, manifest: Manifest, *, overwrite: bool) -> list[tuple[
             raise
         if not mosaic.class_pixels[1:].any():
             raise CannotPublish(_why_empty(manifest, mosaic))
+        _refuse_without_radar(manifest, mosaic)
         assets = list(_write_assets(store, manifest, mosaic, Path(folder)))
     _register(store, manifest, mosaic, assets, overwrite)
     store.delete(store.list(manifest.staging))
@@ -212,6 +213,20 @@ def _covers(store: Store, manifest: Manifest, before: str) -> bool:
     """Whether this map shows all that the published one shows, made in the same way."""
     published = Manifest.model_validate_json(store.read(f"{manifest.folder}/{before}/manifest.json"))
     return published.recipe == manifest.recipe and set(published.requested) <= set(manifest.requested)
+
+
+def _refuse_without_radar(manifest: Manifest, mosaic: Mosaic) -> None:
+    """A map that was asked for with radar, all of which turned out to be of no use, would show what nobody asked for.
+
+    Raises:
+        CannotPublish: with the reasons.
+    """
+    reasons = [mosaic.left_out.get(scene.id, "") for scene in manifest.radar]
+    if reasons and all(reasons):
+        told = "; ".join(sorted(set(reasons))[:3])
+        raise CannotPublish(
+            f"none of {len(reasons)} radar scenes can be used: {told}. Mend them, or map without --radar"
+        )
 
 
 def _why_empty(manifest: Manifest, mosaic: Mosaic) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from pydantic import BaseModel, ConfigDict, Field
+from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from catalog import zones
@@ -22,6 +23,7 @@ from catalog.datatakes import footprint_of, group_datatakes
 from catalog.errors import BadInput
 from catalog.grid import RESOLUTION, TILE_SIZE, Tile, owned_geometry
 from catalog.manifest import Period
+from catalog.radar import RadarScene
 from catalog.scenes import Datatake
 from catalog.sources import Source
 from pipelines.plan import HALO_DEGREES, choose_datatakes
@@ -68,6 +70,9 @@ class Sighting(BaseModel):
     datatake: Datatake
     markup: str | None = Field(default=None, description="raster of labels that is of this overpass alone")
     squares: tuple[Square, ...]
+    radar: tuple[RadarScene, ...] = Field(
+        default=(), description="of its month, in order of time", exclude_if=lambda radar: not radar
+    )
 
     def name(self, number: int) -> str:
         """The ID of the chip that a square would be."""
@@ -79,6 +84,13 @@ class Sighting(BaseModel):
         square = self.squares[number]
         x, y = self.left + square.col * RESOLUTION, self.top - square.row * RESOLUTION
         return Grid(self.epsg, Affine(RESOLUTION, 0, x, 0, -RESOLUTION, y), (side, side))
+
+    def ground(self, side: int) -> BaseGeometry:
+        """Round all of its squares, longitude and latitude."""
+        rows, cols = [one.row for one in self.squares], [one.col for one in self.squares]
+        west, north = self.left + min(cols) * RESOLUTION, self.top - min(rows) * RESOLUTION
+        east, south = self.left + (max(cols) + side) * RESOLUTION, self.top - (max(rows) + side) * RESOLUTION
+        return shapely.box(*transform_bounds(f"EPSG:{self.epsg}", "EPSG:4326", west, south, east, north))
 
 
 @dataclass

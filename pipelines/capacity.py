@@ -17,7 +17,7 @@ import numpy as np
 from catalog.errors import BadInput
 from catalog.grid import BLOCKS
 from catalog.manifest import Manifest
-from pipelines.estimate import PriceTable, Running, looks_of_blocks
+from pipelines.estimate import PriceTable, Running, looks_of_blocks, radar_of_blocks
 
 _TRIES = 200
 """A block that was begun so often and each time lost is taken for one that never ends."""
@@ -75,12 +75,18 @@ class Work:
     """`[N]`, published pixels x looks of each block."""
     tile_years: np.ndarray
     """`[N]`, whole numbers from 0: the tile-year that each block belongs to."""
+    radar: np.ndarray | float = 0.0
+    """`[N]`, published pixels x overpasses of radar of each block; 0: none."""
 
     @classmethod
     def of(cls, manifests: Sequence[Manifest]) -> Work:
         """What manifests make."""
-        looks = [sorted(looks_of_blocks(manifest), reverse=True) for manifest in manifests]
-        return cls(np.array([*chain(*looks)]), np.repeat(np.arange(len(looks)), [len(some) for some in looks]))
+        blocks = [
+            sorted(zip(looks_of_blocks(manifest), radar_of_blocks(manifest), strict=True), reverse=True)
+            for manifest in manifests
+        ]
+        looks, radar = np.array([*chain(*blocks)]).reshape(-1, 2).T
+        return cls(looks, np.repeat(np.arange(len(blocks)), [len(some) for some in blocks]), radar)
 
 
 @dataclass(frozen=True)
@@ -122,13 +128,17 @@ def forecast(work: Work, fleet: Fleet, table: PriceTable, seed: int = 0) -> Fore
     if runner.here:
         running = running.model_copy(update={"start_seconds": 0.0, "slow_workers": 0.0, "losses_per_hour": 0.0})
     tile_years, total = int(work.tile_years.max()) + 1, float(work.looks.sum())
-    read = total * rates.bytes_per_pixel
+    beside = float(np.sum(work.radar))
+    read = total * rates.bytes_per_pixel + beside * rates.radar_bytes_per_pixel
     rate = rates.reader_pixels_per_core_second if fleet.gpus else rates.pixels_per_core_second
     # Every worker gets an even part of what the store gives to all.
     store = min(running.store_bytes_per_second, running.store_requests_per_second * running.bytes_per_request)
     bandwidth = min(running.worker_bytes_per_second, store / fleet.workers)
     # The next look is read while one is classified, so the slower of both counts.
-    own = work.looks * max(1 / rate, rates.bytes_per_pixel / bandwidth)
+    own = np.maximum(
+        work.looks / rate + work.radar / rates.radar_pixels_per_core_second,
+        (work.looks * rates.bytes_per_pixel + work.radar * rates.radar_bytes_per_pixel) / bandwidth,
+    )
     gpu_rate = rates.pixels_per_gpu_second / (1 + running.losses_per_hour * running.restart_seconds / 3600)
     served = work.looks / gpu_rate
     planning = max(
@@ -146,8 +156,9 @@ def forecast(work: Work, fleet: Fleet, table: PriceTable, seed: int = 0) -> Fore
         end = workers.run(own[failed], served[failed], work.tile_years[failed], end + running.start_seconds)
     launcher = tile_years * running.launcher_seconds
     hours = (end + launcher) / 3600
+    working = total / rate + beside / rates.radar_pixels_per_core_second + tile_years * running.assemble_core_seconds
     busy = {
-        "cores of the workers": (total / rate + tile_years * running.assemble_core_seconds) / fleet.workers,
+        "cores of the workers": working / fleet.workers,
         "GPUs": served.sum() / fleet.gpus if fleet.gpus else 0.0,
         "reading of each worker": read / running.worker_bytes_per_second / fleet.workers,
         "store, bytes": read / running.store_bytes_per_second,

@@ -28,6 +28,7 @@ from catalog.chips import UNLABELLED, Chip, Pixels, place_of
 from catalog.errors import BadInput
 from catalog.legend import CLOUD
 from catalog.model import MODEL_CLASSES
+from catalog.radar import RADAR_CHANNELS
 from catalog.store import Store
 from catalog.tree import TEN, Tree
 from pipelines.chip_source import ChipSource
@@ -92,8 +93,10 @@ class _FolderCutter:
         _same_grid(self.folder, chip)
         if (found := _bands(self.folder, chip.id)) != self.bands:
             raise BadInput(f"Chip {chip.id} has the bands {', '.join(found)}, others {', '.join(self.bands)}.")
-        seen = image.any(axis=0)
-        image = np.where(seen, np.maximum(image, 1), 0).astype(np.uint16)
+        seen = image[[band not in RADAR_CHANNELS for band in self.bands]].any(axis=0)
+        lit = np.array([band not in RADAR_CHANNELS for band in self.bands])[:, np.newaxis, np.newaxis]
+        # Of light 0 is dark where other bands are there; of radar it is missing.
+        image = np.where(seen & lit, np.maximum(image, 1), image).astype(np.uint16)
         scores = None
         if chip.teacher:
             teacher = _read(self.folder, chip.id, "teacher")

@@ -22,6 +22,7 @@ from catalog.season import Season
 from catalog.second_stage import SecondStage
 from catalog.vote import Vote, Voted
 from pipelines.block_season import close_with_season
+from pipelines.radar import RadarReader
 from pipelines.read import Look, SceneReader
 
 CHIP = (1040, 704)
@@ -164,9 +165,15 @@ def _read_ahead(
     shape = (here.shape[0] + 2 * margin, here.shape[1] + 2 * margin)
     transform = tile.transform @ Affine.translation(here.col0 - margin, here.row0 - margin)
 
+    optical, channels = manifest.model.optical, manifest.model.radar
+    radar = RadarReader(manifest.radar, channels, reader, tile.epsg, transform, shape)
+
     def read(number: int) -> tuple[Look, float]:
         started = time.perf_counter()
-        look = reader.read(manifest.datatakes[number], manifest.model, tile.epsg, transform, shape)
+        look = reader.read(manifest.datatakes[number], optical, tile.epsg, transform, shape)
+        if channels:
+            look.bands, unread = radar.beside(look.bands, manifest.datatakes[number].datetime)
+            look.problems += unread
         return look, time.perf_counter() - started
 
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:

@@ -21,6 +21,8 @@ from catalog.atmosphere import BANDS as NINE_BANDS
 from catalog.errors import BadInput
 from catalog.legend import load_legend
 from catalog.manifest import Period
+from catalog.radar import RADAR_CHANNELS
+from catalog.radar_source import choose_radar, open_radar, search_radar
 from catalog.scenes import BANDS, interval_of
 from catalog.sensors import ALL_BANDS
 from catalog.sources import open_source, read_mapping
@@ -41,7 +43,7 @@ Track = Callable[[Sequence[Any]], Iterable[Any]]
 _OF_SCENES = {
     *("--source", "--mapping", "--year", "--period", "--bbox", "--centre", "--size-km", "--tiles", "--aoi", "--biomes"),
     *("--biome-column", "--chip", "--count", "--seed", "--split", "--min-labelled", "--max-cloud", "--max-scenes"),
-    *("--bands", "--retry-seconds"),
+    *("--bands", "--radar", "--retry-seconds"),
 }
 _OF_LABELS, _OF_TEACHERS = {"--labels", "--attribute", "--classes"}, {"--teacher", "--sure"}
 _APART = {
@@ -60,6 +62,7 @@ class DatasetRequest:
     chips: str = ""
     source: str = ""
     mapping: str = ""
+    radar: str = ""
     labels: str = ""
     attribute: str = ""
     classes: str = ""
@@ -178,6 +181,11 @@ class DatasetRequest:
 
     def _teacher(self) -> TeacherLabels:
         spec = model_spec(self.teacher)
+        if spec.radar:
+            raise BadInput(
+                f"--teacher {spec.id} has the radar channels {', '.join(spec.radar)}; scenes are cut without radar. "
+                "Give a network of Sentinel-2's bands alone."
+            )
         check_teacher(spec)
         return TeacherLabels(self.teacher, spec, self.sure)
 
@@ -242,9 +250,31 @@ class DatasetRequest:
             biomes=Biomes(self.biomes, self.biome_column) if self.biomes else None,
         )
         if isinstance(labels, RasterLabels) and labels.path is None:
-            return candidates_of_markups(Path(self.labels), source, wanted, area and area.geometry, track)
-        assert area
-        return candidates_of_area(area, periods, source, wanted, track)
+            found = candidates_of_markups(Path(self.labels), source, wanted, area and area.geometry, track)
+        else:
+            assert area
+            found = candidates_of_area(area, periods, source, wanted, track)
+        return self._with_radar(found) if self.radar else found
+
+    def _with_radar(self, found: Candidates) -> Candidates:
+        """The same with the radar scenes of each overpass's month.
+
+        Raises:
+            BadInput: no scene has radar beside it.
+        """
+        source = open_radar(self.radar)
+        for number, sighting in enumerate(found.sightings):
+            months = {(sighting.datatake.datetime.year, sighting.datatake.datetime.month)}
+            scenes, excluded = search_radar(source, sighting.ground(self.side), months)
+            chosen, left_out = choose_radar(scenes, months, RADAR_CHANNELS)
+            found.sightings[number] = sighting.model_copy(update={"radar": tuple(chosen)})
+            found.unused |= {one.scene: one.reason for one in (*excluded, *left_out)}
+        if found.sightings and not any(one.radar for one in found.sightings):
+            raise BadInput(
+                f"--radar {self.radar!r} has nothing in the months of the {len(found.sightings)} overpasses that chips "
+                "are cut from. Give another source, or leave it out."
+            )
+        return found
 
     def _told(self, labels: LabelSource, area: Area | None, periods: Sequence[Period]) -> dict[str, Any]:
         """All that decides the outcome, as JSON."""
@@ -266,6 +296,8 @@ class DatasetRequest:
             "max_scenes": self.max_scenes,
             **dataclasses.asdict(self.choice),
         }
+        if self.radar:
+            told["radar"] = self.radar
         if self.legend:
             told["finer"] = [list(one) for one in self._tree().finer]
         if isinstance(labels, TeacherLabels):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import shapely
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from shapely.geometry.base import BaseGeometry
 
 from catalog.datatakes import footprint_of
 from catalog.errors import BadInput, first_fault
@@ -29,6 +30,10 @@ class Rates(BaseModel):
     # With defaults, so that tables of before are still read.
     season_pixels_per_core_second: float = Field(default=4_000_000, gt=0, description="of what --seasons adds")
     season_bytes_per_pixel: float = Field(default=40.0, gt=0, description="of what --seasons adds to the output")
+    radar_pixels_per_core_second: float = Field(
+        default=10_000_000, gt=0, description="published pixels x overpasses of radar: read, averaged and filtered"
+    )
+    radar_bytes_per_pixel: float = Field(default=8.0, gt=0, description="VV and VH, per published pixel and overpass")
 
     def with_seasons(self) -> Rates:
         """The same where the season is told and published, too."""
@@ -94,6 +99,10 @@ class Estimate(BaseModel):
     scenes: int
     pixels: float = Field(description="to be published, those of blocks only partly in the zone counted in full")
     looks: float = Field(description="published pixels x looks")
+    radar_scenes: int = Field(description="of Sentinel-1, beside the others")
+    radar_looks: float = Field(description="published pixels x overpasses of radar")
+    radar_gigabytes: float = Field(description="of radar, among those to be read")
+    radar_core_hours: float = Field(description="for radar, among the core-hours")
     read_gigabytes: float
     written_gigabytes: float
     core_hours: float = Field(description="on CPUs alone")
@@ -129,10 +138,14 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
     manifests = [one.manifest for one in planned if one.manifest]
     pixels = float(sum(manifest.block(number).pixels for manifest in manifests for number in manifest.blocks))
     looks = sum(sum(looks_of_blocks(manifest)) for manifest in manifests)
+    radar = sum(sum(radar_of_blocks(manifest)) for manifest in manifests)
     rates, prices = table.rates, table.prices_usd
-    core_hours = looks / rates.pixels_per_core_second / 3600
+    radar_hours = radar / rates.radar_pixels_per_core_second / 3600
+    core_hours = looks / rates.pixels_per_core_second / 3600 + radar_hours
     gpu_hours = looks / rates.pixels_per_gpu_second / 3600
-    read, written = looks * rates.bytes_per_pixel / 1e9, pixels * rates.output_bytes_per_pixel / 1e9
+    radar_read = radar * rates.radar_bytes_per_pixel / 1e9
+    read, written = looks * rates.bytes_per_pixel / 1e9 + radar_read, pixels * rates.output_bytes_per_pixel / 1e9
+    feeding_hours = looks / rates.reader_pixels_per_core_second / 3600 + radar_hours
     return Estimate(
         tile_years=len(manifests),
         blocks=sum(len(manifest.blocks) for manifest in manifests),
@@ -140,12 +153,16 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
         scenes=sum(len(datatake.scenes) for manifest in manifests for datatake in manifest.datatakes),
         pixels=pixels,
         looks=looks,
+        radar_scenes=sum(len(manifest.radar) for manifest in manifests),
+        radar_looks=radar,
+        radar_gigabytes=radar_read,
+        radar_core_hours=radar_hours,
         read_gigabytes=read,
         written_gigabytes=written,
         core_hours=core_hours,
         core_usd=core_hours * prices.core_hour,
         gpu_hours=gpu_hours,
-        gpu_usd=gpu_hours * prices.gpu_hour + looks / rates.reader_pixels_per_core_second / 3600 * prices.core_hour,
+        gpu_usd=gpu_hours * prices.gpu_hour + feeding_hours * prices.core_hour,
         read_usd=read * prices.read_gigabyte,
         storage_usd_month=written * prices.stored_gigabyte_month,
     )
@@ -153,8 +170,20 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
 
 def looks_of_blocks(manifest: Manifest) -> list[float]:
     """Pixels x looks of each block of a tile-year: counted by the share of it that each datatake's footprint covers."""
+    return _covered(manifest, [footprint_of(datatake) for datatake in manifest.datatakes])
+
+
+def radar_of_blocks(manifest: Manifest) -> list[float]:
+    """Pixels x overpasses of radar of each block of a tile-year, counted likewise."""
+    overpasses: dict[str, list[BaseGeometry]] = {}
+    for scene in manifest.radar:
+        overpasses.setdefault(scene.overpass, []).append(scene.outline)
+    return _covered(manifest, [shapely.union_all(parts) for parts in overpasses.values()])
+
+
+def _covered(manifest: Manifest, footprints: Sequence[BaseGeometry]) -> list[float]:
+    """Pixels of each block, summed over footprints by the share of it that each covers."""
     tile = manifest.ground
-    footprints = [footprint_of(datatake) for datatake in manifest.datatakes]
     found = []
     for number in manifest.blocks:
         here = manifest.block(number)

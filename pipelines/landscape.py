@@ -32,6 +32,23 @@ SPECTRA = np.array(
 """Surface reflectance x 10,000 of each model class, `[classes, bands]`: medians of confident L2A pixels of real scenes,
 but for built (whose median there is that of gardens) and cloud, which stand for roofs and for a thick cloud."""
 WATER, TREES, GRASS, FLOODED, CROPS, SHRUB, BUILT, BARE, SNOW, CLOUD = range(len(MODEL_CLASSES))
+BACKSCATTER = np.array(
+    [
+        [-19.0, -26.0],
+        [-9.0, -14.5],
+        [-13.0, -20.0],
+        [-6.5, -15.0],
+        [-11.0, -17.5],
+        [-11.5, -17.5],
+        [-4.0, -11.0],
+        [-15.0, -23.0],
+        [-16.0, -23.5],
+    ],
+    np.float32,
+)
+"""gamma0 of each class but cloud in dB, `[classes, VV and VH]`: round numbers of the order that textbooks give for C
+band at 30 to 40 degrees (Ulaby and Dobson 1989, "Handbook of radar scattering statistics for terrain"), not measured.
+Trunks in water and walls on streets turn the beam back, so that flooded vegetation and built are bright."""
 CHANGE_CELL = 400
 """Metres: land cover changes in squares of this size."""
 
@@ -167,6 +184,33 @@ class Overpass:
         others = np.array([first + rows[kind][0] for kind in ("grass", "shrub", "leafy trees", "summer crops")])
         among = others[(len(others) * _cells(x, y, (240, 160), self.seed + 26)).astype(int) % len(others)]
         return np.vstack([spectra, today]), among
+
+
+def backscatter(
+    classes: np.ndarray, x: np.ndarray, y: np.ndarray, day: datetime, ascending: bool, seed: int
+) -> np.ndarray:
+    """Mean gamma0 of a true land cover, without speckle.
+
+    Besides the class it depends on the ground's roughness, by about 1 dB from place to place, on slopes that the two
+    orbit directions see from two sides, and for crops on the season, by 2 dB.
+
+    Args:
+        classes: `[H, W]`, no cloud among them.
+        x: eastings of columns, metres, `[W]`.
+        y: northings of rows, metres, `[H]`.
+        day: of the pass.
+        ascending: orbit direction.
+        seed: of the landscape.
+
+    Returns:
+        float32 `[2, H, W]`, VV and VH in linear power.
+    """
+    summer = float(np.cos(2 * np.pi * (day.timetuple().tm_yday - 200) / 365))
+    level = BACKSCATTER.copy()
+    level[CROPS] += 2 * summer
+    roughness = 2 * _noise(x, y, 80, seed + 30) + (1 if ascending else -1) * _noise(x, y, 800, seed + 31)
+    decibels = np.moveaxis(level[classes], -1, 0) + roughness
+    return np.power(np.float32(10), decibels / 10, dtype=np.float32)
 
 
 def _noise(x: np.ndarray, y: np.ndarray, wavelength: float, seed: int) -> np.ndarray:

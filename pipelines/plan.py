@@ -17,6 +17,8 @@ from catalog.items import published_fingerprint
 from catalog.legend import Legend
 from catalog.manifest import Manifest, Period, digest, item_folder, item_key
 from catalog.model import ModelSpec
+from catalog.radar import RadarScene
+from catalog.radar_source import choose_radar, search_radar
 from catalog.scenes import Datatake, Exclusion
 from catalog.season import FEWEST_LOOKS, check_bands
 from catalog.second_stage import check_second_stage
@@ -97,7 +99,8 @@ def plan_tile(
 
     What was planned before for the same request is taken up as it stands, without a search, so that a resumed run
     never works on another list of scenes. A new search covers the whole tile, whatever part of it is asked for, so
-    that the scenes do not depend on the part.
+    that the scenes do not depend on the part. With a source of radar its scenes are searched for the months of the
+    looks that were chosen.
 
     Raises:
         BadInput: the source lacks what is needed, or its pixels are larger than the map's.
@@ -106,7 +109,8 @@ def plan_tile(
     blocks = blocks_intersecting(tile, geometry)
     if not blocks:
         return Planned(tile.name, period, None, skipped="the tile owns no pixel of the area")
-    request = digest({"source": source.name, **settings.model_dump(mode="json", exclude={"overwrite"})})
+    asked = {"source": source.name, **({"radar": source.radar.name} if source.radar else {})}
+    request = digest({**asked, **settings.model_dump(mode="json", exclude={"overwrite"})})
     published, pending = known_manifests(store, tile.name, period, tile.resolution)
     if published and published.request == request and not settings.overwrite:
         return _extended(published, tile, blocks)
@@ -114,7 +118,7 @@ def plan_tile(
         if manifest.request == request and manifest.requested == blocks:
             return Planned(tile.name, period, manifest)
     whole = owned_geometry(tile)
-    found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end, settings.model.bands)
+    found = source.search(whole.buffer(HALO_DEGREES), period.start, period.end, settings.model.optical.bands)
     if found.scenes and all(scene.gsd > tile.resolution for scene in found.scenes):
         raise BadInput(
             f"Source {source.name!r} has pixels of {found.scenes[0].gsd} m ({found.scenes[0].id}), and network "
@@ -134,6 +138,7 @@ def plan_tile(
     touched = _touched(tile, blocks, chosen)
     if not touched:
         return Planned(tile.name, period, None, skipped="no scene touches the area")
+    backscatter, unused = _radar_beside(chosen, source.radar, whole, settings.model)
     manifest = Manifest(
         request=request,
         tile=tile.name,
@@ -148,7 +153,8 @@ def plan_tile(
         seasons=settings.seasons,
         second_stage=settings.second_stage,
         software=version("landloom"),
-        excluded=tuple(excluded),
+        excluded=(*excluded, *unused),
+        radar=tuple(backscatter),
     )
     if published and published.recipe == manifest.recipe:
         return _extended(published, tile, blocks)
@@ -163,6 +169,18 @@ def plan_tile(
             "other scenes, network, legend or options. Pass --overwrite to replace it, or another --out"
         ),
     )
+
+
+def _radar_beside(
+    datatakes: list[Datatake], radar: Source | None, whole: BaseGeometry, model: ModelSpec
+) -> tuple[list[RadarScene], list[Exclusion]]:
+    """The radar scenes of the months of some datatakes, and those left out."""
+    if radar is None:
+        return [], []
+    months = {(datatake.datetime.year, datatake.datetime.month) for datatake in datatakes}
+    scenes, excluded = search_radar(radar, whole.buffer(HALO_DEGREES), months)
+    chosen, left_out = choose_radar(scenes, months, model.radar)
+    return chosen, [*excluded, *left_out]
 
 
 def _extended(published: Manifest, tile: Tile, blocks: tuple[int, ...]) -> Planned:

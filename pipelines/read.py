@@ -33,6 +33,7 @@ from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.errors import SceneUnreadable, SourceUnavailable
 from catalog.model import ModelSpec
 from catalog.quality import as_classification
+from catalog.radar import RadarScene
 from catalog.scenes import Datatake, Exclusion, Raster, Scene
 from pipelines.remote import brief, s3_settings, scene_unreadable, seconds_to_wait, signed
 
@@ -126,6 +127,43 @@ class SceneReader:
                 look.problems.append(Exclusion(scene=scene.id, reason=str(error)))
         return look
 
+    def read_rasters(
+        self, scene: RadarScene, rasters: Sequence[Raster], epsg: int, transform: Affine, shape: tuple[int, int]
+    ) -> list[np.ndarray] | None:
+        """The numbers of some of a scene's files on a window's grid, each pixel the nearest of the file's.
+
+        Args:
+            scene: whose they are.
+            rasters: to be read, side by side.
+            epsg: CRS of the window.
+            transform: of the window, 10 m pixels.
+            shape: rows and columns of the window.
+
+        Returns:
+            `[rows, cols]` each, beyond a file its no data or 0; None if the scene does not reach into the window.
+
+        Raises:
+            SceneUnreadable: no further try will read it.
+            SourceUnavailable: as for `read`.
+        """
+        with self._reading:
+            window = _Grid(epsg, transform, shape)
+            if not window.meets(scene):
+                return None
+            if scene.id in self._unreadable:
+                raise SceneUnreadable(self._unreadable[scene.id])
+            reads = [
+                self._pool.submit(self._read_raster, scene, raster, window, Resampling.nearest) for raster in rasters
+            ]
+            wait(reads)
+            try:
+                found = [read.result() for read in reads]
+            except SceneUnreadable as error:
+                self._unreadable[scene.id] = str(error)
+                raise
+            reached = [one for one in found if one is not None]
+            return reached if len(reached) == len(rasters) else None
+
     def _fill(self, look: Look, gap: np.ndarray, scene: Scene, model: ModelSpec, window: _Grid) -> None:
         """Fill the gaps of a look from one scene."""
         numbers = np.empty_like(look.bands)
@@ -175,7 +213,12 @@ class SceneReader:
         return None if found is None else as_classification(found, scene.sensor)
 
     def _read_raster(
-        self, scene: Scene, raster: Raster, window: _Grid, resampling: Resampling, out: np.ndarray | None = None
+        self,
+        scene: Scene | RadarScene,
+        raster: Raster,
+        window: _Grid,
+        resampling: Resampling,
+        out: np.ndarray | None = None,
     ) -> np.ndarray | None:
         """The source's numbers on the window's grid, in `out` where they fit; None if the file does not reach there."""
         deadline = time.monotonic() + self._retry_seconds
@@ -200,7 +243,7 @@ class SceneReader:
                 delay = min(delay * 2, 30.0)
 
     @contextmanager
-    def _dataset(self, scene: Scene, raster: Raster) -> Iterator[rasterio.DatasetReader]:
+    def _dataset(self, scene: Scene | RadarScene, raster: Raster) -> Iterator[rasterio.DatasetReader]:
         """An open file. Far away it stays open: its header takes a request. Here it does not: each holds memory."""
         with self._lock:
             opened = self._open.get(raster.href)
@@ -246,7 +289,7 @@ class _Grid:
         outline = shapely.segmentize(box(*self.bounds), 5000)
         self._outline = shapely.transform(outline, lambda xy: np.column_stack(to_lonlat(xy[:, 0], xy[:, 1])))
 
-    def meets(self, scene: Scene) -> bool:
+    def meets(self, scene: Scene | RadarScene) -> bool:
         """Whether a scene's footprint touches the window."""
         west, _, east, _ = self._outline.bounds
         if east - west > 180:

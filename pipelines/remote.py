@@ -9,6 +9,7 @@ from urllib.parse import urlparse
 import requests
 
 from catalog.errors import SceneUnreadable, StoreError
+from catalog.radar import RadarScene
 from catalog.scenes import Scene
 from catalog.store import BUCKETS, open_store
 from catalog.store_s3 import gdal_settings
@@ -17,7 +18,7 @@ _SIGNING = threading.Lock()
 """Bands are opened at once; only the first asks for a signature."""
 
 
-def signed(scene: Scene, href: str) -> str:
+def signed(scene: Scene | RadarScene, href: str) -> str:
     """An address that can be read now.
 
     Raises:
@@ -50,7 +51,7 @@ def s3_settings() -> dict[str, str]:
     return gdal_settings(os.environ.get("AWS_ENDPOINT_URL"))
 
 
-def seconds_to_wait(scene: Scene, href: str, error: Exception) -> float | None:
+def seconds_to_wait(scene: Scene | RadarScene, href: str, error: Exception) -> float | None:
     """After a failed read, the seconds that its server wants to be left alone; None if it is well.
 
     GDAL hides the status of a failed request behind its own messages, so the server is asked directly.

@@ -12,9 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.area import Area
 from catalog.collections import check_legend
+from catalog.errors import BadInput
 from catalog.garbage import rare_collections
-from catalog.grid import Tile
+from catalog.grid import RESOLUTION, Tile
 from catalog.manifest import Period
+from catalog.radar import RADAR_CHANNELS
+from catalog.radar_source import open_radar
 from catalog.sources import Source, StacApi, open_source
 from catalog.store import Store
 from pipelines.plan import Planned, Settings, plan_tile
@@ -29,7 +32,8 @@ class Request(BaseModel):
 
     source: str
     described: StacApi | None = Field(default=None, description="of a source that is not known")
-    base: str = Field(default="", description="folder that a relative path of the source starts from")
+    base: str = Field(default="", description="folder that a relative path of a source starts from")
+    radar: str = Field(default="", description="source of terrain-corrected Sentinel-1; empty: none")
     tiles: tuple[str, ...]
     geometry: str = Field(default="", description="WKB (hexadecimal) of the area, degrees; empty: the whole tiles")
     periods: tuple[Period, ...]
@@ -44,12 +48,14 @@ class Request(BaseModel):
         periods: Sequence[Period],
         settings: Settings,
         described: StacApi | None = None,
+        radar: str = "",
     ) -> Request:
         """All tile-years of an area."""
         return cls(
             source=source,
             described=described,
             base=str(Path.cwd()),
+            radar=radar,
             tiles=tuple(tile.name for tile in area.tiles),
             geometry="" if area.geometry is None else shapely.to_wkb(area.geometry, hex=True),
             periods=tuple(periods),
@@ -64,13 +70,15 @@ class Request(BaseModel):
                     yield tile, period
 
     def open(self) -> Source:
-        """The source.
+        """The source, that of radar scenes with it.
 
         Raises:
             BadInput: there is none.
             SourceUnavailable: it does not answer.
         """
-        return open_source(self.source, self.described, self.base)
+        source = open_source(self.source, self.described, self.base)
+        source.radar = open_radar(self.radar, self.base) if self.radar else None
+        return source
 
     def plan(self, tile: str, period: Period, source: Source, store: Store) -> Planned:
         """Plan one of the tile-years; nothing is written.
@@ -91,10 +99,22 @@ class Request(BaseModel):
         A few tile-years are planned for it, until one has scenes.
 
         Raises:
-            BadInput: settings that make no map, a legend that contradicts what is published, a source without bands.
+            BadInput: settings that make no map, a legend that contradicts what is published, a source without bands,
+                radar for a network without radar channels.
             SourceUnavailable: the source does not answer.
         """
         self.settings.check()
+        if self.radar and not self.settings.model.radar:
+            raise BadInput(
+                f"Network {self.settings.model.id} has no radar channels (its bands are "
+                f"{', '.join(self.settings.model.bands)}), so that --radar {self.radar!r} would do nothing. Leave it "
+                f"out, or give a network that was trained with {RADAR_CHANNELS[0]} or its like (docs/radar.md)."
+            )
+        if self.radar and self.settings.model.gsd != RESOLUTION:
+            raise BadInput(
+                f"Network {self.settings.model.id} makes maps of {self.settings.model.gsd} m, and radar is read for "
+                f"maps of {RESOLUTION} m alone. Leave --radar {self.radar!r} out."
+            )
         for collection in sorted({period.collection(self.settings.model.gsd) for period in self.periods}):
             check_legend(store, collection, self.settings.legend)
         for tile, period in islice(self.tile_years(), _TRIED):

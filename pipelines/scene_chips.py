@@ -16,6 +16,7 @@ import apache_beam as beam
 
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
+from catalog.radar import RADAR_CHANNELS
 from catalog.sensors import ALL_BANDS
 from catalog.store import Store
 from pipelines.candidates import Candidates
@@ -150,9 +151,10 @@ def _plan(store: Store, found: Candidates, request: dict[str, Any], bands: tuple
     scenes = [scene for one in found.sightings for scene in one.datatake.scenes]
     used = {scene.id for scene in scenes}
     shared = set(ALL_BANDS).intersection(*(scene.bands for scene in scenes))
+    radar = any(one.radar for one in found.sightings)
     plan = {
         "request": request,
-        "bands": bands or [band for band in ALL_BANDS if band in shared],
+        "bands": [*(bands or [band for band in ALL_BANDS if band in shared]), *(RADAR_CHANNELS if radar else ())],
         "sightings": {one.id: len(one.squares) for one in found.sightings},
         "dropped": found.dropped,
         "unused": {scene: reason for scene, reason in found.unused.items() if scene not in used},

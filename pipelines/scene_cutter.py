@@ -14,9 +14,11 @@ from catalog.clear import SCL_CLOUD, SCL_SHADOW
 from catalog.errors import BadInput
 from catalog.legend import CLOUD
 from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.radar import bands_apart
 from catalog.store import Store
 from pipelines.candidates import Sighting
 from pipelines.label_sources import LabelSource
+from pipelines.radar import RadarReader
 from pipelines.read import SceneReader
 from pipelines.sampling import split_of
 
@@ -100,7 +102,9 @@ class SceneCutter:
         sighting, number = self._find(store, element)
         told: dict[str, Any] = {"id": sighting.name(number), "biome": sighting.squares[number].biome}
         try:
-            labels = self._cut(sighting, number, (next((b for b in _QUICK if b in self.bands), self.bands[-1]),)).labels
+            labels = self._cut(
+                sighting, number, (next((b for b in _QUICK if b in self.bands), bands_apart(self.bands)[0][-1]),)
+            ).labels
         except BadInput as error:
             return told | {"dropped": str(error)}
         counts = np.bincount(labels.ravel(), minlength=256)
@@ -117,8 +121,14 @@ class SceneCutter:
         if not self.labels.teacher:
             # Scenes are read only where there is something to learn.
             self._check_labelled(labels)
-        seen = ModelSpec(id="chips", version="1", bands=bands, classes=MODEL_CLASSES, stride=1, halo=0)
+        optical, channels = bands_apart(bands)
+        seen = ModelSpec(id="chips", version="1", bands=optical, classes=MODEL_CLASSES, stride=1, halo=0)
         look = reader.read(sighting.datatake, seen, *grid)
+        if channels:
+            radar = RadarReader(sighting.radar, channels, reader, *grid)
+            look.bands, unread = radar.beside(look.bands, sighting.datatake.datetime)
+            if unread:
+                raise BadInput(f"radar unreadable: {unread[0].scene}, {unread[0].reason}")
         for warning in look.warnings:
             log.warning("%s: %s %s", sighting.name(number), warning.scene, warning.reason)
         valid = look.bands[0] > 0

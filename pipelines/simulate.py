@@ -94,10 +94,10 @@ def simulate(
     truth: dict[tuple[str, int], Path] = {}
     cover: dict[tuple[Product, int], np.ndarray] = {}
     for product in products:
-        x, y, transform = _axes(product)
+        x, y, transform = axes(product)
         for number, year in enumerate(years):
-            strips = [land_cover(x, y[rows], number, change, seed) for rows in _strips(len(y))]
-            cover[product, year] = np.concatenate(strips)
+            parts = [land_cover(x, y[rows], number, change, seed) for rows in strips(len(y))]
+            cover[product, year] = np.concatenate(parts)
             if (product.tile, year) not in truth:
                 path = truth[product.tile, year] = out / "truth" / f"{product.tile}-{year}.tif"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def _check(products: Sequence[Product], years: Sequence[int], dates: int, cloud:
         )
 
 
-def _axes(product: Product) -> tuple[np.ndarray, np.ndarray, Affine]:
+def axes(product: Product) -> tuple[np.ndarray, np.ndarray, Affine]:
     """Pixel centres and transform of a product."""
     tile = Tile.from_name(product.tile)
     left = tile.left + product.col * RESOLUTION + product.shift
@@ -139,7 +139,8 @@ def _axes(product: Product) -> tuple[np.ndarray, np.ndarray, Affine]:
     return x, y, Affine(RESOLUTION, 0, left, 0, -RESOLUTION, top)
 
 
-def _strips(rows: int) -> Iterator[slice]:
+def strips(rows: int) -> Iterator[slice]:
+    """Rows worked on at a time."""
     for start in range(0, rows, _STRIP):
         yield slice(start, min(start + _STRIP, rows))
 
@@ -147,14 +148,14 @@ def _strips(rows: int) -> Iterator[slice]:
 def _write_scene(folder: Path, product: Product, overpass: Overpass, classes: np.ndarray) -> Path:
     """Write one product on one date; returns its item's JSON."""
     tile = Tile.from_name(product.tile)
-    x, y, transform = _axes(product)
+    x, y, transform = axes(product)
     day, offset = overpass.day, 1000 if overpass.day >= _OFFSET_FROM else 0
     dn = np.empty((len(BANDS), *product.size), np.uint16)
     scl = np.empty(product.size, np.uint8)
     random = np.random.default_rng([overpass.seed, overpass.year, overpass.number])
     noise = random.integers(-25, 26, (len(BANDS), _NOISE, _NOISE), np.int8)
     across, down = (np.floor(axis / RESOLUTION).astype(np.int64) % _NOISE for axis in (x, y))
-    for rows in _strips(len(y)):
+    for rows in strips(len(y)):
         reflectance, scl[rows] = overpass.look(classes[rows], x, y[rows])
         for number in range(len(BANDS)):
             numbers = reflectance[number] + noise[number][np.ix_(down[rows], across)]

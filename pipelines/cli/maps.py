@@ -32,6 +32,7 @@ from pipelines.cli.options import (
     MinObservations,
     Model,
     PeriodOption,
+    Radar,
     S3Endpoint,
     Seasons,
     SizeKm,
@@ -105,6 +106,7 @@ def map_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps made with other settings.")] = False,
     s3_endpoint: S3Endpoint = "",
     mapping: Mapping = "",
+    radar: Radar = "",
     retry_seconds: Annotated[
         float, typer.Option(parser=number, metavar="S", help="How long a failing source is tried again.")
     ] = 300.0,
@@ -152,7 +154,7 @@ def map_command(
             overwrite=overwrite,
         )
         area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
-        request = Request.of(source, area, periods, settings, described)
+        request = Request.of(source, area, periods, settings, described, radar)
     if inference:
         with console.status(f"Waiting for {inference}"):
             reach_network(inference, request.settings.model, retry_seconds)
@@ -225,6 +227,7 @@ def estimate_command(
     max_cloud: MaxCloud = 100.0,
     seasons: Seasons = False,
     mapping: Mapping = "",
+    radar: Radar = "",
     prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
     write_prices: Annotated[Path | None, typer.Option(help="Write Landloom's price table here, to edit.")] = None,
     runner: Runner = "",
@@ -257,7 +260,7 @@ def estimate_command(
         seasons=seasons,
     )
     with tempfile.TemporaryDirectory() as nowhere:
-        request = Request.of(source, area, periods, settings, described)
+        request = Request.of(source, area, periods, settings, described, radar)
         planned = _plan(request, open_store(nowhere))
     found = estimate(planned, table)
     forecasts = forecasts_of(fleets, [one.manifest for one in planned if one.manifest], table)
@@ -269,6 +272,9 @@ def estimate_command(
     shown.add_row("tile-years", f"{found.tile_years:,} (of {len(planned):,}; the others have no usable scene)")
     shown.add_row("scenes", f"{found.scenes:,} in {found.datatakes:,} datatakes")
     shown.add_row("published pixels", f"{found.pixels / 1e6:,.1f} million, {found.looks / 1e6:,.1f} million looks")
+    if found.radar_scenes:
+        added = f"{found.radar_gigabytes:,.2f} GB and {found.radar_core_hours:,.2f} core-hours among those below"
+        shown.add_row("radar scenes", f"{found.radar_scenes:,}: {added}")
     shown.add_row("to read", f"{found.read_gigabytes:,.2f} GB, {found.read_usd:,.2f} USD")
     shown.add_row("to write", f"{found.written_gigabytes:,.2f} GB, {found.storage_usd_month:,.2f} USD a month")
     shown.add_row("on CPUs", f"{found.core_hours:,.2f} core-hours, {found.core_usd:,.2f} USD")

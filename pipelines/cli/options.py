@@ -93,6 +93,15 @@ Seasons = Annotated[
 ]
 S3Endpoint = Annotated[str, typer.Option(help="Endpoint of an S3 server other than Amazon's.")]
 Mapping = Annotated[str, typer.Option(help="JSON file that names the bands of an unknown STAC API.")]
+Radar = Annotated[
+    str,
+    typer.Option(
+        "--radar",
+        metavar="SOURCE",
+        help="Terrain-corrected Sentinel-1 for a network with radar channels: planetary-computer, a STAC API's URL, or "
+        "a static catalog; see docs/radar.md.",
+    ),
+]
 Maps = Annotated[
     str,
     typer.Option(

@@ -37,6 +37,9 @@ def simulate_command(
     dates: Annotated[int, typer.Option(parser=whole, metavar="N", help="Scenes a year.")] = 5,
     cloud: Annotated[float, typer.Option(parser=number, metavar="SHARE", help="Mean share of cloud, 0 to 1.")] = 0.3,
     seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Another one, another landscape.")] = 1,
+    radar: Annotated[
+        bool, typer.Option("--radar", help="And of Sentinel-1, with speckle, as a catalog of its own in radar/.")
+    ] = False,
     phenology: Annotated[
         bool, typer.Option("--phenology", help="Crops, grass, shrub, marsh and trees each change through the year.")
     ] = False,
@@ -70,6 +73,11 @@ def simulate_command(
             on_progress=on_progress,
         )
     typer.echo(written.catalog)
+    if radar:
+        from pipelines.radar_simulation import simulate_radar
+
+        with progress_of("Writing radar scenes") as on_progress:
+            typer.echo(simulate_radar(out, [product], years=years_of(years), seed=seed, on_progress=on_progress))
 
 
 @app.command("simulate-chips")

@@ -79,6 +79,9 @@ def dataset_command(
     ] = 0.5,
     source: Annotated[str, typer.Option(help="Of the scenes, as for `landloom map`.")] = "",
     mapping: Mapping = "",
+    radar: Annotated[
+        str, typer.Option(help="Terrain-corrected Sentinel-1, whose channels are written after the bands.")
+    ] = "",
     year: Year = "",
     period: PeriodOption = "",
     bbox: Bbox = "",
@@ -129,6 +132,7 @@ def dataset_command(
         chips=chips,
         source=source,
         mapping=mapping,
+        radar=radar,
         labels=labels,
         attribute=attribute,
         classes=classes,

@@ -94,6 +94,11 @@ def check(job: Job, request: Request) -> None:
             f"Dataflow's workers do not see --source {request.source!r}. Give planetary-computer, earth-search, a URL, "
             "or a static catalog at gs://BUCKET/PREFIX."
         )
+    if request.radar and "://" not in request.radar and ("/" in request.radar or request.radar.endswith(".json")):
+        raise BadInput(
+            f"Dataflow's workers do not see --radar {request.radar!r}. Give planetary-computer, a URL, or a static "
+            "catalog at gs://BUCKET/PREFIX."
+        )
     needed = [] if job.inference else [job.model]
     if missing := [one for one in [*needed, job.second_stage] if one and one not in shipped_models()]:
         raise BadInput(

@@ -12,6 +12,7 @@ from catalog.atmosphere import BANDS as TEACHER_BANDS
 from catalog.chips import UNLABELLED, Split
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
+from catalog.radar import RADAR_CHANNELS, bands_apart
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set, read_pixels
@@ -52,6 +53,17 @@ class Chip:
     """Of the classes that its training set has."""
     finer: np.ndarray | None = None
     """uint8 `[H, W]`: number among the tree's classes of what the pixel is more closely; elsewhere `UNLABELLED`."""
+    radar: np.ndarray | None = None
+    """uint16 `[4, H, W]`, `RADAR_CHANNELS` as `catalog.radar.encode` gives them, 0 = missing; None: no radar."""
+
+    def shown(self, bands: Sequence[str]) -> np.ndarray:
+        """What a network of these bands and radar channels is shown: uint16 `[bands, H, W]`."""
+        optical, channels = bands_apart(bands)
+        image = self.image[[TEACHER_BANDS.index(band) for band in optical]]
+        if not channels:
+            return image
+        radar = np.zeros((len(RADAR_CHANNELS), *self.classes.shape), np.uint16) if self.radar is None else self.radar
+        return np.concatenate([image, radar[[RADAR_CHANNELS.index(channel) for channel in channels]]])
 
     @property
     def valid(self) -> np.ndarray:
@@ -119,11 +131,23 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
                     (chip.epsg, chip.transform),
                     tree,
                     np.where(pixels.labels < len(MODEL_CLASSES), UNLABELLED, pixels.labels) if found.parents else None,
+                    _radar(found.bands, pixels.image),
                 )
             )
     if not chips:
         raise BadInput(f"There is no chip of split {split!r} in {', '.join(folders)}.")
     return chips
+
+
+def _radar(bands: Sequence[str], image: np.ndarray) -> np.ndarray | None:
+    """The radar channels of a set's image, if it has any."""
+    if not set(RADAR_CHANNELS) & set(bands):
+        return None
+    radar = np.zeros((len(RADAR_CHANNELS), *image.shape[1:]), np.uint16)
+    for number, channel in enumerate(RADAR_CHANNELS):
+        if channel in bands:
+            radar[number] = image[bands.index(channel)]
+    return radar
 
 
 def _one_tree(told: Mapping[str, tuple[tuple[str, str], ...]]) -> Tree:

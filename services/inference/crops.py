@@ -6,8 +6,9 @@ import numpy as np
 
 from catalog.chips import UNLABELLED
 from catalog.model import MODEL_CLASSES
+from catalog.scenes import BANDS
 from catalog.tree import Tree
-from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
+from services.inference.chips import CLOUD, Chip
 from services.inference.recipe import Recipe
 
 
@@ -17,6 +18,7 @@ class Crops:
     def __init__(self, chips: list[Chip], recipe: Recipe, random: np.random.Generator):
         """Of chips smaller than a crop the rest stays empty."""
         self._chips, self._recipe, self._random = chips, recipe, random
+        self._bands = (*BANDS, *recipe.radar)
         rooms = [max(1, round(chip.classes.size / recipe.patch**2)) for chip in chips]
         self._deck = np.repeat(np.arange(len(chips)), rooms)
         self._order: list[int] = []
@@ -30,8 +32,9 @@ class Crops:
         """Some crops.
 
         Returns:
-            float32 `[batch, 6, side, side]`, reflectance x 10,000; and float32 `[batch, classes, side, side]`,
-            probabilities of the tree's classes, all 0 where nothing is learned.
+            float32 `[batch, 6, side, side]`, reflectance x 10,000, with the recipe's radar channels after the
+            six bands; and float32 `[batch, classes, side, side]`, probabilities of the tree's classes, all 0 where
+            nothing is learned.
         """
         drawn = [self._crop(self._next()) for _ in range(self._recipe.batch)]
         return np.stack([image for image, _ in drawn]), np.stack([target for _, target in drawn])
@@ -47,14 +50,18 @@ class Crops:
         row, col = (int(random.integers(0, max(size - side, 0) + 1)) for size in (height, width))
         here = (slice(row, min(row + side, height)), slice(col, min(col + side, width)))
         there = (slice(0, here[0].stop - row), slice(0, here[1].stop - col))
-        image = np.zeros((len(NINE_TO_SIX), side, side), np.float32)
-        image[(slice(None), *there)] = chip.image[NINE_TO_SIX][(slice(None), *here)]
+        image = np.zeros((len(self._bands), side, side), np.float32)
+        image[(slice(None), *there)] = chip.shown(self._bands)[(slice(None), *here)]
         if spread := self._recipe.brightness:
-            factors = random.normal(1, spread) * random.normal(1, spread / 3, (len(NINE_TO_SIX), 1, 1))
-            np.multiply(image, np.clip(factors, 0.2, 5), out=image, casting="same_kind")
+            factors = random.normal(1, spread) * random.normal(1, spread / 3, (len(BANDS), 1, 1))
+            light = image[: len(BANDS)]
+            np.multiply(light, np.clip(factors, 0.2, 5), out=light, casting="same_kind")
+        if self._recipe.radar and random.random() < self._recipe.channel_dropout:
+            # All at once, as where a month has no pass: so the network learns to do without.
+            image[len(BANDS) :] = 0
         classes = chip.classes[here]
         target = np.zeros((len(chip.tree.names), side, side), np.float32)
-        known = (classes <= CLOUD) & image[(slice(None), *there)].any(axis=0)
+        known = (classes <= CLOUD) & image[(slice(len(BANDS)), *there)].any(axis=0)
         ten = hard_target(classes, known, self._recipe.label_smoothing, len(MODEL_CLASSES))
         target[(slice(0, len(MODEL_CLASSES)), *there)] = ten
         if chip.finer is not None:

@@ -152,7 +152,7 @@ def check(spec: ModelSpec, tree: Tree = TEN, level: int = 1) -> np.ndarray:
     """
     own, names = class_tree(spec.parents, f"network {spec.id}"), tree.level(level)
     shown = [own.at(name, level) for name in spec.classes]
-    for what, there, known in (("band", spec.bands, TEACHER_BANDS), ("class", shown, names)):
+    for what, there, known in (("band", spec.optical.bands, TEACHER_BANDS), ("class", shown, names)):
         if strange := [one for one in there if one not in known]:
             raise BadInput(f"Network {spec.id} has the {what} {strange[0]!r}; chips hold {', '.join(known)}.")
     return np.array([names.index(name) for name in shown])
@@ -160,18 +160,19 @@ def check(spec: ModelSpec, tree: Tree = TEN, level: int = 1) -> np.ndarray:
 
 def as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
     """A chip's image in a network's bands, uint16 `[bands, H, W]`, at the level it was made for."""
-    image = chip.image[[TEACHER_BANDS.index(band) for band in spec.bands]]
-    seen = chip.image.any(axis=0)
-    for band, pixels in zip(spec.bands, image, strict=True):
+    bands, seen = spec.optical.bands, chip.image.any(axis=0)
+    image = chip.shown(bands)
+    for band, pixels in zip(bands, image, strict=True):
         if seen.any() and not pixels.any():
             raise BadInput(
                 f"Chip {chip.id} lacks band {band}, which network {spec.id} wants. Give chips with all bands."
             )
     if spec.level == "L1C" and chip.level == "L2A":
-        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith, spec.bands)
+        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith, bands)
         top = np.clip(np.rint(10_000 * air.raise_to_top(image / 10_000)), 1, 65535)
         image = np.where(image > 0, top, 0).astype(np.uint16)
-    return image
+    # Radar may be missing; light may not.
+    return np.concatenate([image, chip.shown(spec.bands)[len(bands) :]]) if spec.radar else image
 
 
 def reference_of(chips: Sequence[Chip], name: str = "") -> Reference:

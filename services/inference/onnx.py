@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from catalog.errors import BadInput
 from catalog.legend import CLOUD
 from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
+from catalog.radar import RADAR_CHANNELS, bands_apart
 from catalog.second_stage import planes_of
 from catalog.sensors import ALL_BANDS
 
@@ -93,8 +94,10 @@ def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> ModelSpec:
         raise BadInput(f"The description inside {str(path)!r} is not valid: {where}: {first['msg']}.") from error
     found = (_form(session.get_inputs(), "bands"), _form(session.get_outputs(), "classes"))
     kind, known = ("int16", planes_of((*spec.classes, CLOUD))) if spec.first else ("uint16", ALL_BANDS)
-    if unknown := [band for band in spec.bands if band not in known]:
-        whose = "for a second stage there are" if spec.first else "Sentinel-2 has"
+    if unknown := [band for band in bands_apart(spec.bands)[0] if band not in known]:
+        whose = (
+            "for a second stage there are" if spec.first else f"Sentinel-1 has {', '.join(RADAR_CHANNELS)}, Sentinel-2"
+        )
         raise BadInput(f"Network {str(path)!r} wants band {unknown[0]!r}; {whose} {', '.join(known)}.")
     wanted = (f"tensor({kind}) with {len(spec.bands)} bands", f"tensor(uint8) with {len(spec.classes)} classes")
     if found != wanted:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from catalog.errors import BadInput
+from catalog.radar import RADAR_CHANNELS
 
 DEFAULT_RECIPE = "match-teacher"
 _SHIPPED = Path(__file__).parent / "recipes"
@@ -47,6 +48,12 @@ class Recipe(BaseModel):
         default="none", description="inverse-log: 1 / ln(1.02 + share of the pixels) (Paszke et al. 2016, ENet)"
     )
     patch: int = Field(default=128, multiple_of=16, ge=32, le=1024, description="side in pixels")
+    radar: tuple[str, ...] = Field(
+        default=(), description="radar channels that it sees after the six bands, as VV_ascending; from labels only"
+    )
+    channel_dropout: float = Field(
+        default=0.5, ge=0, le=1, description="with radar: share of the patches that see none of its channels"
+    )
     batch: int = Field(default=16, ge=1, description="patches a step")
     buffer: int = Field(default=4000, ge=1, description="with a teacher: patches kept and used again")
     fresh: int = Field(default=1, ge=1, description="with a teacher: new patches a step; each costs a teacher's answer")
@@ -71,6 +78,10 @@ class Recipe(BaseModel):
             raise ValueError("patches for a teacher are drawn without end: give minutes, not epochs")
         if self.patience and not self.held_out:
             raise ValueError("patience needs places held_out")
+        if unknown := [name for name in self.radar if name not in RADAR_CHANNELS]:
+            raise ValueError(f"{unknown[0]!r} is no radar channel; there are {', '.join(RADAR_CHANNELS)}")
+        if self.radar and self.learn_from == "teacher":
+            raise ValueError("a teacher sees no radar: learn radar channels from labels")
         if any(width < 1 for width in self.widths):
             raise ValueError("widths are at least 1")
         return self

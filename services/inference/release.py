@@ -20,7 +20,7 @@ from catalog.training_set import open_training_set
 from catalog.tree import Tree
 from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
-from services.inference.chips import NINE_TO_SIX, Chip, mirror, read_chips
+from services.inference.chips import Chip, mirror, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import add_provenance, describe, export
 from services.inference.finer import tree_in
@@ -53,12 +53,12 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    network, tree = _open(checkpoint)
+    network, bands, tree = _open(checkpoint)
     temperature = None
     spec = ModelSpec(
         id=name,
         version=version,
-        bands=BANDS,
+        bands=bands,
         classes=tree.leaves,
         parents=tree.finer,
         stride=network.stride,
@@ -67,11 +67,12 @@ def export_checkpoint(
         gsd=_gsd_of(datasets),
     )
     if datasets:
-        temperature = fit_temperature(functools.partial(_logits, network), read_chips(datasets, "validation"), tree)
+        logits_of = functools.partial(_logits, network)
+        temperature = fit_temperature(logits_of, read_chips(datasets, "validation"), tree, bands)
         with torch.no_grad():
             network.head.weight.div_(temperature.value)
             network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
-    export(network, spec, out, range_samples(read_chips(datasets, "train", leave_out)) if datasets else ())
+    export(network, spec, out, range_samples(read_chips(datasets, "train", leave_out), bands) if datasets else ())
     if temperature:
         calibrate_maps(out, datasets, out, version)
         add_provenance(out, _provenance(out, checkpoint, datasets, leave_out, temperature))
@@ -157,8 +158,8 @@ def _metrics(one: Agreement) -> dict[str, Any]:
     }
 
 
-def _open(checkpoint: Path) -> tuple[UNet, Tree]:
-    """The best network of a checkpoint, without the class weights of its training, and the tree of its classes.
+def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], Tree]:
+    """The best network of a checkpoint, without the class weights of its training; its bands, its classes' tree.
 
     A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
     """
@@ -167,40 +168,46 @@ def _open(checkpoint: Path) -> tuple[UNet, Tree]:
         network = UNet.of(state.get("best") or state["network"]).eval()
     except (KeyError, RuntimeError, AttributeError) as error:
         raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
-    tree = tree_in(state, repr(str(checkpoint)))
-    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(BANDS), len(tree.leaves)):  # type: ignore[index]
+    tree, bands = tree_in(state, repr(str(checkpoint))), _bands_in(state)
+    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(tree.leaves)):  # type: ignore[index]
         raise BadInput(
-            f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(BANDS)} "
-            f"({', '.join(BANDS)}) and {len(tree.leaves)} are needed."
+            f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(bands)} "
+            f"({', '.join(bands)}) and {len(tree.leaves)} are needed."
         )
     shift = torch.tensor(state.get("class_weights", [1.0] * len(tree.leaves))).log()
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network, tree
+    return network, bands, tree
+
+
+def _bands_in(state: dict[str, Any]) -> tuple[str, ...]:
+    """The bands of a checkpoint's network, and the radar channels of its recipe."""
+    return (*BANDS, *json.loads(state.get("recipe") or "{}").get("radar", ()))
 
 
 @torch.no_grad()
 def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
-    """Of uint16 `[6, H, W]`, mirrored at its borders: float32 `[leaves, H, W]`."""
+    """Of uint16 `[bands, H, W]`, mirrored at its borders: float32 `[leaves, H, W]`."""
     mirrored, here = mirror(image, network.stride, network.halo)
     return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
         (slice(None), *here)
     ]
 
 
-def range_samples(learned: Sequence[Chip], count: int = 32) -> list[np.ndarray]:
+def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: int = 32) -> list[np.ndarray]:
     """Images that set the ranges of 8-bit integers: large chips from end to end of the list, which is ordered by place.
 
     Where none is of 256 px and labelled by a teacher, those of 64 px and more, cut to multiples of 16.
 
     Args:
         learned: the chips that a network learned.
+        bands: of the network.
         count: about so many.
 
     Returns:
-        uint16 `[6, H, W]` each.
+        uint16 `[bands, H, W]` each.
     """
     chips = [chip for chip in learned if chip.taught and min(chip.classes.shape) >= 256]
     chips = chips or [chip for chip in learned if min(chip.classes.shape) >= 64]
-    some = [chip.image[NINE_TO_SIX] for chip in chips[:: max(1, len(chips) // count)]]
+    some = [chip.shown(bands) for chip in chips[:: max(1, len(chips) // count)]]
     return [image[:, : image.shape[1] // 16 * 16, : image.shape[2] // 16 * 16] for image in some]

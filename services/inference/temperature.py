@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
+from catalog.scenes import BANDS
 from catalog.tree import TEN, Tree
 from services.evaluation.agreement import Tally
 from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
@@ -37,16 +38,20 @@ class Temperature:
 
 
 def fit_temperature(
-    logits_of: Callable[[np.ndarray], np.ndarray], chips: Sequence[Chip], tree: Tree = TEN
+    logits_of: Callable[[np.ndarray], np.ndarray],
+    chips: Sequence[Chip],
+    tree: Tree = TEN,
+    bands: Sequence[str] = BANDS,
 ) -> Temperature:
     """Fit a temperature on labelled chips of places that were not learned.
 
     Labels may be of any depth; the calibration error is that of the ten classes.
 
     Args:
-        logits_of: uint16 `[6, H, W]` to logits `[leaves, H, W]`.
+        logits_of: uint16 `[bands, H, W]` to logits `[leaves, H, W]`.
         chips: with labels.
         tree: whose leaves the logits are of.
+        bands: of the network.
 
     Raises:
         BadInput: labels in fewer than two places.
@@ -57,7 +62,7 @@ def fit_temperature(
         labelled = np.flatnonzero((chip.classes <= CLOUD) & chip.image[NINE_TO_SIX].all(axis=0))
         if labelled.size:
             pixels = random.permutation(labelled)[:_PIXELS]
-            logits = logits_of(chip.image[NINE_TO_SIX]).reshape(len(tree.leaves), -1)[:, pixels]
+            logits = logits_of(chip.shown(bands)).reshape(len(tree.leaves), -1)[:, pixels]
             labels = chip.labels if chip.tree == tree else chip.classes
             drawn.setdefault(chip.place, []).append((logits.astype(float), labels.ravel()[pixels]))
     if len(drawn) < 2:

@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import BadInput, LandloomError
 from catalog.model import Network
+from catalog.radar import RADAR_CHANNELS
 from catalog.scenes import BANDS
 from catalog.tree import TEN, Tree
 from services.inference import checkpoint, open_network
@@ -60,7 +61,7 @@ class Lessons(Protocol):
     """What a network is shown, batch by batch."""
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """float32 `[batch, 6, side, side]`, reflectance x 10,000, and `[batch, classes, side, side]`, probabilities."""
+        """float32 `[batch, bands, side, side]`, as it is shown, and `[batch, classes, side, side]`, probabilities."""
 
 
 def train(
@@ -104,7 +105,8 @@ def train(
     tree, counts = (chips or watched)[0].tree, class_pixels(chips)
     if unseen := [name for name in tree.leaves if not counts[tree.names.index(name)]]:
         log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
-    network = UNet(len(BANDS), len(tree.leaves), recipe.widths, recipe.dropout)
+    _check_radar(chips, recipe)
+    network = UNet(len(BANDS) + len(recipe.radar), len(tree.leaves), recipe.widths, recipe.dropout)
     if begin is not None:
         try:
             network.begin_with(inherited(checkpoint.load(begin, {}), tree))
@@ -281,6 +283,20 @@ def _lessons(chips: list[Chip], recipe: Recipe, random: np.random.Generator, tea
     if teacher is None:
         return Crops(chips, recipe, random)
     return Buffer(Patches(chips, teacher, recipe, random), recipe, random)
+
+
+def _check_radar(chips: Sequence[Chip], recipe: Recipe) -> None:
+    """Channels that no chip has would be learned as missing, and then map as noise where they are there.
+
+    Raises:
+        BadInput: naming one.
+    """
+    for channel in recipe.radar:
+        if not any(chip.radar is not None and chip.radar[RADAR_CHANNELS.index(channel)].any() for chip in chips):
+            raise BadInput(
+                f"The recipe wants the radar channel {channel}, which no chip to learn from has. Give a training set "
+                "with it among its bands (docs/radar.md), or leave it out of the recipe's radar."
+            )
 
 
 def _held_out(chips: list[Chip], recipe: Recipe) -> tuple[list[Chip], list[Chip]]:

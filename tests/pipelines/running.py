@@ -35,6 +35,7 @@ def map_tiles(
     s3_endpoint: str | None = None,
     mapping: Path | None = None,
     inference: str = "",
+    radar: Path | str = "",
     second_stage: Path | None = None,
     **settings,
 ) -> Accounts:
@@ -47,7 +48,7 @@ def map_tiles(
     chosen = Settings(model=model_spec(str(network)), legend=load_legend("nine"), **settings)
     described = read_mapping(str(mapping), str(source)) if mapping else None
     periods = [Period.of_year(year) for year in years]
-    request = Request.of(str(source), area_of_tiles(tiles), periods, chosen, described)
+    request = Request.of(str(source), area_of_tiles(tiles), periods, chosen, described, str(radar))
     request.check(source_of(job.run, request), job.store())
     return map_tile_years(job, request, beam)
 

@@ -15,6 +15,7 @@ from catalog.store import open_store
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Settings
 from pipelines.request import Request
+from tests.catalog.test_radar import radar_item
 from tests.pipelines.items import ground, item, write_items
 
 NETWORK = ModelSpec(id="unet", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=8, halo=32, sha256="ab")
@@ -60,6 +61,30 @@ def test_a_tile_seen_twice(estimated):
     assert found.gpu_hours == pytest.approx(2e8 / rates.pixels_per_gpu_second / 3600)
     assert found.read_gigabytes == pytest.approx(0.2 * rates.bytes_per_pixel)
     assert found.written_gigabytes == pytest.approx(0.1 * rates.output_bytes_per_pixel)
+
+
+def test_radar_adds_its_overpasses_where_they_lie(tmp_path):
+    """Two passes in June, one of them over the western half; the month without a look is not read."""
+    bands = (*BANDS, "VV_ascending", "VH_ascending")
+    settings = Settings(model=NETWORK.model_copy(update={"bands": bands}), legend=load_legend("nine"))
+    passes = [radar_item("2021-06-03", turn=1), radar_item("2021-06-15", turn=2), radar_item("2021-08-03", turn=3)]
+    passes[1]["geometry"] = ground("33UUU", WEST_HALF).__geo_interface__
+    request = Request.of(
+        str(write_items(tmp_path / "scenes", [item("2021-06-01")])),
+        area_of_tiles("33UUU"),
+        [Period.of_year(2021)],
+        settings,
+        radar=str(write_items(tmp_path / "radar", passes)),
+    )
+    source, store = request.open(), open_store(str(tmp_path / "out"))
+    request.check(source, store)
+    found = estimate([request.plan("33UUU", Period.of_year(2021), source, store)], load_prices(""))
+    rates = load_prices("").rates
+    assert (found.radar_scenes, found.scenes) == (2, 1) and found.radar_looks == pytest.approx(1.5e8, rel=1e-3)
+    assert found.radar_gigabytes == pytest.approx(0.15 * rates.radar_bytes_per_pixel, rel=1e-3)
+    assert found.read_gigabytes == pytest.approx(0.1 * rates.bytes_per_pixel + found.radar_gigabytes)
+    light = 1e8 / rates.pixels_per_core_second / 3600
+    assert found.core_hours == pytest.approx(light + 1.5e8 / rates.radar_pixels_per_core_second / 3600, rel=1e-3)
 
 
 def test_only_what_a_scene_covers_is_read(estimated):

@@ -1,8 +1,7 @@
-"""Commands that make maps, and look after them: map, estimate, sample, show, supercells, index."""
+"""Commands that make maps, and look after them: map, show, supercells, index."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,10 +15,8 @@ from catalog.errors import BadInput
 from catalog.legend import load_legend
 from catalog.manifest import item_key
 from catalog.sources import known_api, read_mapping
-from catalog.store import Store, open_store
+from catalog.store import open_store
 from pipelines import worker_log
-from pipelines.cli.capacity import Gpus, Runner, Workers, as_table, fleets_of, forecasts_of
-from pipelines.cli.capacity import as_json as forecasts_as_json
 from pipelines.cli.options import (
     Aoi,
     Bbox,
@@ -50,8 +47,7 @@ from pipelines.cli.options import (
     progress_of,
     set_log_level,
 )
-from pipelines.estimate import Running, default_prices, estimate, load_prices
-from pipelines.plan import Planned, Settings
+from pipelines.plan import Settings
 from pipelines.records import Records
 from pipelines.request import Request, source_of
 from pipelines.standing import Standing, dead_letters
@@ -212,81 +208,6 @@ def _bar(standing: Standing) -> dict[str, Any]:
     return {"description": "Mapping blocks", "completed": done, "total": standing.blocks}
 
 
-@app.command("estimate")
-def estimate_command(
-    source: Source,
-    year: Year = "",
-    period: PeriodOption = "",
-    bbox: Bbox = "",
-    centre: Centre = "",
-    size_km: SizeKm = "",
-    tiles: Tiles = "",
-    aoi: Aoi = "",
-    model: Model = "",
-    max_scenes: MaxScenes = 24,
-    max_cloud: MaxCloud = 100.0,
-    seasons: Seasons = False,
-    mapping: Mapping = "",
-    radar: Radar = "",
-    prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
-    write_prices: Annotated[Path | None, typer.Option(help="Write Landloom's price table here, to edit.")] = None,
-    runner: Runner = "",
-    workers: Workers = "",
-    gpus: Gpus = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    verbose: Verbose = False,
-) -> None:
-    """Tell what a run will take: scenes, GB, core-hours, GPU-hours, US dollars. Reads no pixel, writes no map.
-
-    With --runner and --workers also how many hours, and what limits them (docs/capacity.md).
-    """
-    set_log_level(verbose)
-    fleets = fleets_of(runner, workers, gpus)
-    if write_prices:
-        write_prices.write_text(default_prices())
-        console.print(f"Wrote {write_prices}: edit it and pass it with --prices.", markup=False)
-    table = load_prices(prices)
-    described = read_mapping(mapping, source) if mapping else None
-    known = known_api(source, described)
-    area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
-    spec = model_spec(model or DEFAULT_MODELS[known.gsd])
-    if seasons:
-        table = table.model_copy(update={"rates": table.rates.with_seasons()})
-    settings = Settings(
-        model=spec,
-        legend=load_legend("nine").fitted(spec),
-        max_scenes=max_scenes,
-        max_cloud=max_cloud,
-        seasons=seasons,
-    )
-    with tempfile.TemporaryDirectory() as nowhere:
-        request = Request.of(source, area, periods, settings, described, radar)
-        planned = _plan(request, open_store(nowhere))
-    found = estimate(planned, table)
-    forecasts = forecasts_of(fleets, [one.manifest for one in planned if one.manifest], table)
-    if as_json:
-        told = found.model_dump() | ({"forecasts": forecasts_as_json(forecasts)} if fleets else {})
-        typer.echo(json.dumps(told, indent=1))
-        return
-    shown = Table(title="Estimate", title_justify="left", show_header=False)
-    shown.add_row("tile-years", f"{found.tile_years:,} (of {len(planned):,}; the others have no usable scene)")
-    shown.add_row("scenes", f"{found.scenes:,} in {found.datatakes:,} datatakes")
-    shown.add_row("published pixels", f"{found.pixels / 1e6:,.1f} million, {found.looks / 1e6:,.1f} million looks")
-    if found.radar_scenes:
-        added = f"{found.radar_gigabytes:,.2f} GB and {found.radar_core_hours:,.2f} core-hours among those below"
-        shown.add_row("radar scenes", f"{found.radar_scenes:,}: {added}")
-    shown.add_row("to read", f"{found.read_gigabytes:,.2f} GB, {found.read_usd:,.2f} USD")
-    shown.add_row("to write", f"{found.written_gigabytes:,.2f} GB, {found.storage_usd_month:,.2f} USD a month")
-    shown.add_row("on CPUs", f"{found.core_hours:,.2f} core-hours, {found.core_usd:,.2f} USD")
-    shown.add_row("or on GPUs", f"{found.gpu_hours:,.3f} GPU-hours, {found.gpu_usd:,.2f} USD with the feeding cores")
-    console.print(shown)
-    if forecasts:
-        console.print(as_table(forecasts))
-    for rate, note in table.notes.items():
-        if "ASSUMED" in note and (forecasts or rate not in Running.model_fields):
-            console.print(f"{rate}: {note}", highlight=False, markup=False)
-
-
 @app.command("show")
 def show_command(
     item: Annotated[str, typer.Argument(help="Path or URL of a published item's JSON.")],
@@ -339,18 +260,6 @@ def index_command(
     """Rebuild all that is derived from the items: extents, summaries, links, and the STAC GeoParquet."""
     for name, count in rebuild(open_store(catalog, s3_endpoint=s3_endpoint or None)).items():
         console.print(f"{name}: {count:,} items", highlight=False)
-
-
-def _plan(request: Request, store: Store) -> list[Planned]:
-    with console.status("Looking at the source"):
-        source = request.open()
-        request.check(source, store)
-    tile_years = list(request.tile_years())
-    with progress_bar() as progress:
-        return [
-            request.plan(tile, period, source, store)
-            for tile, period in progress.track(tile_years, description="Planning")
-        ]
 
 
 def _tell(accounts: Accounts, request: Request, out: str) -> None:

@@ -17,7 +17,8 @@ from affine import Affine
 
 from catalog.errors import SourceUnavailable
 from catalog.scenes import BANDS, Datatake, Raster, Scene
-from pipelines.read import SceneReader, upsample
+from pipelines.read import SceneReader
+from pipelines.window import upsample
 from tests.networks import SIX_BANDS
 from tests.servers.http import WebServer, serve
 from tests.servers.s3 import ENVIRONMENT

@@ -56,44 +56,58 @@ def export(network: nn.Module, spec: ModelSpec, out: Path, samples: Iterable[np.
         samples: images, uint16 `[bands, H, W]`, from whose activations the ranges of 8-bit integers are taken;
             without any the network stays in float32.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "network.onnx"
-        _export_float(network, spec, file)
-        images = [{"image": image[np.newaxis]} for image in samples]
-        if images:
+    model = traced(_Deployed(network, spec), spec, "image", TensorProto.UINT16)
+    images = [{"image": image[np.newaxis]} for image in samples]
+    if images:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "network.onnx"
+            onnx.save(model, file)
             _quantise(file, images)
+            model = onnx.load(file)
+    write(model, spec, out)
+
+
+def traced(deployed: nn.Module, spec: ModelSpec, image: str, kind: TensorProto.DataType) -> onnx.ModelProto:
+    """A network as ONNX in float32, with whole numbers at both ends.
+
+    Args:
+        deployed: whole numbers as float to `255 x probability` as float, `[N, bands, H, W]` to `[N, classes, H, W]`.
+        spec: how many bands and classes.
+        image: name of the input.
+        kind: its type; the output `scores` is uint8.
+    """
+    axes = {0: "n", 2: "h", 3: "w"}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "traced.onnx"
+        torch.onnx.export(
+            deployed.eval(),
+            (torch.ones(1, len(spec.bands), 64, 64),),
+            file,
+            input_names=["numbers"],
+            output_names=["scaled"],
+            dynamic_axes={"numbers": axes, "scaled": axes},
+            opset_version=17,
+            dynamo=False,
+        )
         model = onnx.load(file)
+    # The exporter knows no small integers: the casts at both ends are put in here.
+    graph = model.graph
+    graph.input[0].CopyFrom(helper.make_tensor_value_info(image, kind, ["n", len(spec.bands), "h", "w"]))
+    graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("scores", TensorProto.UINT8, ["n", len(spec.classes), "h", "w"])
+    )
+    graph.node.insert(0, helper.make_node("Cast", [image], ["numbers"], to=TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Cast", ["scaled"], ["scores"], to=TensorProto.UINT8))
+    return model
+
+
+def write(model: onnx.ModelProto, spec: ModelSpec, out: Path) -> None:
+    """Write an ONNX file with the network's description inside."""
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.model_dump_json(exclude={"sha256"})
     onnx.checker.check_model(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, out)
-
-
-def _export_float(network: nn.Module, spec: ModelSpec, file: Path) -> None:
-    axes = {0: "n", 2: "h", 3: "w"}
-    torch.onnx.export(
-        _Deployed(network, spec).eval(),
-        (torch.ones(1, len(spec.bands), 64, 64),),
-        file,
-        input_names=["reflectance"],
-        output_names=["scaled"],
-        dynamic_axes={"reflectance": axes, "scaled": axes},
-        opset_version=17,
-        dynamo=False,
-    )
-    model = onnx.load(file)
-    # The exporter knows no uint16: the casts at both ends are put in here.
-    graph = model.graph
-    graph.input[0].CopyFrom(
-        helper.make_tensor_value_info("image", TensorProto.UINT16, ["n", len(spec.bands), "h", "w"])
-    )
-    graph.output[0].CopyFrom(
-        helper.make_tensor_value_info("scores", TensorProto.UINT8, ["n", len(spec.classes), "h", "w"])
-    )
-    graph.node.insert(0, helper.make_node("Cast", ["image"], ["reflectance"], to=TensorProto.FLOAT))
-    graph.node.append(helper.make_node("Cast", ["scaled"], ["scores"], to=TensorProto.UINT8))
-    onnx.save(model, file)
 
 
 def _quantise(file: Path, images: list[dict[str, np.ndarray]]) -> None:

@@ -6,21 +6,20 @@ of the year, only how high, how low and how much greenness goes, so that it hold
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from torch import nn
 
 from catalog.legend import CLOUD
-from catalog.model import METADATA_KEY, ModelSpec
+from catalog.model import ModelSpec
 from catalog.season import INDICES, SEASON_SCALE
 from catalog.second_stage import SHARE, SHARE_SCALE, planes_of
+from services.inference.export import traced, write
 from services.inference.season_lessons import Lesson
 
 GROWING = ("trees", "grass", "flooded_vegetation", "crops", "shrub")
@@ -121,7 +120,7 @@ def train_second_stage(
         architecture=f"per-pixel perceptron, {_WIDTH}-{_WIDTH}, added to the vote's logarithms",
         first=f"{first.id} {first.version}",
     )
-    _export(network, spec, out)
+    write(traced(_Deployed(network), spec, "planes", TensorProto.INT16), spec, out)
     return spec
 
 
@@ -143,35 +142,3 @@ class _Deployed(nn.Module):
         logits = self.network(planes)
         odds = torch.exp(logits - logits.amax(dim=1, keepdim=True))
         return odds * (255.0 / odds.sum(dim=1, keepdim=True)) + 0.5
-
-
-def _export(network: nn.Module, spec: ModelSpec, out: Path) -> None:
-    axes = {0: "n", 2: "h", 3: "w"}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "network.onnx"
-        torch.onnx.export(
-            _Deployed(network).eval(),
-            (torch.ones(1, len(spec.bands), 8, 8),),
-            file,
-            input_names=["numbers"],
-            output_names=["scaled"],
-            dynamic_axes={"numbers": axes, "scaled": axes},
-            opset_version=17,
-            dynamo=False,
-        )
-        model = onnx.load(file)
-    graph = model.graph
-    # The exporter knows no small integers: the casts at both ends are put in here.
-    graph.input[0].CopyFrom(
-        helper.make_tensor_value_info("planes", TensorProto.INT16, ["n", len(spec.bands), "h", "w"])
-    )
-    graph.output[0].CopyFrom(
-        helper.make_tensor_value_info("scores", TensorProto.UINT8, ["n", len(spec.classes), "h", "w"])
-    )
-    graph.node.insert(0, helper.make_node("Cast", ["planes"], ["numbers"], to=TensorProto.FLOAT))
-    graph.node.append(helper.make_node("Cast", ["scaled"], ["scores"], to=TensorProto.UINT8))
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, spec.model_dump_json(exclude={"sha256"})
-    onnx.checker.check_model(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, out)

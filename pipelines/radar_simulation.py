@@ -11,15 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import shapely
-from rasterio.warp import transform_geom
 
 from catalog.errors import BadInput
 from catalog.grid import RESOLUTION, Tile
 from catalog.radar import ENL, ORBITS, POLARISATIONS, Orbit
 from pipelines.landscape import backscatter, land_cover
-from pipelines.simulate import Product, axes, strips, write_catalog, write_cog
+from pipelines.simulate import Product, axes, footprint, strips, write_catalog, write_cog
 
 _NODATA = -32768
 _NOISE = 512
@@ -121,9 +119,7 @@ def _write(folder: Path, item: dict, gamma0: np.ndarray, product: Product, decib
 
 def _item(product: Product, day: datetime, orbit: Orbit, number: int, looks: float, decibels: bool) -> dict:
     tile, (_, _, transform) = Tile.from_name(product.tile), axes(product)
-    bounds = rasterio.transform.array_bounds(*product.size, transform)
-    outline = shapely.segmentize(shapely.box(*bounds), 5000)
-    geometry = transform_geom(f"EPSG:{tile.epsg}", "EPSG:4326", json.loads(shapely.to_geojson(outline)))
+    geometry = footprint(transform, product.size, tile.epsg)
     raster = {"nodata": _NODATA, "data_type": "float32", "spatial_resolution": RESOLUTION}
     # As in Planetary Computer's items, linear power is not named.
     raster |= {"unit": "dB"} if decibels else {}

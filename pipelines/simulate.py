@@ -180,9 +180,7 @@ def _write_scene(folder: Path, product: Product, overpass: Overpass, classes: np
         assets[band] = _asset(band, values.shape, transform @ Affine.scale(step), -offset / 10000)
     write_cog(home / "SCL.tif", scl[::2, ::2], transform @ Affine.scale(2), tile.epsg, nodata=0)
     assets["SCL"] = _asset("SCL", scl[::2, ::2].shape, transform @ Affine.scale(2), None)
-    bounds = rasterio.transform.array_bounds(*product.size, transform)
-    outline = shapely.segmentize(shapely.box(*bounds), 5000)
-    geometry = transform_geom(f"EPSG:{tile.epsg}", "EPSG:4326", json.loads(shapely.to_geojson(outline)))
+    geometry = footprint(transform, product.size, tile.epsg)
     item = {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -258,6 +256,13 @@ def write_cog(path: Path, values: np.ndarray, transform: Affine, epsg: int, noda
             rasterio.shutil.copy(
                 plain, path, driver="COG", compress="DEFLATE", level=1, predictor="STANDARD", blocksize=512
             )
+
+
+def footprint(transform: Affine, shape: tuple[int, ...], epsg: int) -> dict[str, Any]:
+    """The ground of a raster of `[H, W]` pixels, as GeoJSON in longitude and latitude."""
+    outline = shapely.segmentize(shapely.box(*rasterio.transform.array_bounds(*shape, transform)), 5000)
+    geometry: dict[str, Any] = transform_geom(f"EPSG:{epsg}", "EPSG:4326", json.loads(shapely.to_geojson(outline)))
+    return geometry
 
 
 def write_catalog(out: Path, collection_id: str, items: Sequence[Path]) -> None:

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import shapely
 from affine import Affine
-from rasterio.warp import transform_geom
 
 from catalog.clear import grow
 from catalog.errors import BadInput
 from catalog.grid import Tile
 from pipelines.landscape import Overpass, land_cover
-from pipelines.simulate import Product, Simulation, write_catalog, write_cog
+from pipelines.simulate import Product, Simulation, footprint, write_catalog, write_cog
 from pipelines.simulate_landsat import FINE, PIXEL, axes, means, write_truth
 
 _NAMES = {"S30": ("B02", "B03", "B04", "B8A", "B11", "B12"), "L30": ("B02", "B03", "B04", "B05", "B06", "B07")}
@@ -93,8 +91,7 @@ def _write_granule(
     for asset, plane in planes.items():
         write_cog(home / f"{asset}.tif", plane, transform, tile.epsg, nodata=_NONE)
     write_cog(home / "Fmask.tif", flags, transform, tile.epsg, nodata=255)
-    outline = shapely.segmentize(shapely.box(*rasterio.transform.array_bounds(*flags.shape, transform)), 5000)
-    geometry = transform_geom(f"EPSG:{tile.epsg}", "EPSG:4326", json.loads(shapely.to_geojson(outline)))
+    geometry = footprint(transform, flags.shape, tile.epsg)
     media = "image/tiff; application=geotiff; profile=cloud-optimized"
     assets: dict[str, Any] = {
         asset: {"href": f"./{asset}.tif", "type": media, "roles": ["data"], "eo:bands": [{"name": asset}]}

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import shapely
 from affine import Affine
-from rasterio.warp import transform_geom
 
 from catalog.clear import grow
 from catalog.errors import BadInput
 from catalog.grid import RESOLUTION, Tile
 from catalog.scenes import BANDS
 from pipelines.landscape import Overpass, land_cover
-from pipelines.simulate import Product, Simulation, write_catalog, write_cog
+from pipelines.simulate import Product, Simulation, footprint, write_catalog, write_cog
 
 PIXEL, FINE = 30, 3
 """Metres a pixel, and simulated pixels along one."""
@@ -187,8 +185,7 @@ def _write_scene(
         assets[asset] = _asset(asset, "reflectance", raster)
     write_cog(home / "qa_pixel.tif", quality, transform, epsg, nodata=1)
     assets["qa_pixel"] = _asset("qa_pixel", "cloud", {"data_type": "uint16", "unit": "bit index"})
-    outline = shapely.segmentize(shapely.box(*rasterio.transform.array_bounds(*quality.shape, transform)), 5000)
-    geometry = transform_geom(f"EPSG:{epsg}", "EPSG:4326", json.loads(shapely.to_geojson(outline)))
+    geometry = footprint(transform, quality.shape, epsg)
     seen = quality != 1
     item = {
         "type": "Feature",

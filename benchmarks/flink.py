@@ -28,10 +28,10 @@ _WORKER = f"""\
 #!{sys.executable}
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from pipelines import annual_map
+from pipelines import block_step
 from pipelines.beam_worker import main
 
-whole = annual_map.classify_block
+whole = block_step.classify_block
 
 def limited(*arguments):
     end = time.monotonic() + {_SECONDS}
@@ -39,7 +39,7 @@ def limited(*arguments):
     time.sleep(max(0, end - time.monotonic()))
     return result
 
-annual_map.classify_block = limited
+block_step.classify_block = limited
 main()
 """
 
@@ -88,7 +88,7 @@ def scaling() -> list[Figure]:
     """Workers of a fixed rate: one, two, four."""
     folder = Path(tempfile.mkdtemp(prefix="landloom-bench-"))
     try:
-        product = Product(TILE, col=1792 - 200, row=300, size=(320, 400))
+        product = Product(TILE, col=_MIDDLE - 160, row=_MIDDLE - 160, size=(320, 320))
         catalog = simulate(folder / "scenes", [product], years=_YEARS, dates_per_year=1).catalog
         worker = folder / "worker"
         worker.write_text(_WORKER)
@@ -101,7 +101,7 @@ def scaling() -> list[Figure]:
                 working[workers] = _map(*where, *_on(master), limited).working
     finally:
         shutil.rmtree(folder)
-    blocks = f"{2 * len(_YEARS)} blocks of {_SECONDS} s or more"
+    blocks = f"{4 * len(_YEARS)} blocks of {_SECONDS} s or more"
     return [
         Figure(
             f"{workers} workers of a fixed rate, share of {workers} times one's",

@@ -7,47 +7,25 @@ grouped.
 
 from __future__ import annotations
 
-import functools
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
-from catalog.errors import BadInput, LandloomError, ServerUnavailable, SourceUnavailable
+from catalog.errors import BadInput, SourceUnavailable
 from catalog.manifest import Manifest, Period, item_key
-from catalog.model import ModelSpec, Network
 from pipelines.assemble import CannotPublish, publish
-from pipelines.classify import BlockReport, classify_block
+from pipelines.block_step import ClassifyBlock, Outcome
 from pipelines.job import Job, Step
 from pipelines.logfmt import line
 from pipelines.plan import ALREADY_PUBLISHED, Planned
-from pipelines.read import SceneReader
-from pipelines.records import EndedTileYear, Failure, PlannedTileYear
+from pipelines.records import EndedTileYear, PlannedTileYear
 from pipelines.register import Register
 from pipelines.request import Request, source_of
-from pipelines.stage import is_complete, stage, staged_blocks
-from pipelines.tries import WorkerDied, noted_try
-from services.inference import open_network, reach_network
+from pipelines.stage import is_complete, staged_blocks
 
 log = logging.getLogger(__name__)
-
-Outcome = dict[str, Any]
-"""What became of one block or one attempt to publish: `block` (None for the tile-year), `state`, `reason`, figures."""
-
-
-# One network and one reader per worker process and run, whatever the number of bundles and DoFn instances.
-_network_here = functools.lru_cache(maxsize=1)(open_network)
-_second_stage_here = functools.lru_cache(maxsize=1)(open_network)
-_network_served = functools.lru_cache(maxsize=1)(reach_network)
-
-
-@functools.lru_cache(maxsize=1)
-def _reader(run: str, retry_seconds: float) -> SceneReader:
-    return SceneReader(retry_seconds)
 
 
 class _Publisher(Step):
@@ -119,58 +97,6 @@ class PlanTileYear(Step):
             yield manifest.key, one
 
 
-class ClassifyBlock(Step):
-    """`(manifest key, block)` to `(manifest key, Outcome)`; returns at once if the block is staged."""
-
-    def process(self, element: tuple[str, int]) -> Iterator[tuple[str, Outcome]]:
-        """See the class."""
-        key, number = element
-        manifest = self._look_up(key)
-        if self._store.exists(manifest.block_key(number)) or self._is_published(manifest):
-            yield key, {"block": number, "state": "staged before"}
-            return
-        try:
-            network = self._network(manifest.model)
-        except ServerUnavailable as error:
-            yield key, self._failed(manifest, number, error)
-            return
-        if network.spec != manifest.model:
-            raise LandloomError(
-                f"Network {network.spec.id} at hand (SHA-256 {network.spec.sha256[:12]}) is not the one of "
-                f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
-            )
-        second = _second_stage_here(self._job.second_stage) if manifest.second_stage else None
-        if second and second.spec != manifest.second_stage:
-            raise LandloomError(
-                f"Second stage {second.spec.id} at hand (SHA-256 {second.spec.sha256[:12]}) is not the one of "
-                f"{manifest.id}. Give every worker the second stage of the manifest."
-            )
-        try:
-            with (
-                noted_try(self._store, manifest, number, self._job.run),
-                tempfile.TemporaryDirectory(prefix="landloom-") as name,
-            ):
-                reader, folder = _reader(self._job.run, self._job.retry_seconds), Path(name)
-                voted, report = classify_block(manifest, number, reader, network, folder, second)
-                stage(self._store, manifest, number, voted, report, self._job.run, folder)
-        except (SourceUnavailable, ServerUnavailable, WorkerDied) as error:
-            yield key, self._failed(manifest, number, error)
-            return
-        _count(report)
-        _log(manifest, number, report)
-        yield key, {"block": number, "state": "done", "figures": report.figures}
-
-    def _failed(self, manifest: Manifest, number: int, error: LandloomError) -> Outcome:
-        log.warning(line("block failed", tile_year=manifest.id, block=number, reason=error))
-        self._records.fail(Failure(id=manifest.id, block=number, reason=str(error)))
-        return {"block": number, "state": "failed", "reason": str(error)}
-
-    def _network(self, spec: ModelSpec) -> Network:
-        if self._job.inference:
-            return _network_served(self._job.inference, spec, self._job.retry_seconds)
-        return _network_here(self._job.model)
-
-
 class PublishWhenComplete(_Publisher):
     """Passes outcomes on, and publishes a tile-year as soon as all its blocks are staged."""
 
@@ -202,7 +128,9 @@ class Account(_Publisher):
             yield manifest.item_key
         if self._records.has_ended(manifest.id):
             return
-        blocks = [outcome for outcome in outcomes if outcome["block"] is not None]
+        # Of one that a worker did for another both tell: the one who did it comes last, and counts.
+        told = sorted((one for one in outcomes if one["block"] is not None), key=lambda one: "figures" in one)
+        blocks = list({one["block"]: one for one in told}.values())
         counts = {
             state: sum(outcome["state"] == state for outcome in blocks) for state in ("done", "staged before", "failed")
         }
@@ -270,24 +198,6 @@ def _tile_years(_: bytes, request: Request) -> Iterator[tuple[str, tuple[str, Pe
 
 def _each(named: tuple[str, Iterable[tuple[str, Period]]]) -> Iterable[tuple[str, Period]]:
     return named[1]
-
-
-def _log(manifest: Manifest, number: int, report: BlockReport) -> None:
-    where = {"tile_year": manifest.id, "block": number}
-    log.info(line("block done", **where, **report.figures))
-    for event, found in (("scene left out", report.problems), ("scene implausible", report.warnings)):
-        for one in found:
-            log.info(line(event, **where, scene=one.scene, reason=one.reason))
-
-
-def _count(report: BlockReport) -> None:
-    for name, value in report.figures.items():
-        if name.endswith("_seconds"):
-            Metrics.distribution("landloom", name.replace("_seconds", "_ms")).update(round(1000 * value))
-        else:
-            Metrics.counter("landloom", name).inc(int(value))
-    for name, milliseconds in report.server.items():
-        Metrics.distribution("landloom", name).update(round(milliseconds))
 
 
 def _sum(figures: Iterable[dict[str, float]]) -> dict[str, float]:

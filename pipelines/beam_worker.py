@@ -7,13 +7,13 @@ nothing is fetched or installed. Flink starts it itself (environment type PROCES
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 
 import grpc
-from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
-from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
+from pipelines.beam_import import import_beam
 from pipelines.tries import take_back_when_terminated
 
 _WAIT_SECONDS = 60
@@ -32,6 +32,12 @@ class _WorkerId(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
 
 def main() -> None:
     """Ask the runner what to do, and do it until it has gone."""
+    # A run waits for its workers to start, and imports make many objects and no rubbish.
+    gc.set_threshold(100_000)
+    import_beam()
+    from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
+    from apache_beam.runners.worker import sdk_worker_main
+
     parser = argparse.ArgumentParser(prog="landloom-worker", description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--id", required=True, help="of the worker, given by the runner")
     parser.add_argument("--provision_endpoint", required=True, help="where the runner tells what to do")

@@ -124,6 +124,10 @@ class Records:
         """Write down a block that could not be made; what becomes of its tile-year is known at the end only."""
         self._write_once(f"failed/{record.id}-block-{record.block:02d}", record)
 
+    def has_failures(self, name: str) -> bool:
+        """Whether a block of a tile-year could not be made."""
+        return bool(self._store.list(f"{self.folder}/failed/{name}-block-"))
+
     def has_ended(self, name: str) -> bool:
         """Whether it is known what became of a tile-year."""
         return self._store.exists(self._key(f"ended/{name}"))

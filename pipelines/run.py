@@ -13,10 +13,11 @@ from catalog.items import published_fingerprint
 from catalog.models import add_model
 from catalog.store import Store
 from pipelines.annual_map import MapTileYears
+from pipelines.beam_options import option
 from pipelines.job import Job
 from pipelines.records import Asked, PlannedTileYear, Records
 from pipelines.request import Request
-from pipelines.runner import meanwhile, option, run_pipeline
+from pipelines.runner import meanwhile, run_pipeline
 from pipelines.standing import Standing, Watch
 from services.inference import model_file, model_provenance
 

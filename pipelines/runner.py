@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from catalog.errors import LandloomError, StoreError
+from pipelines.beam_options import option
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """In one process, or in several with `--direct_running_mode=multi_processing`. Beam's own default first tries to
@@ -40,22 +41,6 @@ def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[st
         raise
     except Exception as error:
         raise _root_cause(error) from error
-
-
-def option(beam_options: Sequence[str], name: str) -> str | None:
-    """The value of one of Beam's options, given as `--name=value` or `--name value`; None: it is not given."""
-    for at, given in enumerate(beam_options):
-        if given == name and at + 1 < len(beam_options):
-            return beam_options[at + 1]
-        if given.startswith(f"{name}="):
-            return given.partition("=")[2]
-    return None
-
-
-def with_defaults(beam_options: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
-    """Beam's options, and those of `defaults` (by `--name`) that are not among them."""
-    given = {one.split("=")[0] for one in beam_options}
-    return [*beam_options, *(f"{name}={value}" for name, value in defaults.items() if name not in given)]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from catalog.manifest import item_key
 from catalog.sources import known_api, read_mapping
 from catalog.store import open_store
 from pipelines import worker_log
+from pipelines.beam_options import is_dataflow, option
 from pipelines.cli.options import (
     Aoi,
     Bbox,
@@ -47,6 +48,7 @@ from pipelines.cli.options import (
     progress_of,
     set_log_level,
 )
+from pipelines.flink.submit import complete, is_flink, job_server, told_if_lost
 from pipelines.plan import Settings
 from pipelines.records import Records
 from pipelines.request import Request, source_of
@@ -117,14 +119,21 @@ def map_command(
     verbose: Verbose = False,
 ) -> None:
     """Map land cover: scenes to published tile-years. A run that was stopped goes on where it was."""
+    set_log_level(verbose)
+    beam_options = context.args
+    if on_flink := is_flink(beam_options):
+        beam_options = context.with_resource(job_server(complete(beam_options)))
+        # Workers stand in another folder.
+        out = out if "://" in out else str(Path(out).absolute())
+    beam_options = beam_options_of(beam_options)
+
+    # Only now, since they import Beam: the job server starts meanwhile.
     from pipelines.dataflow import submit as dataflow
-    from pipelines.flink.submit import check_workers, complete, is_flink, job_server, told_if_lost
+    from pipelines.flink.check import check_workers
     from pipelines.job import Job
     from pipelines.run import map_tile_years
-    from pipelines.runner import name_run, option
+    from pipelines.runner import name_run
 
-    set_log_level(verbose)
-    beam_options = beam_options_of(context.args)
     store = open_store(out, s3_endpoint=s3_endpoint or None)
     if retry:
         _refuse_besides_retry(context)
@@ -154,15 +163,11 @@ def map_command(
     if inference:
         with console.status(f"Waiting for {inference}"):
             reach_network(inference, request.settings.model, retry_seconds)
-    if on_flink := is_flink(beam_options):
-        beam_options = context.with_resource(job_server(complete(beam_options)))
-        # Workers stand in another folder.
-        out = out if "://" in out else str(Path(out).absolute())
     model = str(Path(model).absolute()) if Path(model).is_file() else model
     second_stage = str(Path(second_stage).absolute()) if Path(second_stage).is_file() else second_stage
     overwrite = request.settings.overwrite
     job = Job(name_run(), out, model, s3_endpoint or None, overwrite, retry_seconds, inference, second_stage)
-    if on_dataflow := dataflow.is_dataflow(beam_options):
+    if on_dataflow := is_dataflow(beam_options):
         beam_options = dataflow.complete(beam_options, job.run)
         dataflow.check(job, request)
     with console.status("Looking at the source"):

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from catalog.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from catalog.errors import BadInput
 from catalog.manifest import FIRST_YEAR, Period
+from pipelines.beam_import import import_beam
+from pipelines.beam_options import is_dataflow
 from services.change.requests import ChangeRequest, ProductRequest, Request, SeriesRequest, described
 
 if TYPE_CHECKING:
@@ -239,6 +241,8 @@ def periods_of(year: str, period: str, first: int = FIRST_YEAR) -> list[Period]:
 
 def beam_options_of(args: list[str], command: str = "map") -> list[str]:
     """Options that are not Landloom's must be Beam's: a misspelt one is an error, not silently without effect."""
+    if not is_dataflow(args):
+        import_beam()
     from apache_beam.options.pipeline_options import PipelineOptions
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)

@@ -14,10 +14,11 @@ from importlib.util import find_spec
 
 from catalog.errors import BadInput
 from pipelines.annual_map import MapTileYears
+from pipelines.beam_options import option, with_defaults
 from pipelines.job import Job
 from pipelines.request import Request
 from pipelines.run import begin
-from pipelines.runner import option, run_pipeline, with_defaults
+from pipelines.runner import run_pipeline
 from services.inference import shipped_models
 
 WORKER_GB = 1.5
@@ -34,11 +35,6 @@ _NEEDED = {
     "--temp_location": "a folder of a bucket for the job's own files, as --temp_location=gs://my-staging/temp",
     "--sdk_container_image": "the workers' image, built from infra/images/worker.Dockerfile",
 }
-
-
-def is_dataflow(beam_options: Sequence[str]) -> bool:
-    """Whether Beam's options name Dataflow's runner."""
-    return option(beam_options, "--runner") in ("DataflowRunner", "dataflow")
 
 
 def complete(beam_options: Sequence[str], run: str) -> list[str]:

@@ -99,7 +99,7 @@ def start(folder: Path, workers: int = 2, jar: Path = JAR, host: str = _LOOPBACK
     folder = folder.resolve()
     for name in ("conf", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    rpc, rest = _free_ports(2)
+    rpc, rest = free_ports(2)
     settings = {
         **_SETTINGS,
         "jobmanager.rpc.address": host,
@@ -244,7 +244,8 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens at now."""
     with_sockets = [socket.socket() for _ in range(count)]
     try:
         for one in with_sockets:

@@ -1,48 +1,30 @@
-"""A job for Flink: Beam's options completed, and the cluster asked whether it can run the job before it is sent.
-
-A worker that cannot start makes a job wait for ever; so a few elements that only look at what a worker has go first.
-"""
+"""A job for Flink: Beam's options completed, the cluster asked what it is, and the server that sends it the job."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.flink_runner import FlinkJarJobServer, FlinkRunner
-from apache_beam.runners.runner import PipelineState
-from apache_beam.utils import subprocess_server
-
 from catalog.errors import BadInput, LandloomError
-from catalog.model import ModelSpec
-from pipelines.flink.cluster import JAR, call_off, overview
-from pipelines.job import Job
-from pipelines.runner import option, with_defaults
-from services.inference import model_spec
+from pipelines.beam_options import option, with_defaults
+from pipelines.flink.cluster import JAR, free_ports, overview
 
 _CACHE_MILLISECONDS = 3_000
 """How long a worker waits for the next stage. Without it each stage starts its own; but one that was killed is kept as
 long, too, and a job that begins anew meanwhile finds it dead."""
-_STARTS_SECONDS = 90
-_LOOKS_PER_SLOT = 4
-
-
-class CannotWork(LandloomError):
-    """A worker lacks what the job needs."""
 
 
 def is_flink(beam_options: Sequence[str]) -> bool:
     """Whether Beam's options name Flink's runner and a cluster."""
-    return option(beam_options, "--runner") in ("FlinkRunner", "flink") and bool(_master(beam_options))
+    return option(beam_options, "--runner") in ("FlinkRunner", "flink") and bool(master_of(beam_options))
 
 
 def complete(beam_options: Sequence[str]) -> list[str]:
@@ -52,7 +34,7 @@ def complete(beam_options: Sequence[str]) -> list[str]:
         BadInput: the cluster does not answer, has no slot, or is of another version than the runner; or there is no
             runner.
     """
-    master = _master(beam_options)
+    master = master_of(beam_options)
     told = overview(master)
     if told is None:
         raise BadInput(
@@ -63,7 +45,7 @@ def complete(beam_options: Sequence[str]) -> list[str]:
     if not slots:
         raise BadInput(f"The Flink cluster at {master} has no task slots: no TaskManager has joined it.")
     jar = option(beam_options, "--flink_job_server_jar") or str(JAR)
-    if not Path(jar).is_file() and "://" not in jar:
+    if not Path(jar).is_file():
         raise BadInput(f"There is no runner for Flink at {jar}. Build it by `make flink`; see docs/flink.md.")
     series = str(told["flink-version"]).rpartition(".")[0]
     if (wanted := option(beam_options, "--flink_version") or series) != series:
@@ -78,12 +60,15 @@ def complete(beam_options: Sequence[str]) -> list[str]:
         # The cluster has the code already: 160 MB less to send.
         "--files_to_stage": _empty_jar(),
     }
-    return with_defaults(beam_options, defaults)
+    # Beam would list all packages that are installed here, for a second, and send the list along with each job.
+    return [*with_defaults(beam_options, defaults), "--experiments=disable_logging_submission_environment"]
 
 
 @contextmanager
 def job_server(beam_options: Sequence[str]) -> Iterator[list[str]]:
-    """Within it Beam's job server runs, one for the check of the workers and the job: Java takes seconds to start.
+    """Within it Beam's job server runs, one for the check of the workers and the job.
+
+    It is started before Beam is imported, and starts meanwhile: each of the two takes seconds.
 
     Args:
         beam_options: from `complete`.
@@ -93,6 +78,7 @@ def job_server(beam_options: Sequence[str]) -> Iterator[list[str]]:
 
     Raises:
         BadInput: there is no Java.
+        LandloomError: it ended by itself.
     """
     options = list(beam_options)
     if option(options, "--job_endpoint"):
@@ -100,58 +86,26 @@ def job_server(beam_options: Sequence[str]) -> Iterator[list[str]]:
         return
     if shutil.which("java") is None:
         raise BadInput("Jobs for Flink are sent by Java 11 or 17, and there is no `java` here. Install a Java runtime.")
-    [port] = subprocess_server.pick_port(None)
-    master = FlinkRunner.add_http_scheme(_master(options))
-    server = FlinkJarJobServer(PipelineOptions([*options, f"--flink_master={master}", f"--job_port={port}"]))
-    with ThreadPoolExecutor(1, thread_name_prefix="job-server") as starter:
-        starting = starter.submit(server.start)
-        try:
-            yield [*options, f"--job_endpoint=localhost:{port}"]
-            starting.result()
-        finally:
-            if not starting.cancel():
-                server.stop()
-
-
-def check_workers(job: Job, beam_options: Sequence[str]) -> None:
-    """Have the cluster's workers start, and look whether they see the output, the code and the network.
-
-    Args:
-        job: what is to be run.
-        beam_options: from `complete`.
-
-    Raises:
-        CannotWork: one of them does not, or does not start, and why.
-    """
-    store, folder = job.store(), f"runs/{job.run}/check"
-    store.write(f"{folder}/launcher", b"")
-    networks = [one for one in ("" if job.inference else job.model, job.second_stage) if one]
-    specs = {network: model_spec(network) for network in networks}
-    looks = [(one, one) for one in range(_LOOKS_PER_SLOT * int(option(beam_options, "--parallelism") or 1))]
-    pipeline = beam.Pipeline(options=PipelineOptions(list(beam_options)))
-    numbers = pipeline | "Looks" >> beam.Create(looks, reshuffle=False) | "Spread" >> beam.GroupByKey()
-    numbers | "Look" >> beam.ParDo(_Look(job, folder, specs, version("landloom")))
-    try:
-        running = pipeline.run()
-        state = running.wait_until_finish(duration=_STARTS_SECONDS * 1000)
-        if state != PipelineState.DONE:
-            # Beam's own way to cancel does not reach a job that begins anew again and again. Flink knows the job by
-            # what Beam calls it, a suffix apart.
-            call_off(_master(beam_options), str(getattr(running, "_job_id", "")).rpartition("_")[0])
-            raise CannotWork(
-                f"The cluster's workers do not start within {_STARTS_SECONDS} s. Each machine needs this version of "
-                "Landloom, as `landloom-worker`; a TaskManager's log tells more."
-            )
-        answers = {key: store.read(key).decode() for key in store.list(folder) if not key.endswith("/launcher")}
-        if reasons := set(answers.values()) - {""}:
-            raise CannotWork(f"{min(reasons)} Give every worker the same as the launcher.")
-        if len(answers) < len(looks):
-            raise CannotWork(
-                f"{len(looks) - len(answers)} of {len(looks)} workers' answers are not in {job.out}. Give an output "
-                "that all machines share: s3://bucket/prefix, or a folder that lies at the same path on each."
-            )
-    finally:
-        store.delete(store.list(folder))
+    [port] = free_ports(1)
+    with tempfile.TemporaryDirectory(prefix="landloom-job-server-") as folder:
+        # It lives for a job: compiled quickly rather than well it starts in half the time.
+        command = ["java", "-XX:TieredStopAtLevel=1", "-jar", option(options, "--flink_job_server_jar") or str(JAR)]
+        command += ["--flink-master", f"http://{master_of(options).removeprefix('http://')}", "--job-port", str(port)]
+        command += ["--artifacts-dir", folder, "--artifact-port", "0", "--expansion-port", "0"]
+        with (Path(folder) / "log").open("wb+") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+            # Told to end, this process would leave it behind.
+            before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            try:
+                yield [*options, f"--job_endpoint=localhost:{port}"]
+            except Exception as error:
+                if server.poll() is None:
+                    raise
+                log.seek(0)
+                last = log.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise LandloomError(f"Beam's job server has ended by itself; the last that it said: {last}.") from error
+            finally:
+                server.terminate()
+                signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -166,7 +120,7 @@ def told_if_lost(beam_options: Sequence[str]) -> Iterator[None]:
     except LandloomError:
         raise
     except Exception as error:
-        if (master := _master(beam_options)) and overview(master) is None:
+        if (master := master_of(beam_options)) and overview(master) is None:
             raise LandloomError(
                 f"The Flink cluster at {master} no longer answers: its JobManager has ended or cannot be reached. "
                 "Start it again and give the same command: what is staged is not done twice."
@@ -174,28 +128,8 @@ def told_if_lost(beam_options: Sequence[str]) -> Iterator[None]:
         raise
 
 
-class _Look(beam.DoFn):  # type: ignore[misc]
-    """Writes what a worker lacks; nothing, if it lacks nothing."""
-
-    def __init__(self, job: Job, folder: str, specs: dict[str, ModelSpec], release: str):
-        self._job, self._folder, self._specs, self._release = job, folder, specs, release
-
-    def process(self, element: tuple[int, Iterable[int]]) -> None:
-        self._job.store().write(f"{self._folder}/{element[0]}", self._lacks().encode())
-
-    def _lacks(self) -> str:
-        if (here := version("landloom")) != self._release:
-            return f"A worker has Landloom {here}, the launcher {self._release}."
-        for network, spec in self._specs.items():
-            try:
-                if model_spec(network) != spec:
-                    return f"A worker's network {network} is not the launcher's ({spec.sha256[:12]})."
-            except LandloomError as error:
-                return f"A worker cannot open the network: {error}"
-        return ""
-
-
-def _master(beam_options: Sequence[str]) -> str:
+def master_of(beam_options: Sequence[str]) -> str:
+    """The address of the cluster that Beam's options name; empty: they name none."""
     master = option(beam_options, "--flink_master") or ""
     return "" if master.startswith("[") else master
 

@@ -51,8 +51,8 @@ def undisturbed(simulated, network, tmp_path_factory):
 @pytest.mark.parametrize(
     ("module", "function", "call", "before", "staged"),
     [
-        ("pipelines.annual_map", "classify_block", 2, True, 1),
-        ("pipelines.annual_map", "stage", 1, False, 1),
+        ("pipelines.block_step", "classify_block", 2, True, 1),
+        ("pipelines.block_step", "stage", 1, False, 1),
         ("pipelines.assemble", "write_cog", 2, False, 2),
         ("pipelines.assemble", "_register", 1, True, 2),
         ("pipelines.register", "link_items", 1, True, 0),

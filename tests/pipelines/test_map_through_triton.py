@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import LandloomError
+from catalog.manifest import Manifest
 from catalog.store import open_store
-from pipelines import annual_map
+from pipelines import block_step
 from pipelines.stage import read_staged
 from services.inference.triton_server import TritonServer
 from tests.networks import write_spectral_network
@@ -53,7 +54,7 @@ def test_several_workers_share_servers(simulated, network, server, in_process, t
 def test_a_server_killed_between_blocks_comes_back(
     simulated, network, server, in_process, tmp_path, monkeypatch
 ) -> None:
-    whole, restarts = annual_map.stage, []
+    whole, restarts = block_step.stage, []
 
     def stage(*arguments) -> None:
         whole(*arguments)
@@ -62,7 +63,7 @@ def test_a_server_killed_between_blocks_comes_back(
             restarts.append(threading.Thread(target=server.start))
             restarts[0].start()
 
-    monkeypatch.setattr(annual_map, "stage", stage)
+    monkeypatch.setattr(block_step, "stage", stage)
     accounts = map_tiles(
         simulated.catalog, tmp_path, network, inference=f"triton://{server.grpc}", retry_seconds=60
     )  # fmt: skip
@@ -73,14 +74,14 @@ def test_a_server_killed_between_blocks_comes_back(
 
 def test_a_server_that_stays_away_dead_letters(simulated, network, tmp_path, server, monkeypatch) -> None:
     """What was staged before stays, and the next run finishes it."""
-    whole = annual_map.stage
+    whole = block_step.stage
 
     def stage(*arguments) -> None:
         whole(*arguments)
         server.kill()
 
     with monkeypatch.context() as patched:
-        patched.setattr(annual_map, "stage", stage)
+        patched.setattr(block_step, "stage", stage)
         accounts = map_tiles(simulated.catalog, tmp_path, network, inference=f"triton://{server.grpc}")
     assert list(accounts.dead_lettered) == ["33UUU-2021"] and accounts.blocks["failed"] == 1
     assert "No Triton server answered for 2 s" in accounts.dead_lettered["33UUU-2021"]
@@ -108,18 +109,18 @@ def test_what_is_refused_before_anything_is_mapped(simulated, network, server, t
 
 def test_a_block_of_another_network_is_not_assembled(simulated, network, tmp_path, monkeypatch) -> None:
     """As workers of two releases might leave it."""
-    whole = annual_map.classify_block
+    whole = block_step.classify_block
 
     def other(*arguments):
         voted, report = whole(*arguments)
         report.model = "0" * 64
         return voted, report
 
-    monkeypatch.setattr(annual_map, "classify_block", other)
+    monkeypatch.setattr(block_step, "classify_block", other)
     with pytest.raises(Exception, match="was made by another network"):
         map_tiles(simulated.catalog, tmp_path, network)
     assert not list(tmp_path.glob("lulc-annual/33UUU/2021/*.json"))
     (manifest_file,) = Path(tmp_path).glob("lulc-annual/33UUU/2021/*/manifest.json")
-    manifest = annual_map.Manifest.model_validate(json.loads(manifest_file.read_text()))
+    manifest = Manifest.model_validate(json.loads(manifest_file.read_text()))
     with pytest.raises(LandloomError, match="Delete staging/"):
         read_staged(open_store(str(tmp_path)), manifest, manifest.blocks[0])

@@ -20,7 +20,7 @@ AREA = ("--year", "2021", "--tiles", "33UUU,33UUT")
 def killed(simulated, network, tmp_path_factory):
     """The output of a run that was killed at its second block, and the run's name."""
     out = tmp_path_factory.mktemp("killed")
-    script = KILL_WHEN.format(module="pipelines.annual_map", function="classify_block", call=2, before=True)
+    script = KILL_WHEN.format(module="pipelines.block_step", function="classify_block", call=2, before=True)
     arguments = ("map", "--source", simulated.catalog, *AREA, "--out", out, "--model", network)
     subprocess.run([sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, capture_output=True)
     return out, runs_of(open_store(str(out)))[0]

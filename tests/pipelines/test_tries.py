@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from catalog.store import open_store
-from pipelines.tries import TRIES, WorkerDied, noted_try
+from pipelines.tries import TRIES, UnderWay, WorkerDied, not_begun, noted_try
 from tests.catalog.tile_years import manifest_of
 from tests.pipelines.running import ROOT
 
@@ -80,3 +80,18 @@ def test_a_worker_that_is_told_to_end_takes_its_note_back(tmp_path):
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait() == 128 + signal.SIGTERM and time.monotonic() - started < 30
     assert not notes(tmp_path)
+
+
+def test_one_that_helps_gives_way_to_anybody_and_anybody_to_it(tmp_path):
+    store, manifest = open_store(str(tmp_path)), manifest_of()
+    assert not_begun(store, manifest, "run-1") == [BLOCK]
+    with noted_try(store, manifest, BLOCK, "run-1"):
+        assert not_begun(store, manifest, "run-1") == []
+        assert not_begun(store, manifest, "run-2") == [BLOCK]
+        with pytest.raises(UnderWay), noted_try(store, manifest, BLOCK, "run-1", gives_way_to="anybody"):
+            pytest.fail("two were at it")
+    with noted_try(store, manifest, BLOCK, "run-1", gives_way_to="anybody"):
+        with pytest.raises(UnderWay), noted_try(store, manifest, BLOCK, "run-1"):
+            pytest.fail("two were at it")
+        with noted_try(store, manifest, BLOCK, "run-1", gives_way_to="nobody"):
+            assert len(notes(tmp_path)) == 2

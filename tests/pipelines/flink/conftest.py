@@ -22,10 +22,10 @@ _WORKER = f"""\
     import os, sys, time
     os.environ["GDAL_VRT_ENABLE_PYTHON"] = "YES"  # For a test whose scene kills.
     sys.path.insert(0, {str(ROOT)!r})
-    from pipelines import annual_map
+    from pipelines import block_step
     from pipelines.beam_worker import main
 
-    whole = annual_map.classify_block
+    whole = block_step.classify_block
 
     def told(manifest, number, *arguments):
         def tell(what):
@@ -37,7 +37,7 @@ _WORKER = f"""\
         tell("done")
         return result
 
-    annual_map.classify_block = told
+    block_step.classify_block = told
     main()
 """
 

@@ -188,33 +188,31 @@ def test_an_object_store_that_refuses_for_a_while_is_waited_for(
     assert contents(tmp_path / "copy") == in_process
 
 
-def test_a_slow_worker_does_not_hold_the_other(simulated, network, folder, options, watch, in_process, tmp_path):
-    """One worker runs for a tenth of the time; the other's blocks are done no later for it."""
+def test_a_slow_worker_does_not_hold_the_run(simulated, network, folder, options, watch, in_process, tmp_path):
+    """One worker runs for a tenth of the time: the other does its own blocks, and what the slow one has not begun."""
     out, watched, ended = tmp_path / "out", watch(options), threading.Event()
     slow = processes(folder)["taskmanager-1"]
 
     def slow_down() -> None:
         while not ended.is_set():
-            for what, seconds in ((signal.SIGSTOP, 0.45), (signal.SIGCONT, 0.05)):
-                for worker in workers_of(slow):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(worker, what)
-                time.sleep(seconds)
+            if any(one.task_manager == slow for one in watched.computed()):
+                for what, seconds in ((signal.SIGSTOP, 0.45), (signal.SIGCONT, 0.05)):
+                    for worker in workers_of(slow):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(worker, what)
+                    time.sleep(seconds)
 
-    thread = in_mid_run(watched, slow_down)
+    thread = threading.Thread(target=slow_down)
+    thread.start()
     accounts = map_tiles(simulated.catalog, out, network, years=YEARS, beam=watched.options)
     ended.set()
     thread.join()
     assert balanced(accounts) and not accounts.dead_lettered
+    assert accounts.blocks == {"done": BLOCKS, "staged before": 0, "failed": 0, "not reached": 0}
     assert contents(out) == in_process
     assert len(watched.computed()) == BLOCKS
-    begun = {(one.tile_year, one.block): one.time for one in watched.computed()}
-    of_slow, of_other = (
-        [one for one in watched.computed("done") if (one.task_manager == slow) is is_slow] for is_slow in (True, False)
-    )
-    longest = [max(one.time - begun[one.tile_year, one.block] for one in some) for some in (of_slow, of_other)]
-    assert longest[0] > 1.5 * longest[1], "it was slow"
-    assert max(one.time for one in of_other) < max(one.time for one in of_slow)
+    done = [one.task_manager == slow for one in sorted(watched.computed("done"), key=lambda one: one.time)]
+    assert done == [False, False, False, True]
 
 
 def test_through_triton_with_a_worker_killed(simulated, network, folder, options, watch, in_process, tmp_path):

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import BadInput
+from pipelines.flink import check
 from pipelines.flink import cluster as flink
-from pipelines.flink import submit
-from pipelines.flink.submit import CannotWork, check_workers, complete
+from pipelines.flink.check import CannotWork, check_workers
+from pipelines.flink.submit import complete
 from pipelines.job import Job
 from pipelines.runner import name_run
 from tests.pipelines.flink.conftest import YEARS
@@ -28,7 +29,8 @@ pytestmark = [
 def test_the_same_is_published_as_in_one_process_and_each_worker_does_half(
     simulated, network, options, watch, in_process, tmp_path
 ):
-    watched = watch(options)
+    # Long enough for the second to begin its last block before the first is done with its own: it would help.
+    watched = watch(options, pause=3)
     accounts = map_tiles(simulated.catalog, tmp_path / "out", network, years=YEARS, beam=watched.options)
     assert (accounts.planned, len(accounts.published)) == (2, 2)
     assert contents(tmp_path / "out") == in_process
@@ -63,7 +65,7 @@ def test_a_worker_without_the_network_is_found_before_the_job(network, options, 
 def test_a_worker_that_cannot_start_is_found_before_the_job(network, options, tmp_path, monkeypatch):
     others = [one for one in options if not one.startswith("--environment_config")]
     broken = f"--environment_config={json.dumps({'command': '/bin/false'})}"
-    monkeypatch.setattr(submit, "_STARTS_SECONDS", 20)
+    monkeypatch.setattr(check, "_STARTS_SECONDS", 20)
     with pytest.raises(CannotWork, match=r"do not start within 20 s.*landloom-worker"):
         check_workers(Job(name_run(), str(tmp_path), str(network)), [*others, broken])
 

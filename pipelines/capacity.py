@@ -29,7 +29,8 @@ class Runner:
     """How a runner of Beam deals with blocks and with losses."""
 
     dealt: bool = False
-    """Blocks are dealt out in turn beforehand; else whoever is free takes the next."""
+    """Blocks are dealt out in turn beforehand, and who is done with its own helps with those of the same tile-years;
+    else whoever is free takes the next."""
     begins_anew: bool = False
     """When one worker is lost all begin anew, skipping what is staged; else only its own block is lost."""
     here: bool = False
@@ -195,7 +196,7 @@ class _Workers:
             begin: when the workers begin.
         """
         fleet, running = self._fleet, self._running
-        queues = self._queues(len(own))
+        shares = self._shares(tile_years)
         left = np.bincount(tile_years).tolist()
         assembling = (np.bincount(tile_years) / len(BLOCKS) * running.assemble_core_seconds).tolist()
         own_list, served_list, tile_list = own.tolist(), served.tolist(), tile_years.tolist()
@@ -203,7 +204,7 @@ class _Workers:
         done, idle = [0] * fleet.workers, list[float]()
         while free:
             start, worker = heapq.heappop(free)
-            number = next(queues[worker % len(queues)], None)
+            number = next(shares[worker % len(shares)], None)
             if number is None:
                 idle.append(start)
                 continue
@@ -231,12 +232,16 @@ class _Workers:
         self.tail += max(idle) - min(idle)
         return max(idle)
 
-    def _queues(self, count: int) -> list[Iterator[int]]:
-        """Of each worker the blocks that were dealt to it; or one of all."""
+    def _shares(self, tile_years: np.ndarray) -> list[Iterator[int]]:
+        """Of each worker the blocks that it does, found as it asks for the next; or one of all."""
+        blocks = range(len(tile_years))
         if not self._runner.dealt:
-            return [iter(range(count))]
-        workers = self._fleet.workers
-        return [iter(range(worker, count, workers)) for worker in range(workers)]
+            return [iter(blocks)]
+        of_tile_year: list[list[int]] = [[] for _ in range(int(tile_years.max()) + 1)]
+        for number in blocks:
+            of_tile_year[tile_years[number]].append(number)
+        begun, workers = [False] * len(blocks), self._fleet.workers
+        return [_share(blocks[worker::workers], tile_years, of_tile_year, begun) for worker in range(workers)]
 
     def _next_loss(self, worker: int, after: float) -> float:
         if not self._running.losses_per_hour:
@@ -247,3 +252,14 @@ class _Workers:
         while losses[-1] <= after:
             losses.append(losses[-1] + self._rng.exponential(mean))
         return losses[bisect_right(losses, after)]
+
+
+def _share(
+    own: Sequence[int], tile_years: np.ndarray, of_tile_year: Sequence[Sequence[int]], begun: list[bool]
+) -> Iterator[int]:
+    """A worker's own blocks in turn, then those of the same tile-years that nobody has begun, the last first."""
+    helped = (number for own_one in reversed(own) for number in reversed(of_tile_year[tile_years[own_one]]))
+    for number in chain(own, helped):
+        if not begun[number]:
+            begun[number] = True
+            yield number

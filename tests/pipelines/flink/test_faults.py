@@ -18,7 +18,7 @@ import rasterio.shutil
 from catalog.errors import LandloomError
 from catalog.store import open_store
 from pipelines.flink import cluster as flink
-from pipelines.flink.submit import complete, told_if_lost
+from pipelines.flink.submit import complete, job_server, told_if_lost
 from pipelines.run import Accounts
 from tests.pipelines.flink.conftest import YEARS, Watched
 from tests.pipelines.running import contents, map_tiles
@@ -271,16 +271,18 @@ def test_a_task_manager_cut_off_from_the_network_comes_back(simulated, network, 
         flink.start_again(folder, "taskmanager-2", host=there, within=within)
         wait_for_slots(cluster.master)
         out = tmp_path / "out"
-        watched = watch(complete(["--runner=FlinkRunner", f"--flink_master={cluster.master}"]))
+        options = complete(["--runner=FlinkRunner", f"--flink_master={cluster.master}"])
 
         def cut() -> None:
             subprocess.run([*within, "ip", "link", "set", cable, "down"], check=True)
             time.sleep(CUT_SECONDS)
             subprocess.run([*within, "ip", "link", "set", cable, "up"], check=True)
 
-        thread = in_mid_run(watched, cut)
-        accounts = map_tiles(simulated.catalog, out, network, years=YEARS, beam=watched.options)
-        thread.join()
+        with job_server(options) as options:
+            watched = watch(options)
+            thread = in_mid_run(watched, cut)
+            accounts = map_tiles(simulated.catalog, out, network, years=YEARS, beam=watched.options)
+            thread.join()
         assert balanced(accounts) and not accounts.dead_lettered
         assert contents(out) == in_process
         assert len(watched.computed()) <= BLOCKS + SLOTS

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -48,6 +51,35 @@ def test_the_command_takes_a_cluster_and_paths_from_here(simulated, network, fol
         )
         assert done.stdout.count("33UUU-202") >= 2
         assert contents(Path(out)) == in_process
+
+
+def test_a_launcher_that_is_told_to_end_takes_its_job_server_along(simulated, network, folder, tmp_path):
+    cluster = flink.load(folder)
+    assert cluster is not None
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "map",
+        "--source",
+        simulated.catalog,
+        "--out",
+        tmp_path,
+        "--year",
+        "2021",
+    ]
+    command += ["--model", network, "--tiles", "33UUU", "--runner=FlinkRunner", f"--flink_master={cluster.master}"]
+    launcher = subprocess.Popen(list(map(str, command)), cwd=ROOT)
+    while not (children := _children(launcher.pid)):
+        assert launcher.poll() is None
+        time.sleep(0.1)
+    launcher.terminate()
+    assert launcher.wait() == 128 + signal.SIGTERM
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def _children(process: int) -> list[str]:
+    return subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout.split()
 
 
 def test_a_worker_that_does_not_see_the_output_is_found_before_the_job(network, options, tmp_path, monkeypatch):

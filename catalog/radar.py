@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-import shapely
-from pydantic import BaseModel, ConfigDict, Field
-from shapely.geometry import shape
-from shapely.geometry.base import BaseGeometry
+from pydantic import Field
 
 from catalog.errors import BadInput, SceneUnreadable
-from catalog.scenes import Raster, Signer, asset_of, moment_of, resolved
+from catalog.scenes import Raster, Seen, Signer, asset_of, moment_of, resolved
 
 Orbit = Literal["ascending", "descending"]
 ORBITS: tuple[Orbit, ...] = ("ascending", "descending")
@@ -33,33 +28,20 @@ _BRIGHTEST = 10.0
 """Linear power: no land has a median of 10 dB. Digital numbers of products that are not calibrated are far above."""
 
 
-class RadarScene(BaseModel):
+class RadarScene(Seen):
     """One STAC item of Sentinel-1, terrain-corrected, reduced to what mapping needs."""
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    collection: str
-    href: str = Field(description="the item itself, for derived_from links")
-    datetime: datetime
     orbit: Orbit = Field(description="direction of the orbit")
     track: int | None = Field(description="relative orbit: passes on one track see the same ground")
     overpass: str = Field(description="items of one overpass fill each other's gaps and count once")
     looks: float = Field(gt=0, description="equivalent number of looks")
     decibels: bool = Field(description="declared in dB; otherwise in linear power")
-    footprint: dict[str, Any] = Field(description="GeoJSON geometry, longitude and latitude")
     bands: dict[str, Raster] = Field(description="VV and VH")
-    signer: Signer | None = None
 
     @property
     def month(self) -> tuple[int, int]:
         """Year and month in which it was seen."""
         return self.datetime.year, self.datetime.month
-
-    @functools.cached_property
-    def outline(self) -> BaseGeometry:
-        """The footprint as a valid geometry."""
-        return shapely.make_valid(shape(self.footprint))
 
 
 def radar_from_item(item: Mapping[str, Any], href: str, signer: Signer | None = None) -> RadarScene:

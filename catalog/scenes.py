@@ -42,8 +42,8 @@ class Raster(BaseModel):
     offset: float = Field(default=0.0, description="the offset still in the file: 0 where the source has removed it")
 
 
-class Scene(BaseModel):
-    """One STAC item, reduced to what mapping needs."""
+class Seen(BaseModel):
+    """What a scene of any satellite has: where and when it was seen, and where its STAC item lies."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,6 +51,18 @@ class Scene(BaseModel):
     collection: str
     href: str = Field(description="the item itself, for derived_from links")
     datetime: datetime
+    footprint: dict[str, Any] = Field(description="GeoJSON geometry, longitude and latitude")
+    signer: Signer | None = None
+
+    @functools.cached_property
+    def outline(self) -> BaseGeometry:
+        """The footprint as a valid geometry; made once, since planning asks for it again and again."""
+        return shapely.make_valid(shape(self.footprint))
+
+
+class Scene(Seen):
+    """One STAC item, reduced to what mapping needs."""
+
     datatake: str = Field(description="items with the same datatake were seen in one overpass and count once")
     datastrip: str | None = Field(description="sensing start of the part of the datatake that one station received")
     tile: str | None = Field(description="Sentinel-2's name of the 100 km square, as 48QUE")
@@ -59,10 +71,8 @@ class Scene(BaseModel):
     processed: str | None = Field(description="when the product was made, ISO: the newest processing is used")
     cloud_cover: float = Field(description="per cent of the product, 0-100")
     sun_zenith: float | None = Field(default=None, description="degrees, the product's mean")
-    footprint: dict[str, Any] = Field(description="GeoJSON geometry, longitude and latitude")
     bands: dict[str, Raster]
     scl: Raster | None = Field(default=None, description="scene classification of L2A products, or QA_PIXEL, or Fmask")
-    signer: Signer | None = None
     sensor: SensorName = Field(default="sentinel-2", exclude_if=lambda sensor: sensor == "sentinel-2")
     platform: str = Field(default="", description="satellite, as landsat-8", exclude_if=lambda told: not told)
     instruments: tuple[str, ...] = Field(default=("msi",), exclude_if=lambda told: told == ("msi",))
@@ -71,11 +81,6 @@ class Scene(BaseModel):
     def gsd(self) -> int:
         """Metres a pixel."""
         return SENSORS[self.sensor].gsd
-
-    @functools.cached_property
-    def outline(self) -> BaseGeometry:
-        """The footprint as a valid geometry; made once, since planning asks for it again and again."""
-        return shapely.make_valid(shape(self.footprint))
 
 
 class Datatake(BaseModel):

@@ -134,7 +134,9 @@ class Source(Protocol):
         ...
 
 
-def open_source(source: str, described: StacApi | None = None, base: str = "") -> Source:
+def open_source(
+    source: str, described: StacApi | None = None, base: str = "", radar: Source | None = None
+) -> Source:
     """A source by name, URL or path.
 
     Args:
@@ -142,13 +144,14 @@ def open_source(source: str, described: StacApi | None = None, base: str = "") -
             collection's JSON on disk, over HTTP or on S3.
         described: the API, or the asset names of a static catalog, from `read_mapping`.
         base: folder that a relative path starts from, by default the current one.
+        radar: a source of radar scenes that are used beside its own.
 
     Raises:
         BadInput: no such thing.
         SourceUnavailable: it does not answer.
     """
     if source in KNOWN_APIS:
-        return ApiSource(source, described or KNOWN_APIS[source])
+        return ApiSource(source, described or KNOWN_APIS[source], radar)
     if not urlparse(source).scheme:
         path = Path(base, source)
         path = path / "catalog.json" if path.is_dir() else path
@@ -157,24 +160,23 @@ def open_source(source: str, described: StacApi | None = None, base: str = "") -
                 f"There is no source {source!r}. Give {', '.join(KNOWN_APIS)}, the URL of a STAC API, or the path of a "
                 "static catalog's JSON."
             )
-        return StaticSource(str(path.absolute()), described, source)
+        return StaticSource(str(path.absolute()), described, source, radar)
     if urlparse(source).scheme in BUCKETS:
-        return StaticSource(source, described, source)
+        return StaticSource(source, described, source, radar)
     if not source.startswith(("http://", "https://")):
         raise BadInput(f"{source!r} is no source. Give {', '.join(KNOWN_APIS)}, a URL, a path, s3:// or gs://.")
     root = read_json(source)
     if "conformsTo" in root:
-        return ApiSource(source, described or StacApi(url=source))
-    return StaticSource(source, described, source)
+        return ApiSource(source, described or StacApi(url=source), radar)
+    return StaticSource(source, described, source, radar)
 
 
 class ApiSource:
     """A STAC API."""
 
-    def __init__(self, name: str, api: StacApi):
-        self.name, self._api, self.signer = name, api, api.signer
+    def __init__(self, name: str, api: StacApi, radar: Source | None = None):
+        self.name, self._api, self.signer, self.radar = name, api, api.signer, radar
         self.nowhere: Sequence[str] = ()
-        self.radar: Source | None = None
         try:
             self._client = pystac_client.Client.open(api.url, stac_io=StacApiIO(max_retries=RETRIES, timeout=_TIMEOUT))
         except Exception as error:
@@ -220,10 +222,9 @@ class ApiSource:
 class StaticSource:
     """A static STAC catalog: read once, then searched in memory."""
 
-    def __init__(self, href: str, described: StacApi | None, name: str):
-        self.name, self._api = name, described or StacApi(url=href)
+    def __init__(self, href: str, described: StacApi | None, name: str, radar: Source | None = None):
+        self.name, self._api, self.radar = name, described or StacApi(url=href), radar
         self.signer = self._api.signer
-        self.radar: Source | None = None
         items = list(walk(href))
         self._items = [(item, where) for item, where in items if item.get("geometry")]
         self.nowhere: Sequence[str] = [item["id"] for item, _ in items if not item.get("geometry")]

@@ -76,9 +76,8 @@ class Request(BaseModel):
             BadInput: there is none.
             SourceUnavailable: it does not answer.
         """
-        source = open_source(self.source, self.described, self.base)
-        source.radar = open_radar(self.radar, self.base) if self.radar else None
-        return source
+        radar = open_radar(self.radar, self.base) if self.radar else None
+        return open_source(self.source, self.described, self.base, radar)
 
     def plan(self, tile: str, period: Period, source: Source, store: Store) -> Planned:
         """Plan one of the tile-years; nothing is written.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from catalog.clear import grow
 from catalog.errors import BadInput
 from catalog.grid import Tile
 from pipelines.landscape import Overpass, land_cover
-from pipelines.simulate import Product, Simulation, footprint, write_catalog, write_cog
-from pipelines.simulate_landsat import FINE, PIXEL, axes, means, write_truth
+from pipelines.simulate import Product, Simulation, footprint, write_cog
+from pipelines.simulate_landsat import FINE, Dates, axes, means, write_simulation
 
 _NAMES = {"S30": ("B02", "B03", "B04", "B8A", "B11", "B12"), "L30": ("B02", "B03", "B04", "B05", "B06", "B07")}
 """Assets of the bands, in their order."""
@@ -48,24 +48,17 @@ def simulate_hls(
     """
     if min(years) < 2013:
         raise BadInput(f"Year {min(years)} has no HLS. Give years from 2013 (Landsat 8).")
-    truth, links = {}, list[Path]()
-    for product in products:
-        tile = Tile.from_name(product.tile, PIXEL)
+
+    def write(product: Product, tile: Tile, overpass: Overpass) -> list[Path]:
         x, y, transform = axes(product, tile, 0)
-        for number, year in enumerate(years):
-            truth[product.tile, year] = out / "truth" / f"{product.tile}-{year}.tif"
-            write_truth(truth[product.tile, year], product, tile, number, change, seed)
-            classes = land_cover(x, y, number, change, seed)
-            for k in range(dates_per_year):
-                day = datetime(year, 1, 8, 10, 5, tzinfo=UTC) + timedelta(days=int(k * 365 / dates_per_year))
-                reflectance, scl = Overpass(day, number, k, cloud, False, seed).look(classes, x, y)
-                numbers = np.rint(means(reflectance)).astype(np.int16)
-                kind = "L30" if k % 2 else "S30"
-                flags = _fmask(scl[1::FINE, 1::FINE])
-                links.append(_write_granule(out / "hls", tile, day, kind, numbers, flags, transform))
-                on_progress(len(links), len(products) * len(years) * dates_per_year)
-    write_catalog(out, "hls", links)
-    return Simulation(out / "catalog.json", truth)
+        classes = land_cover(x, y, overpass.year, change, seed)
+        reflectance, scl = overpass.look(classes, x, y)
+        numbers = np.rint(means(reflectance)).astype(np.int16)
+        kind = "L30" if overpass.number % 2 else "S30"
+        flags = _fmask(scl[1::FINE, 1::FINE])
+        return [_write_granule(out / "hls", tile, overpass.day, kind, numbers, flags, transform)]
+
+    return write_simulation(out, "hls", products, Dates(years, dates_per_year, cloud, change, seed), write, on_progress)
 
 
 def _fmask(scl: np.ndarray) -> np.ndarray:

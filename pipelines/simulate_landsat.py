@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -67,23 +68,60 @@ def simulate_landsat(
             f"Years {', '.join(map(str, years))} and {smallest} px cannot be simulated. Give years from 1984 (Landsat "
             "5) and 100 px of 10 m or more."
         )
+
+    def write(product: Product, tile: Tile, overpass: Overpass) -> list[Path]:
+        return _write_overpass(out / "landsat-c2-l2", product, tile, overpass, change)
+
+    dates = Dates(years, dates_per_year, cloud, change, seed)
+    return write_simulation(out, "landsat-c2-l2", products, dates, write, on_progress)
+
+
+@dataclass(frozen=True)
+class Dates:
+    """When a ground is seen, and how; see `simulate_landsat`."""
+
+    years: Sequence[int]
+    dates_per_year: int
+    cloud: float
+    change: float
+    seed: int
+
+
+def write_simulation(
+    out: Path,
+    collection: str,
+    products: Sequence[Product],
+    dates: Dates,
+    write: Callable[[Product, Tile, Overpass], list[Path]],
+    on_progress: Callable[[int, int], None],
+) -> Simulation:
+    """Write the truth of each year, what `write(product, tile, overpass)` makes of each date, and the catalog of all.
+
+    Args:
+        out: as of `simulate_landsat`.
+        collection: of the scenes.
+        products: likewise.
+        dates: likewise.
+        write: returns the JSON of the items that it wrote.
+        on_progress: likewise.
+    """
     truth, links = {}, list[Path]()
-    total = len(products) * len(years) * dates_per_year * len(_ROWS)
+    planned = len(products) * len(dates.years) * dates.dates_per_year
     for product in products:
         tile = Tile.from_name(product.tile, PIXEL)
-        for number, year in enumerate(years):
+        for number, year in enumerate(dates.years):
             truth[product.tile, year] = out / "truth" / f"{product.tile}-{year}.tif"
-            write_truth(truth[product.tile, year], product, tile, number, change, seed)
-            for k in range(dates_per_year):
-                day = datetime(year, 1, 8, 10, 5, tzinfo=UTC) + timedelta(days=int(k * 365 / dates_per_year))
-                overpass = Overpass(day, number, k, cloud, False, seed)
-                links += _write_overpass(out / "landsat-c2-l2", product, tile, overpass, change)
-                on_progress(len(links), total)
-    write_catalog(out, "landsat-c2-l2", links)
+            _write_truth(truth[product.tile, year], product, tile, number, dates.change, dates.seed)
+            for k in range(dates.dates_per_year):
+                day = datetime(year, 1, 8, 10, 5, tzinfo=UTC) + timedelta(days=int(k * 365 / dates.dates_per_year))
+                written = write(product, tile, Overpass(day, number, k, dates.cloud, False, dates.seed))
+                links += written
+                on_progress(len(links), planned * len(written))
+    write_catalog(out, collection, links)
     return Simulation(out / "catalog.json", truth)
 
 
-def write_truth(path: Path, product: Product, tile: Tile, number: int, change: float, seed: int) -> None:
+def _write_truth(path: Path, product: Product, tile: Tile, number: int, change: float, seed: int) -> None:
     """Write the land cover of the year of that number: of each pixel the class of most of its nine."""
     x, y, transform = axes(product, tile, 0)
     fine = land_cover(x, y, number, change, seed)

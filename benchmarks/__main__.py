@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     change,
+    coarse,
     coverage,
     far,
     flink,
@@ -39,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
     "script": script.against_script,
     "memory": job.memory,
     "seasons": lambda size: seasons.seasons(),
+    "coarse": lambda size: coarse.coarse(),
     "full-tile": lambda size: job.full_tile(),
     "planning": lambda size: planning.planning(),
     "plan-globe": lambda size: plan_globe.plan_globe(),

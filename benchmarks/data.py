@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +32,20 @@ class Input:
 
 def simulated(size: int, dates: int, corner: int = CORNER) -> Input:
     """A square of one tile, all dates without gaps."""
-    folder = _FOLDER / f"{size}px-{dates}-at{corner}"
-    catalog = folder / "catalog.json"
-    if not catalog.exists():
-        print(f"Writing {dates} simulated scenes of {size:,} x {size:,} px to {folder} …", flush=True)
+
+    def write(folder: Path) -> None:
+        simulate(folder, [Product(TILE, corner, corner, (size, size))], years=(YEAR,), dates_per_year=dates)
+
+    return Input(kept(f"{size}px-{dates}-at{corner}", write), size, dates)
+
+
+def kept(name: str, write: Callable[[Path], object]) -> Path:
+    """The catalog of a simulation, which is written where it is not there yet: `write(folder)`."""
+    folder = _FOLDER / name
+    if not folder.exists():
+        print(f"Writing simulated scenes to {folder} …", flush=True)
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        simulate(partial, [Product(TILE, corner, corner, (size, size))], years=(YEAR,), dates_per_year=dates)
+        write(partial)
         partial.rename(folder)
-    return Input(catalog, size, dates)
+    return folder / "catalog.json"

@@ -56,8 +56,7 @@ def reader() -> list[Figure]:
     Two runs of other lengths, so that starts and ends do not count; the servers' processor time does not either.
     """
     short, long = (simulated(3000, dates, corner=2840) for dates in (2, 4))
-    with _server() as server:
-        address = f"triton://{server.grpc}?shared-memory=0"
+    with served(DEFAULT_MODEL) as address:
         few, many = (map_input(source, "--inference", address).core_seconds for source in (short, long))
     told = f"{many:.1f} core-seconds for {long.dates} scenes, {few:.1f} for {short.dates}, by gRPC"
     rate = (long.looks - short.looks) / (many - few)
@@ -135,9 +134,16 @@ def _drive(
 
 
 @contextmanager
-def _server(instances: int | None = None) -> Iterator[TritonServer]:
+def served(model: str) -> Iterator[str]:
+    """The address of a server of a network, to be asked by gRPC alone as from another machine."""
+    with _server(model=model) as server:
+        yield f"triton://{server.grpc}?shared-memory=0"
+
+
+@contextmanager
+def _server(instances: int | None = None, model: str = DEFAULT_MODEL) -> Iterator[TritonServer]:
     with tempfile.TemporaryDirectory(prefix="landloom-bench-") as folder:
-        write_repository(Path(folder) / "models", DEFAULT_MODEL, backend="python", instances=instances)
+        write_repository(Path(folder) / "models", model, backend="python", instances=instances)
         with running_server(Path(folder) / "models") as server:
             yield server
 

@@ -134,9 +134,7 @@ class Source(Protocol):
         ...
 
 
-def open_source(
-    source: str, described: StacApi | None = None, base: str = "", radar: Source | None = None
-) -> Source:
+def open_source(source: str, described: StacApi | None = None, base: str = "", radar: Source | None = None) -> Source:
     """A source by name, URL or path.
 
     Args:

@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from catalog.errors import BadInput
-from catalog.grid import BLOCKS
+from catalog.grid import BLOCKS, blocks
 from catalog.manifest import Manifest
 from pipelines.estimate import PriceTable, Running, looks_of_blocks, radar_of_blocks
 
@@ -78,16 +78,19 @@ class Work:
     """`[N]`, whole numbers from 0: the tile-year that each block belongs to."""
     radar: np.ndarray | float = 0.0
     """`[N]`, published pixels x overpasses of radar of each block; 0: none."""
+    blocks: int = len(BLOCKS)
+    """Of a whole tile."""
 
     @classmethod
     def of(cls, manifests: Sequence[Manifest]) -> Work:
         """What manifests make."""
-        blocks = [
+        found = [
             sorted(zip(looks_of_blocks(manifest), radar_of_blocks(manifest), strict=True), reverse=True)
             for manifest in manifests
         ]
-        looks, radar = np.array([*chain(*blocks)]).reshape(-1, 2).T
-        return cls(looks, np.repeat(np.arange(len(blocks)), [len(some) for some in blocks]), radar)
+        looks, radar = np.array([*chain(*found)]).reshape(-1, 2).T
+        tile_years = np.repeat(np.arange(len(found)), [len(some) for some in found])
+        return cls(looks, tile_years, radar, len(blocks(manifests[0].gsd)))
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def forecast(work: Work, fleet: Fleet, table: PriceTable, seed: int = 0) -> Fore
         running.plan_core_seconds,
     )
     before = running.start_seconds + planning
-    workers = _Workers(fleet, runner, running, rng)
+    workers = _Workers(fleet, runner, running, work.blocks, rng)
     end = workers.run(own, served, work.tile_years, before)
     failed = rng.random(len(own)) < running.failed_blocks
     if failed.any():
@@ -178,8 +181,8 @@ def forecast(work: Work, fleet: Fleet, table: PriceTable, seed: int = 0) -> Fore
 class _Workers:
     """Workers at work; times in seconds from submitting."""
 
-    def __init__(self, fleet: Fleet, runner: Runner, running: Running, rng: np.random.Generator):
-        self._fleet, self._runner, self._running, self._rng = fleet, runner, running, rng
+    def __init__(self, fleet: Fleet, runner: Runner, running: Running, blocks: int, rng: np.random.Generator):
+        self._fleet, self._runner, self._running, self._blocks, self._rng = fleet, runner, running, blocks, rng
         self._slow = np.where(rng.random(fleet.workers) < running.slow_workers, running.slow_factor, 1.0).tolist()
         # Where one loss makes all begin anew, they have one list of losses.
         self._losses: list[list[float]] = [[0.0] for _ in range(1 if runner.begins_anew else fleet.workers)]
@@ -198,7 +201,7 @@ class _Workers:
         fleet, running = self._fleet, self._running
         shares = self._shares(tile_years)
         left = np.bincount(tile_years).tolist()
-        assembling = (np.bincount(tile_years) / len(BLOCKS) * running.assemble_core_seconds).tolist()
+        assembling = (np.bincount(tile_years) / self._blocks * running.assemble_core_seconds).tolist()
         own_list, served_list, tile_list = own.tolist(), served.tolist(), tile_years.tolist()
         gpus, free = [begin] * fleet.gpus, [(begin, worker) for worker in range(fleet.workers)]
         done, idle = [0] * fleet.workers, list[float]()

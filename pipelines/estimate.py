@@ -7,14 +7,14 @@ from importlib import resources
 from pathlib import Path
 
 import shapely
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from shapely.geometry.base import BaseGeometry
 
 from catalog.datatakes import footprint_of
 from catalog.errors import BadInput, first_fault
-from catalog.grid import owned_geometry
+from catalog.grid import RESOLUTION, owned_geometry
 from catalog.manifest import Manifest
-from pipelines.plan import Planned
+from pipelines.plan import Planned, Settings
 
 
 class Rates(BaseModel):
@@ -29,18 +29,27 @@ class Rates(BaseModel):
     output_bytes_per_pixel: float = Field(gt=0)
     # With defaults, so that tables of before are still read.
     season_pixels_per_core_second: float = Field(default=4_000_000, gt=0, description="of what --seasons adds")
+    told_season_pixels_per_core_second: float = Field(
+        default=9_000_000, gt=0, description="of the season that --second-stage sees, where it is not published"
+    )
+    second_stage_pixels_per_core_second: float = Field(
+        default=6_500_000, gt=0, description="of the second stage itself"
+    )
     season_bytes_per_pixel: float = Field(default=40.0, gt=0, description="of what --seasons adds to the output")
     radar_pixels_per_core_second: float = Field(
         default=10_000_000, gt=0, description="published pixels x overpasses of radar: read, averaged and filtered"
     )
     radar_bytes_per_pixel: float = Field(default=8.0, gt=0, description="VV and VH, per published pixel and overpass")
 
-    def with_seasons(self) -> Rates:
-        """The same where the season is told and published, too."""
-        own = 1 / self.season_pixels_per_core_second
+    def with_season(self, published: bool, second_stage: bool) -> Rates:
+        """The same where the season is told: to be published, for a second stage, or for both."""
+        if not (published or second_stage):
+            return self
+        own = 1 / (self.season_pixels_per_core_second if published else self.told_season_pixels_per_core_second)
+        own += 1 / self.second_stage_pixels_per_core_second if second_stage else 0
         alone, feeding = 1 / self.pixels_per_core_second, 1 / self.reader_pixels_per_core_second
         slower = {"pixels_per_core_second": 1 / (alone + own), "reader_pixels_per_core_second": 1 / (feeding + own)}
-        written = self.output_bytes_per_pixel + self.season_bytes_per_pixel
+        written = self.output_bytes_per_pixel + (self.season_bytes_per_pixel if published else 0)
         return self.model_copy(update={**slower, "output_bytes_per_pixel": written})
 
 
@@ -85,9 +94,38 @@ class PriceTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rates: Rates
+    rates_30m: dict[str, float] = Field(default={}, description="those that are others for maps of 30 m")
     running: Running
     prices_usd: Prices
     notes: dict[str, str] = {}
+    notes_30m: dict[str, str] = Field(default={}, description="where `rates_30m` come from")
+
+    @field_validator("rates_30m")
+    @classmethod
+    def _are_rates(cls, some: dict[str, float]) -> dict[str, float]:
+        for name, value in some.items():
+            if name not in Rates.model_fields or not value > 0:
+                raise ValueError(f"{name} = {value} is no rate; there are {', '.join(Rates.model_fields)}, above 0")
+        return some
+
+    def suited(self, settings: Settings, manifests: Sequence[Manifest]) -> PriceTable:
+        """The table for what is asked for: the size of its pixels, its season, its second stage.
+
+        Args:
+            settings: of the run.
+            manifests: whose scenes are to be read.
+        """
+        rates, running, notes, gsd = self.rates, self.running, self.notes, settings.model.gsd
+        if gsd != RESOLUTION:
+            seen = min((scene.gsd for one in manifests for take in one.datatakes for scene in take.scenes), default=gsd)
+            rates, notes = rates.model_copy(update=self.rates_30m), {**notes, **self.notes_30m}
+            if seen != gsd:
+                rates = _read_finer(rates, self.rates.bytes_per_pixel)
+            # It goes by pixels, of which such a tile has fewer.
+            assemble = running.assemble_core_seconds * (RESOLUTION / gsd) ** 2
+            running = running.model_copy(update={"assemble_core_seconds": assemble})
+        rates = rates.with_season(settings.seasons, settings.second_stage is not None)
+        return self.model_copy(update={"rates": rates, "running": running, "notes": notes})
 
 
 class Estimate(BaseModel):
@@ -111,6 +149,19 @@ class Estimate(BaseModel):
     gpu_usd: float = Field(description="GPUs and the cores that feed them")
     read_usd: float
     storage_usd_month: float
+
+
+def _read_finer(rates: Rates, bytes_per_pixel: float) -> Rates:
+    """Sentinel-2 read for maps of 30 m: of each band the pixels of 20 m, those of 10 m by their overviews.
+
+    A pixel of the map has 2.25 of them in each of six bands; one of 10 m has one in four bands and a quarter in two.
+    """
+    changes = {
+        "pixels_per_core_second": 0.62 * rates.pixels_per_core_second,  # Measured by `python -m benchmarks coarse`.
+        "reader_pixels_per_core_second": 0.44 * rates.reader_pixels_per_core_second,
+        "bytes_per_pixel": bytes_per_pixel * (6 * 2.25) / (4 + 2 / 4),
+    }
+    return rates.model_copy(update=changes)
 
 
 def load_prices(path: str) -> PriceTable:

@@ -30,6 +30,7 @@ from pipelines.cli.options import (
     PeriodOption,
     Radar,
     Seasons,
+    SecondStage,
     SizeKm,
     Source,
     Tiles,
@@ -68,6 +69,7 @@ def estimate_command(
     max_scenes: MaxScenes = 24,
     max_cloud: MaxCloud = 100.0,
     seasons: Seasons = False,
+    second_stage: SecondStage = "",
     mapping: Mapping = "",
     radar: Radar = "",
     prices: Annotated[str, typer.Option(help="Your price table (JSON), see --write-prices.")] = "",
@@ -92,20 +94,21 @@ def estimate_command(
     known = known_api(source, described)
     area, periods = area_of(bbox, centre, size_km, tiles, aoi), periods_of(year, period, known.first_year)
     spec = model_spec(model or DEFAULT_MODELS[known.gsd])
-    if seasons:
-        table = table.model_copy(update={"rates": table.rates.with_seasons()})
     settings = Settings(
         model=spec,
         legend=load_legend("nine").fitted(spec),
         max_scenes=max_scenes,
         max_cloud=max_cloud,
         seasons=seasons,
+        second_stage=model_spec(second_stage) if second_stage else None,
     )
     with tempfile.TemporaryDirectory() as nowhere:
         request = Request.of(source, area, periods, settings, described, radar)
         planned = _plan(request, open_store(nowhere))
+    manifests = [one.manifest for one in planned if one.manifest]
+    table = table.suited(settings, manifests)
     found = estimate(planned, table)
-    forecasts = _forecasts_of(fleets, [one.manifest for one in planned if one.manifest], table)
+    forecasts = _forecasts_of(fleets, manifests, table)
     if as_json:
         told = found.model_dump() | ({"forecasts": _forecasts_as_json(forecasts)} if fleets else {})
         typer.echo(json.dumps(told, indent=1))

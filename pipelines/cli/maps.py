@@ -33,6 +33,7 @@ from pipelines.cli.options import (
     Radar,
     S3Endpoint,
     Seasons,
+    SecondStage,
     SizeKm,
     Source,
     Tiles,
@@ -98,9 +99,7 @@ def map_command(
     min_observations: MinObservations = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Publish all class scores, too.")] = False,
     seasons: Seasons = False,
-    second_stage: Annotated[
-        str, typer.Option(help="Network that decides from the vote and the season: an ID or a file (docs/seasons.md).")
-    ] = "",
+    second_stage: SecondStage = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps made with other settings.")] = False,
     s3_endpoint: S3Endpoint = "",
     mapping: Mapping = "",

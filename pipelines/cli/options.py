@@ -29,7 +29,7 @@ _Request = TypeVar("_Request", bound=Request)
 # What one command alone needs is imported in it, above all Beam, which takes three seconds.
 app = typer.Typer(
     name="landloom",
-    help="Annual 10 m land-cover maps from Sentinel-2, published as STAC.",
+    help="Annual land-cover maps, published as STAC: of 10 m from Sentinel-2, of 30 m from Landsat and HLS.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -92,6 +92,9 @@ MinObservations = Annotated[
 ]
 Seasons = Annotated[
     bool, typer.Option("--seasons", help="Publish NDVI and EVI through the year, too: asset seasons (docs/seasons.md).")
+]
+SecondStage = Annotated[
+    str, typer.Option(help="Network that decides from the vote and the season: an ID or a file (docs/seasons.md).")
 ]
 S3Endpoint = Annotated[str, typer.Option(help="Endpoint of an S3 server other than Amazon's.")]
 Mapping = Annotated[str, typer.Option(help="JSON file that names the bands of an unknown STAC API.")]

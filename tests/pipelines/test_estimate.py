@@ -12,6 +12,7 @@ from catalog.manifest import Period
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from catalog.store import open_store
+from pipelines.capacity import Fleet, Work, forecast
 from pipelines.estimate import default_prices, estimate, load_prices
 from pipelines.plan import Settings
 from pipelines.request import Request
@@ -19,7 +20,12 @@ from tests.catalog.test_radar import radar_item
 from tests.pipelines.items import ground, item, write_items
 
 NETWORK = ModelSpec(id="unet", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=8, halo=32, sha256="ab")
+PER_CORE = ("pixels_per_core_second", "reader_pixels_per_core_second")
 WEST_HALF, CORNER = (0, 10_000, 0, 5000), (0, 1700, 0, 1700)
+
+
+def settings_of(network: ModelSpec, **asked) -> Settings:
+    return Settings(model=network, legend=load_legend("nine"), **asked)
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def estimated(tmp_path):
 
     def run(items, *, tiles="33UUU", over=None, prices=""):
         area = Area(area_of_tiles(tiles).tiles, over)
-        settings = Settings(model=NETWORK, legend=load_legend("nine"))
+        settings = settings_of(NETWORK)
         request = Request.of(str(write_items(tmp_path / "scenes", items)), area, [Period.of_year(2021)], settings)
         source, store = request.open(), open_store(str(tmp_path / "out"))
         planned = [request.plan(*one, source, store) for one in request.tile_years()]
@@ -66,7 +72,7 @@ def test_a_tile_seen_twice(estimated):
 def test_radar_adds_its_overpasses_where_they_lie(tmp_path):
     """Two passes in June, one of them over the western half; the month without a look is not read."""
     bands = (*BANDS, "VV_ascending", "VH_ascending")
-    settings = Settings(model=NETWORK.model_copy(update={"bands": bands}), legend=load_legend("nine"))
+    settings = settings_of(NETWORK.model_copy(update={"bands": bands}))
     passes = [radar_item("2021-06-03", turn=1), radar_item("2021-06-15", turn=2), radar_item("2021-08-03", turn=3)]
     passes[1]["geometry"] = ground("33UUU", WEST_HALF).__geo_interface__
     request = Request.of(
@@ -139,13 +145,46 @@ def test_prices_that_the_user_edited_are_used(estimated, edited):
     assert after.storage_usd_month == pytest.approx(2 * before.written_gigabytes)
 
 
-def test_seasons_cost_core_hours_and_bytes_that_the_table_tells():
-    plain = load_prices("").rates
-    with_seasons = plain.with_seasons()
-    added = 1 / with_seasons.pixels_per_core_second - 1 / plain.pixels_per_core_second
-    assert added == pytest.approx(1 / plain.season_pixels_per_core_second)
-    assert with_seasons.output_bytes_per_pixel == plain.output_bytes_per_pixel + plain.season_bytes_per_pixel
-    assert with_seasons.pixels_per_gpu_second == plain.pixels_per_gpu_second
+def test_seasons_and_a_second_stage_cost_core_hours_and_bytes_that_the_table_tells():
+    plain = load_prices("")
+    before = plain.rates
+
+    def added(**asked) -> tuple[float, float]:
+        """Core-seconds a pixel and look, and bytes written a pixel."""
+        found = plain.suited(settings_of(NETWORK, **asked), []).rates
+        assert found.pixels_per_gpu_second == before.pixels_per_gpu_second
+        slower = [1 / getattr(found, name) - 1 / getattr(before, name) for name in PER_CORE]
+        assert slower[0] == pytest.approx(slower[1]), "readers for GPUs have this to do, too"
+        return slower[0], found.output_bytes_per_pixel - before.output_bytes_per_pixel
+
+    second = NETWORK.model_copy(update={"id": "second", "first": "unet 1"})
+    own, told = 1 / before.second_stage_pixels_per_core_second, 1 / before.told_season_pixels_per_core_second
+    published = 1 / before.season_pixels_per_core_second
+    assert added() == (0, 0)
+    assert added(seasons=True) == pytest.approx((published, before.season_bytes_per_pixel))
+    assert added(second_stage=second) == pytest.approx((told + own, 0)), "what it sees is not published"
+    assert added(seasons=True, second_stage=second) == pytest.approx((published + own, before.season_bytes_per_pixel))
+
+
+def test_a_tile_of_30_m_has_its_own_pixels_blocks_and_rates(tmp_path):
+    """Of scenes of 10 m, which are read by their overviews of 20 m: 13.5 numbers a pixel instead of 4.5."""
+    settings = settings_of(NETWORK.model_copy(update={"gsd": 30}))
+    request = Request.of(
+        str(write_items(tmp_path / "scenes", [item("2021-06-01"), item("2021-07-01")])),
+        area_of_tiles("33UUU"), [Period.of_year(2021)], settings,
+    )  # fmt: skip
+    planned = request.plan("33UUU", Period.of_year(2021), request.open(), open_store(str(tmp_path / "out")))
+    table = load_prices("")
+    found = estimate([planned], table.suited(settings, [planned.manifest]))
+    assert found.blocks == 4 and found.pixels == pytest.approx(1e8 / 9, rel=0.01)
+    seconds = 3600 * found.core_hours
+    assert seconds == pytest.approx(found.looks / (0.62 * table.rates_30m["pixels_per_core_second"]))
+    assert found.read_gigabytes == pytest.approx(3 * table.rates.bytes_per_pixel * found.looks / 1e9)
+    direct, work = Fleet("direct", 1), Work.of([planned.manifest])
+    assert work.blocks == 4
+    hours = forecast(work, direct, table.suited(settings, [planned.manifest])).hours
+    whole = forecast(work, direct, table).hours
+    assert hours < whole, "a ninth of the pixels is assembled"
 
 
 def test_gpus_are_paid_with_the_cores_that_feed_them(estimated):
@@ -159,6 +198,7 @@ def test_the_table_says_which_rates_are_assumed():
     values = {*table.rates.model_dump(), *table.running.model_dump(), *table.prices_usd.model_dump()}
     assert set(table.notes) <= values
     assert {*table.rates.model_dump(), *table.running.model_dump()} <= set(table.notes)
+    assert set(table.notes_30m) == set(table.rates_30m)
     assert "measured" in table.notes["pixels_per_core_second"]
     assert table.notes["pixels_per_gpu_second"].startswith("ASSUMED")
 
@@ -167,11 +207,20 @@ def test_the_table_says_which_rates_are_assumed():
     ("changes", "where"),
     [
         ({"rates": {"pixels_per_core_second": 0}}, "rates.pixels_per_core_second.*greater than 0"),
+        ({"rates_30m": {"bytes_per_pixel": -2}}, "rates_30m.*bytes_per_pixel = -2"),
+        ({"rates_30m": {"speed": 2}}, "rates_30m.*speed = 2.*pixels_per_core_second"),
         ({"prices_usd": {"core_hour": -1}}, "prices_usd.core_hour.*greater than or equal to 0"),
         ({"prices_usd": {"gpu_hour": "dear"}}, "prices_usd.gpu_hour.*number"),
         ({"prices_usd": {"tea": 1}}, "prices_usd.tea"),
     ],
-    ids=["a rate of nothing", "a price below nothing", "a word", "an unknown price"],
+    ids=[
+        "a rate of nothing",
+        "a rate of 30 m below nothing",
+        "an unknown rate of 30 m",
+        "a price below nothing",
+        "a word",
+        "an unknown price",
+    ],
 )
 def test_a_bad_table_is_refused_by_the_value(edited, changes, where):
     with pytest.raises(BadInput, match=f"prices.json.*{where}"):

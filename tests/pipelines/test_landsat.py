@@ -21,6 +21,7 @@ from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS, AssetNames, scene_from_item
 from catalog.sources import KNOWN_APIS, open_source
 from catalog.validation import validate
+from pipelines.estimate import load_prices
 from pipelines.landscape import SPECTRA
 from pipelines.read import SceneReader
 from pipelines.simulate import Product, simulate
@@ -226,6 +227,9 @@ def test_an_estimate_counts_pixels_of_30_m(scenes, network, command):
     found = json.loads(printed)
     assert (found["tile_years"], found["datatakes"], found["scenes"]) == (1, 4, 8)
     assert found["looks"] == pytest.approx(4 * 200 * 200, rel=0.03)
+    rates = load_prices("").rates_30m
+    assert found["core_hours"] == pytest.approx(found["looks"] / rates["pixels_per_core_second"] / 3600)
+    assert found["read_gigabytes"] == pytest.approx(found["looks"] * rates["bytes_per_pixel"] / 1e9)
 
 
 def test_south_of_the_equator_landsats_northings_are_negative(tmp_path):

@@ -2,8 +2,11 @@
 
 Run as `python -m benchmarks.designs DATASET TEACHER`, where DATASET was made by `landloom dataset` and TEACHER is a
 registered network. The teacher is asked once a fold: its answers are kept in a file, and every design learns from the
-same patches in the same order for as many steps. These are short runs: they rank designs, and do not tell how good one
-becomes. The places of the split `validation` are never looked at. A run that was stopped goes on.
+same patches in the same order for as many steps. With several `--steps` a run is judged at each and goes on: every leg
+ends with its learning rate at 0 (it rises again for the next, as in Loshchilov & Hutter 2017, "SGDR"), so that every
+point of the curve is that of a finished run. Short runs rank designs, and do not tell how good one becomes. The places
+of the split `validation` are never looked at. A run that was stopped goes on. Two processes may train two designs
+(`--design`) at the same time, once the teacher was asked.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +61,6 @@ class Design:
     separable: bool = False
     """Convolutions by channel and then by pixel (Howard et al. 2017, "MobileNets"), but for the first."""
     temperature: float = 1.0
-    longer: float = 1.0
-    """Times as many steps as the others."""
 
     @property
     def name(self) -> str:
@@ -65,7 +68,6 @@ class Design:
         told = ["-".join(map(str, self.widths))]
         told += ["separable"] if self.separable else []
         told += [f"temperature {self.temperature:g}"] if self.temperature != 1 else []
-        told += [f"{self.longer:g} x steps"] if self.longer != 1 else []
         return ", ".join(told)
 
 
@@ -78,7 +80,8 @@ DESIGNS = (
     Design((16, 32, 160, 320), separable=True),
     Design((16, 32, 64, 128), temperature=0.5),
     Design((16, 32, 64, 128), temperature=2.0),
-    Design((16, 32, 64, 128), longer=2.0),
+    Design((16, 32, 160, 320), temperature=0.5),
+    Design((16, 32, 160), temperature=0.5),
     Design((32, 64, 128, 256)),
 )
 
@@ -113,7 +116,12 @@ def main() -> None:
     parser.add_argument("dataset", help="training set made by `landloom dataset`")
     parser.add_argument("teacher", help="ID or ONNX file of the network that teaches")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1], help=f"held out in turn, of 0 to {_FOLDS - 1}")
-    parser.add_argument("--steps", type=int, default=250, help=f"of {_BATCH} patches")
+    parser.add_argument(
+        "--design", action="append", choices=[design.name for design in DESIGNS], help="only this one; may be repeated"
+    )
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[250], help=f"of {_BATCH} patches, after which a run is judged"
+    )
     parser.add_argument("--patches", type=int, default=400, help="that the teacher answers for, a fold")
     parser.add_argument("--leave-out", action="append", default=[], help="place that no run learns or is judged on")
     parser.add_argument("--out", type=Path, default=Path("out") / "bench" / "designs")
@@ -121,20 +129,18 @@ def main() -> None:
     torch.set_num_threads(1)
     chips = [chip for chip in read_chips([told.dataset], "train", told.leave_out) if chip.taught]
     parts = _folds(chips)
-    results: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    asked = [design for design in DESIGNS if not told.design or design.name in told.design]
+    results: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for fold in told.folds:
         learned = [chip for chip in chips if chip.place not in parts[fold]]
         unseen = [chip for chip in chips if chip.place in parts[fold]]
-        folder = told.out / f"{told.steps}-steps-{told.patches}-patches-fold-{fold}"
+        folder = told.out / f"{told.patches}-patches-fold-{fold}"
         if not (folder / "target.npy").exists():
             _draw(learned, told.teacher, told.patches, folder)
-        for design in DESIGNS:
-            file = folder / f"{design.name}.json"
-            if not file.exists():
-                result = _judge(design, _train(design, learned, told.steps, folder), unseen, folder)
-                file.write_text(json.dumps(result))
-                print(f"fold {fold}, {design.name}: {result}", flush=True)
-            results[design.name].append(json.loads(file.read_text()))
+        for design in asked:
+            for steps, result in _results(design, sorted(told.steps), learned, unseen, folder):
+                print(f"fold {fold}, {design.name}, {steps} steps: {result}", flush=True)
+                results[design.name, steps].append(result)
     _print(results, folder)
 
 
@@ -150,54 +156,80 @@ def _folds(chips: Sequence[Chip]) -> list[set[str]]:
     return [places for _, _, places in sorted(heap, key=lambda one: one[1])]
 
 
-def _recipe(**changes: Any) -> Recipe:
-    return load_recipe("match-teacher", _LONG).model_copy(update={"batch": _BATCH, **changes})
+def _recipe(design: Design, folder: Path) -> Recipe:
+    told = {
+        "batch": _BATCH,
+        "widths": design.widths,
+        "temperature": design.temperature,
+        # All patches are in use after as few steps as it takes to deal each once.
+        "buffer": len(np.load(folder / "target.npy", mmap_mode="r")),
+        "fresh": _BATCH,
+    }
+    return load_recipe("match-teacher", _LONG).model_copy(update=told)
 
 
 def _draw(learned: list[Chip], teacher: str, count: int, folder: Path) -> None:
     """Ask the teacher, once for all designs."""
-    patches = Patches(learned, open_network(teacher), _recipe(), np.random.default_rng(0))
+    patches = Patches(learned, open_network(teacher), load_recipe("match-teacher", _LONG), np.random.default_rng(0))
     drawn = [patches.draw() for _ in track(range(count), "Asking the teacher")]
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("surface", "top", "target"):  # Whoever finds the last finds all.
         np.save(folder / f"{name}.npy", np.stack([getattr(patch, name) for patch in drawn]))
 
 
-def _train(design: Design, learned: list[Chip], steps: int, folder: Path) -> dict[str, Any]:
-    """Train one design, and write it in floating point and in 8-bit integers."""
+def _results(
+    design: Design, legs: Sequence[int], learned: list[Chip], unseen: list[Chip], folder: Path
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What one design has come to after each leg: read where it was judged, else trained and judged."""
+    files = {steps: folder / f"{design.name}-{steps}.json" for steps in legs}
+    run: Run | None = None
+    for steps, file in files.items():
+        if not file.exists():
+            if run is None:
+                recipe = _recipe(design, folder)
+                run, network = _begin(design, recipe, folder)
+            if run.step > steps:
+                raise SystemExit(
+                    f"{design.name} is at step {run.step} already and cannot be judged at {steps}: give the --steps of "
+                    "before and larger ones, or another --out."
+                )
+            taken = _go_on(run, steps, recipe, folder)
+            file.write_text(json.dumps(_judge(design, network, taken, learned, unseen, folder)))
+        yield steps, json.loads(file.read_text())
+
+
+def _begin(design: Design, recipe: Recipe, folder: Path) -> tuple[Run, UNet]:
+    """A run of one design, or the one that was stopped."""
     torch.manual_seed(0)
     network = UNet(len(BANDS), len(MODEL_CLASSES), design.widths)
+    if design.separable:
+        separated(network)
+    return Run(recipe, network, folder / f"{design.name}.pt", np.ones(len(MODEL_CLASSES), np.float32)), network
+
+
+def _go_on(run: Run, steps: int, recipe: Recipe, folder: Path) -> float:
+    """Train up to so many steps; core-seconds a step, not a number if there was none left to do."""
+    before, started = run.step, time.process_time()
+    lessons = Buffer(Stored(folder), recipe, np.random.default_rng(before))
+    run.follow(lessons, [], steps, lambda now: None)
+    done = run.step - before
+    return (time.process_time() - started) / done if done else math.nan
+
+
+def _judge(
+    design: Design, network: UNet, core_seconds: float, learned: list[Chip], unseen: list[Chip], folder: Path
+) -> dict[str, Any]:
+    """Write the network in floating point and in 8-bit integers, and tell the agreement of both."""
     spec = ModelSpec(
         id=design.name, version="0", bands=BANDS, classes=MODEL_CLASSES, stride=network.stride, halo=network.halo
     )
-    if design.separable:
-        separated(network)
-    # All patches are in use after as few steps as it takes to deal each once.
-    stored = Stored(folder)
-    recipe = _recipe(
-        widths=design.widths,
-        temperature=design.temperature,
-        buffer=len(np.load(folder / "target.npy", mmap_mode="r")),
-        fresh=_BATCH,
-    )
-    lessons = Buffer(stored, recipe, np.random.default_rng(0))
-    checkpoint = folder / f"{design.name}.pt"
-    checkpoint.unlink(missing_ok=True)
-    run = Run(recipe, network, checkpoint, np.ones(len(MODEL_CLASSES), np.float32))
-    started = time.process_time()
-    run.follow(lessons, [], round(steps * design.longer), lambda now: None)
-    taken = time.process_time() - started
-    network.to("cpu").eval()
-    export(network, spec, folder / f"{design.name}.float.onnx")
-    export(network, spec, folder / f"{design.name}.onnx", range_samples(learned))
-    return {"weights": sum(one.numel() for one in network.parameters()), "core_seconds": taken}
-
-
-def _judge(design: Design, told: dict[str, Any], unseen: list[Chip], folder: Path) -> dict[str, Any]:
-    """Agreement of both files."""
-    for kind, suffix in (("integers", ".onnx"), ("floats", ".float.onnx")):
-        opened = OnnxNetwork(folder / f"{design.name}{suffix}")
-        found, _ = evaluate_network(opened, unseen, "fold")
+    trained = deepcopy(network).to("cpu").eval()
+    weights = sum(one.numel() for one in trained.parameters())
+    told: dict[str, Any] = {"weights": weights, "core_seconds_a_step": core_seconds}
+    for kind, suffix, samples in (("integers", ".onnx", range_samples(learned)), ("floats", ".float.onnx", [])):
+        file = folder / f"{design.name}{suffix}"
+        export(trained, spec, file, samples)
+        found, _ = evaluate_network(OnnxNetwork(file), unseen, "fold")
         assert found.pooled.overall.value is not None
         told[kind] = {
             "agreement": found.pooled.overall.value,
@@ -217,23 +249,25 @@ def _rates(names: Sequence[str], folder: Path) -> dict[str, tuple[float, float]]
     return rates
 
 
-def _print(results: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+def _print(results: dict[tuple[str, int], list[dict[str, Any]]], folder: Path) -> None:
     table = Table("design", title="Designs, the fastest first", title_justify="left")
     for column in (
-        "weights", "trained, s", "agreement, %", "of each fold", "mean over places, %", "in floats, %",
-        "kept px per core-second", "in floats",
+        "steps", "weights", "core-seconds a step", "agreement, %", "of each fold", "mean over places, %",
+        "in floats, %", "kept px per core-second", "in floats",
     ):  # fmt: skip
         table.add_column(column, justify="right")
 
     def mean(runs: list[dict[str, Any]], kind: str, what: str) -> str:
         return f"{100 * np.mean([run[kind][what] for run in runs]):.1f}"
 
-    for name, (integers, floats) in sorted(_rates(list(results), folder).items(), key=lambda one: -one[1][0]):
-        runs = results[name]
+    rates = _rates(list(dict.fromkeys(name for name, _ in results)), folder)
+    for (name, steps), runs in sorted(results.items(), key=lambda one: (-rates[one[0][0]][0], one[0])):
+        integers, floats = rates[name]
         table.add_row(
             name,
+            f"{steps:,}",
             f"{runs[0]['weights'] / 1e6:.2f} M",
-            f"{np.mean([run['core_seconds'] for run in runs]):.0f}",
+            f"{np.mean([run['core_seconds_a_step'] for run in runs]):.2f}",
             mean(runs, "integers", "agreement"),
             ", ".join(f"{100 * run['integers']['agreement']:.1f}" for run in runs),
             mean(runs, "integers", "mean_over_places"),
@@ -241,7 +275,7 @@ def _print(results: dict[str, list[dict[str, Any]]], folder: Path) -> None:
             f"{integers:,.0f}",
             f"{floats:,.0f}",
         )
-    Console(width=160).print(table)
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

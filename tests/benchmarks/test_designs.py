@@ -28,23 +28,30 @@ def test_every_place_lies_in_one_fold(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_designs_are_trained_judged_and_told_once(tmp_path: Path, monkeypatch, capsys):
+def test_designs_are_trained_judged_after_each_leg_and_told_once(tmp_path: Path, monkeypatch, capsys):
     dataset = write_lakes(tmp_path / "lakes", *((place, "train") for place in PLACES))
     teacher = write_spectral_network(tmp_path / "teacher.onnx")
-    out = tmp_path / "designs"
-    compared = (Design((8, 16)), Design((8, 16), separable=True, temperature=2.0))
+    compared = (Design((8, 16)), Design((8, 16), separable=True, temperature=2.0), Design((16, 32)))
     monkeypatch.setattr(designs, "DESIGNS", compared)
     monkeypatch.setattr(designs, "_ROUNDS", 1)
-    asked = ("--folds", "1", "--steps", "2", "--patches", "4", "--out", str(out))
-    monkeypatch.setattr(sys, "argv", ["designs", str(dataset), str(teacher), *asked])
-    designs.main()
-    (folder,) = out.iterdir()
-    results = {design.name: json.loads((folder / f"{design.name}.json").read_text()) for design in compared}
+
+    def compare(*steps: str) -> dict[str, dict]:
+        chosen = [part for design in compared[:2] for part in ("--design", design.name)]
+        asked = ("--folds", "1", "--patches", "4", "--out", str(tmp_path / "designs"), *chosen, "--steps", *steps)
+        monkeypatch.setattr(sys, "argv", ["designs", str(dataset), str(teacher), *asked])
+        designs.main()
+        (folder,) = (tmp_path / "designs").iterdir()
+        return {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
+
+    results = compare("2")
+    assert set(results) == {"8-16-2", "8-16, separable, temperature 2-2"}
     assert [0 <= one["integers"]["agreement"] <= 1 for one in results.values()] == [True, True]
-    plain, separable = (results[design.name]["weights"] for design in compared)
-    assert separable < plain / 2
+    assert results["8-16, separable, temperature 2-2"]["weights"] < results["8-16-2"]["weights"] / 2
     told = capsys.readouterr().out
     assert "8-16, separable, temperature 2" in told and "kept px per core-second" in told
-    written = (folder / "8-16.json").stat().st_mtime_ns
-    designs.main()
-    assert (folder / "8-16.json").stat().st_mtime_ns == written
+
+    longer = compare("2", "4")
+    assert longer["8-16-2"] == results["8-16-2"]
+    assert "8-16-4" in longer
+    with pytest.raises(SystemExit, match="8-16 is at step 4 already and cannot be judged at 3"):
+        compare("3")

@@ -16,7 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from catalog.errors import LandloomError, ServerUnavailable, SourceUnavailable
 from catalog.manifest import Manifest
-from catalog.model import ModelSpec, Network
+from catalog.model import Network
 from pipelines.classify import BlockReport, classify_block
 from pipelines.job import Step
 from pipelines.logfmt import line
@@ -104,21 +104,10 @@ class ClassifyBlock(Step):
             yield key, {"block": number, "state": "staged before"}
             return
         try:
-            network = self._network(manifest.model)
+            network, second = self._network(manifest), self._second_stage(manifest)
         except ServerUnavailable as error:
             yield key, self._failed(manifest, number, error)
             return
-        if network.spec != manifest.model:
-            raise LandloomError(
-                f"Network {network.spec.id} at hand (SHA-256 {network.spec.sha256[:12]}) is not the one of "
-                f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
-            )
-        second = _second_stage_here(self._job.second_stage) if manifest.second_stage else None
-        if second and second.spec != manifest.second_stage:
-            raise LandloomError(
-                f"Second stage {second.spec.id} at hand (SHA-256 {second.spec.sha256[:12]}) is not the one of "
-                f"{manifest.id}. Give every worker the second stage of the manifest."
-            )
         begun = time.monotonic()
         try:
             with (
@@ -141,10 +130,27 @@ class ClassifyBlock(Step):
         self._records.fail(Failure(id=manifest.id, block=number, reason=str(error)))
         return {"block": number, "state": "failed", "reason": str(error)}
 
-    def _network(self, spec: ModelSpec) -> Network:
-        if self._job.inference:
-            return _network_served(self._job.inference, spec, self._job.retry_seconds)
-        return _network_here(self._job.model)
+    def _network(self, manifest: Manifest) -> Network:
+        network = (
+            _network_served(self._job.inference, manifest.model, self._job.retry_seconds)
+            if self._job.inference
+            else _network_here(self._job.model)
+        )
+        if network.spec != manifest.model:
+            raise LandloomError(
+                f"Network {network.spec.id} at hand (SHA-256 {network.spec.sha256[:12]}) is not the one of "
+                f"{manifest.id} ({manifest.model.sha256[:12]}). Give every worker the network of the manifest."
+            )
+        return network
+
+    def _second_stage(self, manifest: Manifest) -> Network | None:
+        second = _second_stage_here(self._job.second_stage) if manifest.second_stage else None
+        if second and second.spec != manifest.second_stage:
+            raise LandloomError(
+                f"Second stage {second.spec.id} at hand (SHA-256 {second.spec.sha256[:12]}) is not the one of "
+                f"{manifest.id}. Give every worker the second stage of the manifest."
+            )
+        return second
 
 
 def _in_no_window(outcome: tuple[str, Outcome]) -> WindowedValue:

@@ -237,14 +237,14 @@ class _Workers:
 
     def _shares(self, tile_years: np.ndarray) -> list[Iterator[int]]:
         """Of each worker the blocks that it does, found as it asks for the next; or one of all."""
-        blocks = range(len(tile_years))
+        numbers = range(len(tile_years))
         if not self._runner.dealt:
-            return [iter(blocks)]
+            return [iter(numbers)]
         of_tile_year: list[list[int]] = [[] for _ in range(int(tile_years.max()) + 1)]
-        for number in blocks:
+        for number in numbers:
             of_tile_year[tile_years[number]].append(number)
-        begun, workers = [False] * len(blocks), self._fleet.workers
-        return [_share(blocks[worker::workers], tile_years, of_tile_year, begun) for worker in range(workers)]
+        begun, workers = [False] * len(numbers), self._fleet.workers
+        return [_share(numbers[worker::workers], tile_years, of_tile_year, begun) for worker in range(workers)]
 
     def _next_loss(self, worker: int, after: float) -> float:
         if not self._running.losses_per_hour:

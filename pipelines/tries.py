@@ -24,7 +24,9 @@ from catalog.store import Store
 TRIES = 3
 """Deaths of workers over one block, within a run, after which its tile-year is left: Dataflow ends a job after four."""
 GivesWayTo = Literal["nobody", "helpers", "anybody"]
+"""Other workers of the run to which one leaves a block that they are at."""
 _HELPS = "helps-"
+"""Marks the notes of those who help with a block of another's share."""
 _under_way: dict[str, Store] = {}
 """Notes of the tries that this process is in."""
 
@@ -48,8 +50,7 @@ def noted_try(
         manifest: the block's.
         number: the block's.
         run: name of the run. Another run tries anew.
-        gives_way_to: other workers of the run that are at the block; who gives way to anybody helps with a block of
-            another's share.
+        gives_way_to: see `GivesWayTo`; who gives way to anybody helps with a block of another's share.
 
     Raises:
         WorkerDied: they did. The tile-year cannot be published by this run, and what kills workers in one block often

@@ -211,18 +211,8 @@ def _java(folder: Path, name: str, jar: Path, host: str = _LOOPBACK, within: Seq
         main, memory = _TASK_MANAGER, _TASK_MANAGER_MEMORY
         own = {"taskmanager.host": host, "taskmanager.bind-host": host}
     opened = [flag for package in _OPENED for flag in ("--add-opens", f"java.base/{package}=ALL-UNNAMED")]
-    command = [
-        *within,
-        "java",
-        *_STARTS_QUICKLY,
-        *memory,
-        *opened,
-        "-cp",
-        str(jar),
-        main,
-        "--configDir",
-        str(folder / "conf"),
-    ]
+    command = [*within, "java", *_STARTS_QUICKLY, *memory, *opened]
+    command += ["-cp", str(jar), main, "--configDir", str(folder / "conf")]
     command += [word for key, value in own.items() for word in ("-D", f"{key}={value}")]
     with (folder / f"{name}.log").open("ab") as log:
         # A session of its own: it outlives this command, and its Python workers end with it.

@@ -151,13 +151,15 @@ class Store(ABC):
         )
 
 
-def open_store(url: str, *, s3_endpoint: str | None = None) -> Store:
+def open_store(url: str, *, s3_endpoint: str | None = None, patient: bool = False) -> Store:
     """The store at a local path, at `s3://bucket/prefix` or `gs://bucket/prefix`. Nothing is created or contacted yet.
 
     Args:
         url: where the results lie.
         s3_endpoint: address of an S3 server that is not Amazon's; its buckets are then addressed by path. Credentials
             come from the environment or the AWS configuration, as for every AWS tool.
+        patient: a bucket that does not answer is asked again for two minutes, not half a minute: for workers, whose
+            failure costs more than their waiting.
 
     Raises:
         BadInput: another scheme, or no bucket.
@@ -173,7 +175,7 @@ def open_store(url: str, *, s3_endpoint: str | None = None) -> Store:
             return GcsStore(bucket, prefix.strip("/"))
         from catalog.store_s3 import S3Store
 
-        return S3Store(bucket, prefix.strip("/"), s3_endpoint)
+        return S3Store(bucket, prefix.strip("/"), s3_endpoint, patient)
     if (separator and scheme != "file") or not url.strip():
         raise BadInput(f"Store {url!r} is neither a folder nor s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. Give one.")
     from catalog.store_disk import DiskStore

@@ -33,16 +33,21 @@ _CREDENTIALS = (
     "or AWS_NO_SIGN_REQUEST=YES to read a public bucket."
 )
 _PART = 16 * 2**20
+_ATTEMPTS, _PATIENT = 8, 16
+"""Of each request. The waits between them double up to 20 s and are drawn anew each time: half a minute, or two
+minutes, of which next to none is shorter than one.
+"""
 
 
 @functools.lru_cache(maxsize=8)
-def _client(endpoint: str | None, process: int) -> S3Client:
+def _client(endpoint: str | None, patient: bool, process: int) -> S3Client:
     """One client per process, shared by its threads: connections must not cross a fork."""
     given: dict[str, Any] = {"s3": {"addressing_style": "path"}} if endpoint else {}
     if os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "ON", "1"):
         given["signature_version"] = UNSIGNED  # As GDAL does, for public buckets.
+    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or (_PATIENT if patient else _ATTEMPTS))
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "8"))},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=10,
         read_timeout=60,
         max_pool_connections=32,
@@ -62,6 +67,7 @@ class S3Store(Store):
     bucket: str
     prefix: str = ""
     endpoint: str | None = None
+    patient: bool = False
 
     def read(self, key: str) -> bytes:
         """See `Store`."""
@@ -164,7 +170,7 @@ class S3Store(Store):
 
     @property
     def _s3(self) -> S3Client:
-        return _client(self.endpoint, os.getpid())
+        return _client(self.endpoint, self.patient, os.getpid())
 
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)

@@ -34,7 +34,7 @@ class Job:
 
     def store(self) -> Store:
         """The output."""
-        return open_store(self.out, s3_endpoint=self.s3_endpoint)
+        return open_store(self.out, s3_endpoint=self.s3_endpoint, patient=True)
 
 
 class Step(beam.DoFn):  # type: ignore[misc]
@@ -49,12 +49,12 @@ class Step(beam.DoFn):  # type: ignore[misc]
         self._records = Records(self._store, self._job.run)
 
     def _look_up(self, key: str) -> Manifest:
-        return _manifest(self._job.out, self._job.s3_endpoint, key)
+        return _manifest(self._job, key)
 
     def _is_published(self, manifest: Manifest) -> bool:
         return published_fingerprint(self._store, manifest.item_key) == manifest.fingerprint
 
 
 @functools.lru_cache(maxsize=64)
-def _manifest(out: str, s3_endpoint: str | None, key: str) -> Manifest:
-    return Manifest.model_validate_json(open_store(out, s3_endpoint=s3_endpoint).read(key))
+def _manifest(job: Job, key: str) -> Manifest:
+    return Manifest.model_validate_json(job.store().read(key))

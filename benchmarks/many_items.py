@@ -5,6 +5,7 @@ Run as `python -m benchmarks.many_items ITEMS FOLDER` it writes the catalog and 
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sys
@@ -19,7 +20,7 @@ import shapely
 from catalog.assets import AssetFile
 from catalog.collections import add_items
 from catalog.grid import Tile, land_tiles, owned_geometry
-from catalog.index import INDEX, write_parquet
+from catalog.index import Part, name_parts, write_parquet
 from catalog.manifest import Period
 from catalog.store import open_store
 from tests.catalog.tile_years import item_of, manifest_of
@@ -39,9 +40,13 @@ def write_catalog(count: int, folder: Path) -> tuple[float, int]:
     store = open_store(str(folder))
     add_items(store, COLLECTION, (item for item, _ in zip(items(count, folder), range(100), strict=False)))
     started = time.perf_counter()
-    parquet = folder / COLLECTION / INDEX
-    write_parquet(items(count, folder), parquet)
-    return time.perf_counter() - started, parquet.stat().st_size
+    (folder / COLLECTION / "items").mkdir()
+    parts = []
+    for zone, some in itertools.groupby(items(count, folder), lambda item: item["id"][:2]):
+        parts.append(Part(zone, f"{COLLECTION}/items/{zone}-{0:012x}.parquet", None, ()))
+        write_parquet(some, folder / parts[-1].key)
+    name_parts(store, COLLECTION, parts)
+    return time.perf_counter() - started, sum((folder / part.key).stat().st_size for part in parts)
 
 
 def write_lines(count: int, folder: Path) -> Path:
@@ -53,17 +58,17 @@ def write_lines(count: int, folder: Path) -> Path:
     return path
 
 
-def items(count: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """Items of ten years, tile by tile, of 20 scenes each: one that is real, and others made after it."""
+def items(count: int, folder: Path, years: int = YEARS) -> Iterator[dict[str, Any]]:
+    """Items of some years, tile by tile, of 20 scenes each: one that is real, and others made after it."""
     names = ("data", "confidence", "observations", "thumbnail")
     files = [AssetFile(name, f"{name}.tif", 12_345_678, "1220" + "ab" * 32) for name in names]
     pattern = item_of(manifest_of("33UUU", Period.of_year(FIRST_YEAR)), files)
     random_ = random.Random(3)
-    for number in range(-(-count // YEARS)):
+    for number in range(-(-count // years)):
         tile = Tile.from_name(land_tiles()[number])
         outline = owned_geometry(tile)
         geometry, bbox = json.loads(shapely.to_geojson(outline)), [round(bound, 7) for bound in outline.bounds]
-        for year in range(FIRST_YEAR, FIRST_YEAR + min(YEARS, count - number * YEARS)):
+        for year in range(FIRST_YEAR, FIRST_YEAR + min(years, count - number * years)):
             name = f"{tile.name}-{year}"
             here = f"{folder}/{COLLECTION}/{tile.name}/{year}"
             days = [f"{year}{1 + n // 2:02d}{1 + n % 2 * 14:02d}" for n in range(_SCENES)]

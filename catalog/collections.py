@@ -10,7 +10,7 @@ from typing import Any
 
 from catalog.assets import COG, TITLES, class_list, file_values, season_bands
 from catalog.errors import BadInput, StoreError
-from catalog.index import INDEX, build_index
+from catalog.index import build_index, with_index_of
 from catalog.items import item_key_of, read_items, zone_of
 from catalog.legend import Legend
 from catalog.links import JSON, dumped, linked, root_with, zone_with
@@ -199,11 +199,11 @@ def _rebuilt(store: Store, collection: str) -> int:
     for _ in range(_REBUILD_TRIES):
         # Versions first: an item registered after this changes one of them, and its run's write is not lost.
         before = {key: store.version(key) for key in store.list(f"{collection}/") if key.endswith("/catalog.json")}
-        before[_key(collection)] = store.version(_key(collection))
+        content, before[_key(collection)] = store.read_versioned(_key(collection))
         gain = Gain.of(read_items(store, collection))
         if not gain.count:
             return 0
-        after = {_key(collection): _grown(None, collection, gain)}
+        after = {_key(collection): with_index_of(content, _grown(None, collection, gain))}
         for zone, links in gain.links.items():
             after[_zone_key(collection, zone)] = zone_with(collection, zone, links)(None)
         if all(store.write_if(key, content, before.get(key)) for key, content in after.items()):
@@ -262,14 +262,7 @@ def _empty(collection: str) -> dict[str, Any]:
             for name, (text, description) in TITLES.items()
             if name == "data" or (name != "thumbnail" and collection not in (ZONES, TEMPORAL))
         },
-        "assets": {
-            "items": {
-                "href": f"./{INDEX}",
-                "type": "application/vnd.apache.parquet",
-                "roles": ["collection-mirror"],
-                "title": "All items, as STAC GeoParquet",
-            }
-        },
+        "assets": {},
         "links": [
             {"rel": "root", "href": "../catalog.json", "type": JSON},
             {"rel": "parent", "href": "../catalog.json", "type": JSON},

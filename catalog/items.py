@@ -221,11 +221,15 @@ def read_items(store: Store, collection: str) -> Iterator[dict[str, Any]]:
 
 
 def items_by_key(store: Store, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and JSON of every item of a collection, by name: `{collection}/{tile}/{label}/{tile}-{label}.json`.
+    """Name and JSON of every item of a collection, by name: `{collection}/{tile}/{label}/{tile}-{label}.json`."""
+    return items_of(store, item_keys(store, collection))
+
+
+def items_of(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and JSON of some items.
 
     Sixteen are read at once and few are held at a time: a far store answers slowly, and all would not fit in memory.
     """
-    keys = item_keys(store, collection)
     with ThreadPoolExecutor(16) as readers:
         for start in range(0, len(keys), 64):
             some = keys[start : start + 64]

@@ -1,7 +1,7 @@
 """The links by which a catalog is browsed: catalog.json, collection, one catalog per grid zone (`48Q`), item.
 
 So no file becomes too long to load: on the whole land surface a collection links to some 700 zones, and a zone to at
-most 60 items a year. Searching is for the index (`items.parquet`, the collection's asset `items`) and the API.
+most 60 items a year. Searching is for the index (the collection's assets `items-…`) and the API.
 """
 
 from __future__ import annotations

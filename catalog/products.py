@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog.errors import StoreError
-from catalog.index import INDEX, build_index
+from catalog.index import build_index, with_index_of
 from catalog.items import items_by_key
 from catalog.links import JSON, dumped, linked, root_with
 from catalog.store import Store
@@ -83,11 +83,11 @@ def rebuild_product(store: Store, collection: Collection) -> int:
     key = f"{collection.id}/collection.json"
     for _ in range(_REBUILD_TRIES):
         # Before the items are listed: whoever writes after this may know more than we do.
-        before = store.version(key)
+        content, before = store.read_versioned(key)
         items = {at: _kept(item) for at, item in items_by_key(store, collection.id)}
         if not items:
             return 0
-        if store.write_if(key, _grown(None, collection, items), before):
+        if store.write_if(key, with_index_of(content, _grown(None, collection, items)), before):
             return build_index(store, collection.id)
     raise StoreError(f"Collection {collection.id!r} kept changing while it was rebuilt. Run it when fewer runs end.")
 
@@ -99,12 +99,6 @@ def _kept(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _grown(content: bytes | None, collection: Collection, items: dict[str, dict[str, Any]]) -> bytes:
-    mirror = {
-        "href": f"./{INDEX}",
-        "type": "application/vnd.apache.parquet",
-        "roles": ["collection-mirror"],
-        "title": "All items, as STAC GeoParquet",
-    }
     empty: dict[str, Any] = {
         "type": "Collection",
         "id": collection.id,
@@ -115,14 +109,13 @@ def _grown(content: bytes | None, collection: Collection, items: dict[str, dict[
         "keywords": list(collection.keywords),
         "license": "other",
         "extent": {"spatial": {"bbox": []}, "temporal": {"interval": []}},
-        "assets": {"items": mirror},
+        "assets": {},
         "links": [
             {"rel": "root", "href": "../catalog.json", "type": JSON},
             {"rel": "parent", "href": "../catalog.json", "type": JSON},
         ],
     }
     known = json.loads(content) if content else empty
-    known.setdefault("assets", empty["assets"])
     spatial, temporal = known["extent"]["spatial"], known["extent"]["temporal"]
     boxes = [*spatial["bbox"], *(one["bbox"] for one in items.values())]
     # One that crosses the antimeridian is taken as all around the globe.

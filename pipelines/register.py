@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
 from catalog.collections import Gain, grow, link_items
-from catalog.index import grow_index, write_part
-from catalog.items import zone_of
+from catalog.index import Part, name_parts, write_part, zone_of_part
+from catalog.items import items_of
 from pipelines.job import Job, Step
 
 
@@ -33,23 +32,21 @@ class Register(beam.PTransform):  # type: ignore[misc]
 
 
 class WriteIndexPart(Step):
-    """`((collection, zone), item keys)` to `(collection, (part's key, what its items add))`."""
+    """`((collection, zone), item keys)` to `(collection, (part of its index, what the items add))`."""
 
-    def process(self, element: tuple[tuple[str, str], Iterable[str]]) -> Iterator[tuple[str, tuple[str, Gain]]]:
+    def process(self, element: tuple[tuple[str, str], Iterable[str]]) -> Iterator[tuple[str, tuple[Part, Gain]]]:
         """See the class."""
-        (collection, zone), keys = element
-        items = [(key, json.loads(self._store.read(key))) for key in sorted(set(keys))]
-        gain = Gain.of(item for _, item in items)
+        (collection, _), found = element
+        keys = sorted(set(found))
+        gain = Gain.of(item for _, item in items_of(self._store, keys))
         link_items(self._store, collection, gain)
-        part = f"{self._records.folder}/items/{collection}-{zone}.parquet"
-        write_part(self._store, part, items)
-        yield collection, (part, gain)
+        yield collection, (write_part(self._store, collection, keys), gain)
 
 
 class GrowCollection(Step):
     """A collection grows by all that was published: extent, summaries, index."""
 
-    def process(self, element: tuple[str, Iterable[tuple[str, Gain]]]) -> Iterator[str]:
+    def process(self, element: tuple[str, Iterable[tuple[Part, Gain]]]) -> Iterator[str]:
         """See the class."""
         collection, found = element
         parts, whole = [], Gain()
@@ -57,12 +54,10 @@ class GrowCollection(Step):
             parts.append(part)
             whole = whole.join(gain, collection)
         grow(self._store, collection, whole)
-        grow_index(self._store, collection, sorted(parts))
-        self._store.delete(parts)
+        name_parts(self._store, collection, parts)
         yield collection
 
 
 def _zone_of(key: str) -> tuple[tuple[str, str], str]:
-    """An item's key under its collection and grid zone."""
-    collection, tile, *_ = key.split("/")
-    return (collection, zone_of(tile)), key
+    """An item's key under its collection and the part of its index."""
+    return (key.split("/")[0], zone_of_part(key)), key

@@ -25,13 +25,12 @@ from shapely.geometry import shape
 
 from catalog.errors import BadInput
 from catalog.garbage import rare_collections
-from catalog.index import INDEX
 from catalog.store import Store
 from services.api.dialects import POSTGRES, SCHEMAS
 from services.api.pgstac import (
     DIGEST,
     SOURCE,
-    TAGS,
+    TAG,
     WRAPPER_NAMES,
     check_version,
     connect,
@@ -117,20 +116,17 @@ def _load(
             f"The database has a collection {foreign[0]!r} that was loaded from no catalog, and would be overwritten. "
             "Delete it there, or load into another database."
         )
-    tags = {
-        name: {key: versions[key] for key in (f"{name}/collection.json", f"{name}/{INDEX}") if key in versions}
-        for name in names
-    }
+    tags = {name: versions[f"{name}/collection.json"] for name in names}
     done = []
     asked = [name for name in names if not only or name in only]
-    due = [name for name in asked if known.get(name) != {SOURCE: root, TAGS: tags[name]}]
+    due = [name for name in asked if known.get(name) != {SOURCE: root, TAG: tags[name]}]
     # What is as it was needs no reading.
     done += [Loaded(name, same=database.count(name)) for name in asked if name not in due]
     if due:
         snapshot = Snapshot.of(store)
         for name in due:
             done.append(database.mirror(snapshot, name, root, progress))
-            database.tell(name, {SOURCE: root, TAGS: tags[name]})
+            database.tell(name, {SOURCE: root, TAG: tags[name]})
     for name, private in known.items():
         if SOURCE in private and name not in names and not only:
             done.append(Loaded(name, deleted=database.count(name)))

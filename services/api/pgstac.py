@@ -29,7 +29,7 @@ from services.api.search import Page, Search
 
 VERSION = "0.10"
 """Of pgSTAC, whose tables are known here."""
-SOURCE, TAGS, DIGEST = "landloom:source", "landloom:tags", "landloom:digest"
+SOURCE, TAG, DIGEST = "landloom:source", "landloom:tag", "landloom:digest"
 """What `private` tells of loaded rows: the catalog's address; tags of the files read; what tells an item's contents."""
 _BASE = "pgstac:base_item"
 _LOOK_SECONDS = 5.0

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ import duckdb_extension_spatial
 import numpy as np
 import orjson
 
-from catalog.errors import BadInput
-from catalog.index import INDEX, write_parquet
+from catalog.errors import BadInput, StoreError
+from catalog.index import read_index, write_parquet
 from catalog.store import NotFound, Store
 from services.api.dialects import DUCKDB, END, START, Kind
 
@@ -39,6 +40,7 @@ _KINDS: dict[str, Kind] = {
 }
 _column = DUCKDB.column
 _PIECE = 1 << 24
+_TRIES = 5
 _MEMORY = "1GB"
 """Of DuckDB; what does not fit lies in the snapshot's folder."""
 
@@ -82,8 +84,8 @@ class Snapshot:
             StoreError: it cannot be read.
         """
         snapshot = cls(store, versions_of(store))
-        for collection in _collections(store):
-            snapshot._add(collection)
+        for name in _names(store):
+            snapshot._add(name)
         snapshot._finish()
         return snapshot
 
@@ -113,19 +115,15 @@ class Snapshot:
     def _content(self, collection: str) -> _Content:
         return self._contents[list(self.columns_of).index(collection)]
 
-    def _add(self, collection: dict[str, Any]) -> None:
-        name, part = collection["id"], len(self._contents)
-        self.collections[name] = collection
+    def _add(self, name: str) -> None:
+        part = len(self._contents)
         parquet = self._folder / f"{part}.parquet"
-        try:
-            self.store.download(f"{name}/{INDEX}", parquet)
-        except NotFound:
-            # A small collection, such as that of the networks, has no index.
-            parquet.unlink(missing_ok=True)
-            if not write_parquet(_linked_items(self.store, collection), parquet):
-                return
-        self._read(name, part, parquet)
-        parquet.unlink()
+        collection, indexed = _indexed(self.store, name, parquet)
+        self.collections[name] = collection
+        # A small collection, such as that of the networks, has no index.
+        if indexed or write_parquet(_linked_items(self.store, collection), parquet):
+            self._read(name, part, parquet)
+            parquet.unlink()
 
     def _read(self, name: str, part: int, parquet: Path) -> None:
         source = f"read_parquet('{parquet}', file_row_number = true)"
@@ -243,11 +241,9 @@ def versions_of(store: Store) -> dict[str, str]:
             "has written to."
         ) from error
     for name in _names(store):
-        for key in (f"{name}/collection.json", f"{name}/{INDEX}"):
-            try:
-                tags[key] = store.info(key).tag
-            except NotFound:
-                continue
+        key = f"{name}/collection.json"
+        with suppress(NotFound):
+            tags[key] = store.info(key).tag
     return tags
 
 
@@ -257,9 +253,13 @@ def _names(store: Store) -> list[str]:
     return [href.removeprefix("./").partition("/")[0] for href in links]
 
 
-def _collections(store: Store) -> Iterator[dict[str, Any]]:
-    for name in _names(store):
-        yield json.loads(store.read(f"{name}/collection.json"))
+def _indexed(store: Store, name: str, parquet: Path) -> tuple[dict[str, Any], bool]:
+    """A collection, and whether there is an index of it, which is written to a file."""
+    for _ in range(_TRIES):
+        collection = json.loads(store.read(f"{name}/collection.json"))
+        with suppress(NotFound):  # The collection has just grown, and a part has given its place to another.
+            return collection, read_index(store, collection, parquet)
+    raise StoreError(f"A part of the index of {store.href(name)} is missing. Run `landloom index`.")
 
 
 def _linked_items(store: Store, collection: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 
 from catalog.collections import add_items, check_legend, rebuild
 from catalog.errors import BadInput
+from catalog.index import build_index
 from catalog.items import read_items
 from catalog.legend import load_legend
 from catalog.manifest import Period
@@ -30,7 +31,7 @@ def collection_of(store: Store, collection: str = ANNUAL) -> dict:
 
 
 def derived(store: Store) -> dict[str, bytes]:
-    """Everything that is made from the items, but the index."""
+    """Everything that is made from the items, but the index, whose parts are named in it by their content."""
     return {key: store.read(key) for key in store.list() if key.endswith(("collection.json", "catalog.json"))}
 
 
@@ -111,6 +112,7 @@ def test_two_runs_that_end_at_once_both_count(kind: str, tmp_path: Path, request
     for run in runs:
         run.join()
         assert run.exitcode == 0
+    build_index(store, ANNUAL)
     together = derived(store)
     assert len(json.loads(together["lulc-annual/48Q/catalog.json"])["links"]) == 2 + 16
     assert rebuild(store) == {ANNUAL: 16}
@@ -120,6 +122,7 @@ def test_two_runs_that_end_at_once_both_count(kind: str, tmp_path: Path, request
 def test_rebuild_makes_everything_from_the_items_alone(store: Store) -> None:
     for tile in ("48QUE", "33UUU"):
         add_items(store, ANNUAL, [register(store, manifest_of(tile))])
+    build_index(store, ANNUAL)
     before = derived(store)
     store.delete(before)
     assert rebuild(store) == {ANNUAL: 2}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import pytest
 import stac_geoparquet.arrow
 from pyarrow import parquet
 
-from catalog.collections import add_items
-from catalog.index import INDEX, build_index, grow_index, write_part
-from catalog.items import items_by_key, read_items
+from catalog.collections import add_items, rebuild
+from catalog.errors import StoreError
+from catalog.index import build_index, name_parts, parts_of, read_index, write_part
+from catalog.items import item_keys, read_items
 from catalog.manifest import Period
 from catalog.models import model_key
 from catalog.store import Store, open_store
@@ -29,13 +32,47 @@ def store(tmp_path: Path) -> Store:
     store = open_store(str(tmp_path / "out"))
     for tile in ("48QUE", "33UUU"):
         for year in (2019, 2020):
-            register(store, manifest_of(tile, Period.of_year(year)))
+            add(store, tile, year)
     return store
+
+
+def add(store: Store, tile: str, year: int = 2020, **properties: object) -> str:
+    """Publish a tile-year; its item's key."""
+    manifest = manifest_of(tile, Period.of_year(year))
+    item = register(store, manifest)
+    item["properties"] |= properties
+    store.write(manifest.item_key, json.dumps(item).encode())
+    add_items(store, ANNUAL, [item])
+    return manifest.item_key
+
+
+def grow(store: Store, *keys: str) -> None:
+    """As the end of a run does."""
+    zones = sorted({key.split("/")[1][:2] for key in keys})
+    name_parts(
+        store,
+        ANNUAL,
+        [write_part(store, ANNUAL, [key for key in keys if key.split("/")[1].startswith(zone)]) for zone in zones],
+    )
+
+
+def collection(store: Store) -> dict:
+    return json.loads(store.read(f"{ANNUAL}/collection.json"))
+
+
+def rows(store: Store) -> dict[str, dict]:
+    """All items of the index; none stands in it twice."""
+    with tempfile.TemporaryDirectory() as folder:
+        assert read_index(store, collection(store), Path(folder) / "all.parquet")
+        table = parquet.read_table(Path(folder) / "all.parquet")
+    found = list(stac_geoparquet.arrow.stac_table_to_items(table))
+    assert len(found) == len({item["id"] for item in found})
+    return {item["id"]: json.loads(json.dumps(item, default=str)) for item in found}
 
 
 def test_geopandas_reads_it(store: Store) -> None:
     assert build_index(store, ANNUAL) == 4
-    table = geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))
+    table = geopandas.read_parquet(store.href(f"{ANNUAL}/items"))
     assert sorted(table["id"]) == ["33UUU-2019", "33UUU-2020", "48QUE-2019", "48QUE-2020"]
     assert table.crs.to_epsg() == 4326
     in_2020 = table[table["datetime"] == pd.Timestamp("2020-01-01", tz="UTC")]
@@ -46,7 +83,7 @@ def test_geopandas_reads_it(store: Store) -> None:
 def test_duckdb_reads_it(store: Store) -> None:
     build_index(store, ANNUAL)
     rows = duckdb.sql(
-        f"select id, assets.data.href from '{store.href(f'{ANNUAL}/{INDEX}')}' "
+        f"select id, assets.data.href from '{store.href(f'{ANNUAL}/items/*.parquet')}' "
         "where bbox.xmin < 110 and bbox.xmax > 100 and datetime >= '2020-01-01' order by id"
     ).fetchall()
     folder = f"lulc-annual/48QUE/2020/{manifest_of().fingerprint}"
@@ -55,9 +92,10 @@ def test_duckdb_reads_it(store: Store) -> None:
 
 def test_gives_the_items_back_with_absolute_addresses(store: Store) -> None:
     build_index(store, ANNUAL)
-    table = parquet.read_table(store.href(f"{ANNUAL}/{INDEX}"))
-    items = {item["id"]: pystac.Item.from_dict(item) for item in stac_geoparquet.arrow.stac_table_to_items(table)}
-    item, original = items["48QUE-2020"], next(i for i in read_items(store, ANNUAL) if i["id"] == "48QUE-2020")
+    item, original = (
+        pystac.Item.from_dict(rows(store)["48QUE-2020"]),
+        next(i for i in read_items(store, ANNUAL) if i["id"] == "48QUE-2020"),
+    )
     assert item.get_self_href() == store.href(manifest_of().item_key)
     assert item.properties["landloom:fingerprint"] == original["properties"]["landloom:fingerprint"]
     assert item.properties["proj:transform"] == original["properties"]["proj:transform"]
@@ -67,102 +105,125 @@ def test_gives_the_items_back_with_absolute_addresses(store: Store) -> None:
     assert [link.href for link in item.links if link.rel == "derived_from"] == [*scenes, network]
 
 
-def test_items_with_and_without_scores_share_it(store: Store) -> None:
-    manifest = manifest_of("48QUF")
-    item = register(store, manifest)
+@pytest.mark.parametrize("tile", ["48QUF", "33UUV", "21LYH"], ids=["a part", "another", "a part of its own"])
+def test_items_with_and_without_scores_share_it(store: Store, tile: str) -> None:
+    build_index(store, ANNUAL)
+    key = add(store, tile)
+    item = json.loads(store.read(key))
     item["assets"]["scores"] = {**item["assets"]["confidence"], "bands": [{"name": "water"}]}
-    store.write(manifest.item_key, json.dumps(item).encode())
-    assert build_index(store, ANNUAL) == 5
-    table = geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))
-    with_scores = [row["id"] for _, row in table.iterrows() if row["assets"]["scores"]]
-    assert with_scores == ["48QUF-2020"]
+    store.write(key, json.dumps(item).encode())
+    grow(store, key)
+    assert [name for name, item in rows(store).items() if "scores" in item["assets"]] == [f"{tile}-2020"]
+    query = f"from read_parquet('{store.href(f'{ANNUAL}/items/*.parquet')}', union_by_name = true)"
+    assert duckdb.sql(f"select id {query} where assets.scores is not null").fetchall() == [(f"{tile}-2020",)]
 
 
-def test_the_collection_names_it(store: Store) -> None:
-    add_items(store, ANNUAL, read_items(store, ANNUAL))
+def test_the_collection_names_its_parts(store: Store) -> None:
+    assert parts_of(collection(store)) == {}
     build_index(store, ANNUAL)
-    asset = pystac.Collection.from_file(store.href(f"{ANNUAL}/collection.json")).assets["items"]
-    assert asset.media_type == "application/vnd.apache.parquet"
-    assert Path(asset.get_absolute_href()).is_file()
+    assets = pystac.Collection.from_file(store.href(f"{ANNUAL}/collection.json")).assets
+    parts = {name: asset for name, asset in assets.items() if "collection-mirror" in asset.roles}
+    assert list(parts) == ["items-33", "items-48"]
+    for part in parts.values():
+        assert part.media_type == "application/vnd.apache.parquet"
+        assert len(geopandas.read_parquet(part.get_absolute_href())) == 2
 
 
-def test_an_item_registered_while_it_is_built_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    late = iter([manifest_of("48QUF")])
-
-    def read_while_another_run_ends(store: Store, collection: str):
-        yield from list(items_by_key(store, collection))
-        for manifest in late:
-            register(store, manifest)
-            build_index(store, collection)
-
-    monkeypatch.setattr("catalog.index.items_by_key", read_while_another_run_ends)
-    assert build_index(store, ANNUAL) == 5
-    assert len(geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))) == 5
-
-
-def parts_of(store: Store, *names: str) -> list[str]:
-    """Each of the items in a part of its own."""
-    keys = [f"runs/r/items/{name}.parquet" for name in names]
-    items = {item["id"]: (key, item) for key, item in items_by_key(store, ANNUAL)}
-    for name, key in zip(names, keys, strict=True):
-        write_part(store, key, [items[name]])
-    return keys
-
-
-def rows(store: Store) -> dict[str, dict]:
-    table = parquet.read_table(store.href(f"{ANNUAL}/{INDEX}"))
-    found = list(stac_geoparquet.arrow.stac_table_to_items(table))
-    assert len(found) == len({item["id"] for item in found})
-    return {item["id"]: json.loads(json.dumps(item, default=str)) for item in found}
-
-
-def test_grown_by_parts_it_is_as_built_anew(store: Store) -> None:
+def test_who_adds_items_writes_the_parts_of_their_zones_alone(store: Store) -> None:
     build_index(store, ANNUAL)
-    scores = {"href": "./scores.tif", "roles": ["data"], "bands": [{"name": "water"}]}
-    for tile, changes in (("48QUF", {"scores": scores}), ("33UUU", {})):
-        manifest = manifest_of(tile)
-        item = register(store, manifest)
-        item["assets"] |= changes
-        item["properties"]["title"] = "made later"
-        store.write(manifest.item_key, json.dumps(item).encode())
-    grow_index(store, ANNUAL, parts_of(store, "48QUF-2020", "33UUU-2020"))
+    before = parts_of(collection(store))
+    contents = {key: store.read(key) for key in before.values()}
+    grow(store, add(store, "48QUF"))
+    after = parts_of(collection(store))
+    assert after["33"] == before["33"] and store.read(after["33"]) == contents[before["33"]]
+    assert after["48"] != before["48"]
+    assert store.list(f"{ANNUAL}/items/") == sorted(after.values()), "what has given its place is gone"
+    assert len(rows(store)) == 5
+
+
+def test_grown_it_is_as_built_anew(store: Store) -> None:
+    build_index(store, ANNUAL)
+    grow(store, add(store, "48QUF", note="made later"), add(store, "33UUU", note="made later"))
     grown = rows(store)
-    table = geopandas.read_parquet(store.href(f"{ANNUAL}/{INDEX}"))
-    assert table.crs.to_epsg() == 4326 and len(table) == 5
     assert build_index(store, ANNUAL) == 5
     assert grown == rows(store)
-    assert grown["33UUU-2020"]["properties"]["title"] == "made later"
+    assert {name for name, item in grown.items() if item["properties"].get("note")} == {"33UUU-2020", "48QUF-2020"}
 
 
 def test_grown_from_nothing(store: Store) -> None:
-    grow_index(store, ANNUAL, parts_of(store, "48QUE-2019", "48QUE-2020"))
+    grow(store, *(key for key in item_keys(store, ANNUAL) if "48QUE" in key))
     assert sorted(rows(store)) == ["48QUE-2019", "48QUE-2020"]
 
 
-def test_two_that_let_it_grow_at_once_both_count(store: Store) -> None:
-    parts = parts_of(store, *(name for name in ("33UUU-2019", "33UUU-2020", "48QUE-2019", "48QUE-2020")))
+def test_grown_twice_by_the_same_it_is_as_before(store: Store) -> None:
+    build_index(store, ANNUAL)
+    part = write_part(store, ANNUAL, [add(store, "48QUF")])
+    name_parts(store, ANNUAL, [part])
+    before = collection(store)
+    name_parts(store, ANNUAL, [part])  # Runners do what failed again.
+    assert collection(store) == before and len(rows(store)) == 5
+
+
+def test_many_that_let_it_grow_at_once_all_count(store: Store) -> None:
+    keys = item_keys(store, ANNUAL)
     with ThreadPoolExecutor(4) as runs:
-        list(runs.map(lambda part: grow_index(store, ANNUAL, [part]), parts))
+        list(runs.map(lambda key: grow(store, key), keys))
     assert len(rows(store)) == 4
+    assert store.list(f"{ANNUAL}/items/") == sorted(parts_of(collection(store)).values())
+
+
+def test_who_comes_second_makes_the_part_anew(store: Store) -> None:
+    build_index(store, ANNUAL)
+    first, second = (write_part(store, ANNUAL, [add(store, tile)]) for tile in ("48QUF", "48QUG"))
+    name_parts(store, ANNUAL, [first])
+    name_parts(store, ANNUAL, [second])
+    assert len(rows(store)) == 6
+    assert store.list(f"{ANNUAL}/items/") == sorted(parts_of(collection(store)).values())
+
+
+def test_an_item_registered_while_it_is_built_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = iter(["48QUF"])
+
+    def list_while_another_run_ends(store: Store, collection: str) -> list[str]:
+        keys = item_keys(store, collection)
+        for tile in late:
+            grow(store, add(store, tile))
+        return keys
+
+    monkeypatch.setattr("catalog.index.item_keys", list_while_another_run_ends)
+    assert build_index(store, ANNUAL) == 5
+    assert len(rows(store)) == 5
 
 
 def test_columns_that_do_not_go_together_are_built_anew(store: Store) -> None:
+    grow(store, add(store, "21LYH", **{"landloom:datatakes": ["one", "two"]}))
+    mended = add(store, "21LYH", **{"landloom:datatakes": 2})
+    grow(store, mended, add(store, "21LYJ"))
+    assert [item["properties"]["landloom:datatakes"] for item in rows(store).values()] == [2, 1]
+
+
+def test_what_a_killed_run_left_behind_is_deleted_later(store: Store) -> None:
     build_index(store, ANNUAL)
-    manifest = manifest_of("48QUF")
-    item = register(store, manifest)
-    item["properties"]["landloom:legend"] = ["nine", "1"]
-    store.write(manifest.item_key, json.dumps(item).encode())
-    parts = parts_of(store, "48QUF-2020")
-    item["properties"]["landloom:legend"] = "nine 1"
-    store.write(manifest.item_key, json.dumps(item).encode())
-    grow_index(store, ANNUAL, parts)
-    assert len(rows(store)) == 5
+    left = write_part(store, ANNUAL, [add(store, "48QUF")])
+    build_index(store, ANNUAL)
+    # It could be of a run that is just about to name it.
+    assert store.exists(left.key)
+    os.utime(store.href(left.key), (0, 0))
+    build_index(store, ANNUAL)
+    assert store.list(f"{ANNUAL}/items/") == sorted(parts_of(collection(store)).values())
 
 
 def test_no_items_no_index(tmp_path: Path) -> None:
     empty = open_store(str(tmp_path / "empty"))
-    assert build_index(empty, ANNUAL) == 0
+    assert rebuild(empty) == {}
     assert empty.list() == []
+
+
+def test_an_index_needs_a_collection_that_names_it(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "out"))
+    register(store, manifest_of())
+    with pytest.raises(StoreError, match=r"There is no lulc-annual/collection.json.*Run `landloom index`"):
+        build_index(store, ANNUAL)
 
 
 def test_python_looks_for_rubbish_as_before_once_it_is_written(store: Store) -> None:

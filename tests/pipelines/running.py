@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -67,7 +68,10 @@ def landloom(*arguments: str | Path, check: int | None = 0, **env: str) -> subpr
 
 
 def contents(out: Path) -> dict[str, object]:
-    """All that was published, by path: file contents, JSON without its time stamps and the run's accounts left out."""
+    """All that was published, by path: file contents, JSON without its time stamps, the run's accounts left out.
+
+    Parts of the index hold those times, and are named by their content.
+    """
     found: dict[str, object] = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
@@ -82,4 +86,6 @@ def _without_times(value: object) -> object:
     if isinstance(value, dict):
         times = ("created", "updated", "processing:datetime")
         return {key: _without_times(one) for key, one in value.items() if key not in times}
+    if isinstance(value, str):
+        return re.sub(r"-[0-9a-f]{12}\.parquet$", ".parquet", value)
     return [_without_times(one) for one in value] if isinstance(value, list) else value

@@ -56,7 +56,7 @@ def undisturbed(simulated, network, tmp_path_factory):
         ("pipelines.assemble", "write_cog", 2, False, 2),
         ("pipelines.assemble", "_register", 1, True, 2),
         ("pipelines.register", "link_items", 1, True, 0),
-        ("pipelines.register", "grow_index", 1, True, 0),
+        ("pipelines.register", "name_parts", 1, True, 0),
     ],
     ids=["classify", "stage", "assemble", "register", "zone", "index"],
 )

@@ -79,9 +79,11 @@ def test_gdal_reads_the_cog(cog, store):
 
 
 def test_geopandas_reads_the_index(url, tmp_path):
-    index = tmp_path / "items.parquet"
-    index.write_bytes(requests.get(f"{url}/files/lulc-annual/items.parquet", timeout=30).content)
-    assert len(geopandas.read_parquet(index)) == 36
+    assets = requests.get(f"{url}/collections/lulc-annual", timeout=30).json()["assets"]
+    parts = [asset["href"] for asset in assets.values() if "collection-mirror" in asset["roles"]]
+    for number, href in enumerate(parts):
+        (tmp_path / f"{number}.parquet").write_bytes(requests.get(href, timeout=30).content)
+    assert len(geopandas.read_parquet(tmp_path)) == 36
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from PIL import Image
 
 from catalog.collections import rebuild
 from catalog.errors import BadInput
+from catalog.index import parts_of
 from catalog.products import CHANGE
 from catalog.store import Store, open_store
 from catalog.validation import validate
@@ -195,15 +196,20 @@ def test_products_stand_beside_the_maps_in_one_catalog(tmp_path: Path) -> None:
     assert "../../../lulc-annual/33UUU/2020/33UUU-2020.json" in sources
     assert item["properties"]["landloom:changed_hectares"] == 0
     written = {key: json.loads(store.read(key)) for key in ("catalog.json", f"{CHANGE.id}/collection.json")}
-    index = geopandas.read_parquet(store.href(f"{CHANGE.id}/items.parquet"))
-    store.delete([*written, f"{CHANGE.id}/items.parquet"])
+    index = _indexed(store)
+    store.delete([*written, *store.list(f"{CHANGE.id}/items/")])
     assert rebuild(store) == {"lulc-annual": 2, CHANGE.id: 2}
     assert {key: json.loads(store.read(key)) for key in written} == written
-    again = geopandas.read_parquet(store.href(f"{CHANGE.id}/items.parquet"))
+    again = _indexed(store)
     assert again["id"].tolist() == index["id"].tolist() == ["33UUU-here-2020-2021", "here-2020-2021"]
     area = index.iloc[1]
     assert Path(area["assets"]["areas"]["href"]).is_file(), "hrefs are absolute"
     assert area["landloom:changed_hectares"] == 0
+
+
+def _indexed(store: Store) -> pd.DataFrame:
+    parts = parts_of(json.loads(store.read(f"{CHANGE.id}/collection.json")))
+    return pd.concat([geopandas.read_parquet(store.href(part)) for _, part in sorted(parts.items())])
 
 
 def test_ground_of_the_area_without_any_map_is_told(tmp_path: Path) -> None:

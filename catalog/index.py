@@ -247,8 +247,14 @@ def _naming(collection: dict[str, Any], parts: dict[str, str]) -> dict[str, Any]
 def _tidy(store: Store, collection: str, named: dict[str, str], useless: Collection[str | None]) -> None:
     """Delete parts that are of no more use, and those that a run which was killed left behind."""
     others = {*store.list(f"{collection}/items/")} - {*named.values()}
-    old = datetime.now(UTC) - _LEFT_BEHIND
-    store.delete(key for key in sorted(others) if key in useless or store.info(key).modified < old)
+    store.delete(key for key in sorted(others) if key in useless or _is_left_behind(store, key))
+
+
+def _is_left_behind(store: Store, key: str) -> bool:
+    try:
+        return datetime.now(UTC) - store.info(key).modified > _LEFT_BEHIND
+    except NotFound:  # Another run was quicker.
+        return False
 
 
 def _loaded(collection: str, content: bytes | None) -> dict[str, Any]:

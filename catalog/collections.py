@@ -51,6 +51,10 @@ COLLECTIONS = {
         "Annual land cover after a hidden Markov model over the years: the most likely class of each year given all "
         "maps, and its posterior probability as confidence. The last year of a series is provisional.",
     ),
+    f"{TEMPORAL}-30m": (
+        "Annual land cover, 30 m, years corrected together",
+        "The same of series whose maps are of 30 m, or of 30 m and of 10 m compared at 30 m.",
+    ),
 }
 _REBUILD_TRIES = 10
 _SUMMARISED = ("proj:code", "gsd", "constellation", "landloom:model", "landloom:legend")
@@ -260,7 +264,7 @@ def _empty(collection: str) -> dict[str, Any]:
                 **({"bands": season_bands(gsd)["bands"]} if name == "seasons" else {}),
             }
             for name, (text, description) in TITLES.items()
-            if name == "data" or (name != "thumbnail" and collection not in (ZONES, TEMPORAL))
+            if name == "data" or (name != "thumbnail" and not collection.startswith((ZONES, TEMPORAL)))
         },
         "assets": {},
         "links": [

@@ -46,7 +46,9 @@ def temporal_command(
         float, typer.Option(parser=number, metavar="N", help=described(TemporalRequest, "change_weight"))
     ] = CHANGE_WEIGHT,
 ) -> None:
-    """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`."""
+    """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`, at
+    30 m as `lulc-temporal-30m`.
+    """
     from services.change.error_matrix import read_error_matrix
     from services.change.products import make_temporal
 

@@ -21,6 +21,7 @@ from services.change.corrected_change import changed_interval
 from services.change.correction import Correction, Settings
 from services.change.items import source_href
 from services.change.map_legend import MapLegend
+from services.change.series import Series
 
 if TYPE_CHECKING:
     from services.change.corrected_tally import Tally
@@ -49,9 +50,14 @@ class YearMade:
     fingerprint: str
 
 
-def item_key(place: str, year: int) -> str:
+def collection_of(series: Series) -> str:
+    """The collection that a corrected series is published in: each resolution has its own, as maps have."""
+    return TEMPORAL + series.suffix
+
+
+def item_key(series: Series, place: str, year: int) -> str:
     """Where the item's JSON lies, relative to the output."""
-    return f"{TEMPORAL}/{place}/{year}/{place}-{year}.json"
+    return f"{collection_of(series)}/{place}/{year}/{place}-{year}.json"
 
 
 def catalog_legend(legend: MapLegend) -> Legend:
@@ -132,7 +138,7 @@ def build_year_item(store: Store, maps: OpenPlace, correction: Correction, setti
         if "grid:code" in properties
         else [one for one in EXTENSIONS if "/grid/" not in one],
         "id": f"{place.name}-{year}",
-        "collection": TEMPORAL,
+        "collection": collection_of(series),
         "geometry": rounded(shapely.orient_polygons(geometry)),
         "bbox": bbox_of(geometry),
         "properties": properties,

@@ -1,4 +1,5 @@
-"""A series of maps with its years corrected together, published as a collection of its own: `lulc-temporal`.
+"""A series of maps with its years corrected together, published as a collection of its own: `lulc-temporal`, or
+`lulc-temporal-30m` where pixels are of 30 m.
 
 Memory does not grow with the size of the maps: they are read twice, block by block.
 """
@@ -19,7 +20,7 @@ from rasterio.io import DatasetWriter
 
 from catalog.assets import AssetFile
 from catalog.cog import label_classes, plain_profile, write_cog, write_thumbnail
-from catalog.collections import TEMPORAL, add_items
+from catalog.collections import add_items
 from catalog.errors import StoreError
 from catalog.index import build_index
 from catalog.items import fingerprint_of, published_fingerprint
@@ -29,7 +30,7 @@ from services.change.blocks import OpenPlace, opened
 from services.change.by_classes import ByClasses
 from services.change.by_scores import ByScores
 from services.change.corrected_change import change_table
-from services.change.corrected_items import YearMade, build_year_item, catalog_legend, item_key
+from services.change.corrected_items import YearMade, build_year_item, catalog_legend, collection_of, item_key
 from services.change.corrected_tally import Tally
 from services.change.correction import Correction, Settings
 from services.change.ground_area import pixel_areas
@@ -81,8 +82,8 @@ def correct_series(
         _correct(account, series, store, settings, overwrite, on_progress, run)
     if ready := [*account.published, *account.skipped]:
         # Skipped ones as well: a run that was killed before this is caught up by the next.
-        add_items(store, TEMPORAL, _items(store, series, ready))
-        build_index(store, TEMPORAL)
+        add_items(store, collection_of(series), _items(store, series, ready))
+        build_index(store, collection_of(series))
     return account
 
 
@@ -100,7 +101,7 @@ def _correct(
     correction: Correction = kind(series, settings)
     without, count = replace(series, places=()), len(series.places)
     readable = []
-    look = Look(without, correction, f"{TEMPORAL}-look-{_fingerprint(series, settings, ())}")
+    look = Look(without, correction, f"{collection_of(series)}-look-{_fingerprint(series, settings, ())}")
     for outcome in run(look, series.places, lambda done, total: on_progress(done, 2 * count)):
         if outcome.failed:
             account.failed[outcome.place.name] = outcome.failed
@@ -154,7 +155,7 @@ class PublishYears:
     @property
     def key(self) -> str:
         """See `Work`."""
-        return f"{TEMPORAL}-{self.fingerprint}"
+        return f"{collection_of(self.series)}-{self.fingerprint}"
 
     def __call__(self, place: Place) -> bytes:
         """What became of its change."""
@@ -178,14 +179,14 @@ def _fingerprint(series: Series, settings: Settings, left_out: Sequence[str]) ->
 
 
 def _published(store: Store, series: Series, place: Place, fingerprint: str) -> bool:
-    keys = [item_key(place.name, year) for year in series.years]
+    keys = [item_key(series, place.name, year) for year in series.years]
     return all(published_fingerprint(store, key) == fingerprint for key in keys)
 
 
 def _items(store: Store, series: Series, places: list[str]) -> Iterator[dict[str, object]]:
     for place in places:
         for year in series.years:
-            yield json.loads(store.read(item_key(place, year)))
+            yield json.loads(store.read(item_key(series, place, year)))
 
 
 def _publish(store: Store, maps: OpenPlace, correction: Correction, settings: Settings, fingerprint: str) -> Tally:
@@ -216,7 +217,7 @@ def _publish(store: Store, maps: OpenPlace, correction: Correction, settings: Se
                 table = change_table(maps, settings, tally, number)
                 table.to_csv(folder / "change.csv", index=False, float_format="%.6f")
                 made.append(AssetFile.of("change", folder / "change.csv"))
-            key = item_key(place.name, year)
+            key = item_key(series, place.name, year)
             for file in made:
                 store.upload(f"{key.rpartition('/')[0]}/{fingerprint}/{file.file}", folder / file.file)
             there, known = store.read_versioned(key)

@@ -97,6 +97,7 @@ def make_change(
             "whole" if area is None else f"area-{hashlib.sha256(area.wkb).hexdigest()[:8]}",
             other_legend,
             request.level,
+            series.suffix,
         ),
         themes=load_themes() if request.themes is None else request.themes,
         degradation=meanings,
@@ -117,7 +118,7 @@ def make_temporal(
     on_found: Found = _any,
     run: Run = in_process,
 ) -> tuple[Series, Uncertainty, CorrectedAccount]:
-    """Publish the years of a series corrected together in the collection `lulc-temporal`; see `make_change`."""
+    """Publish the years of a series corrected together in `lulc-temporal`, those of 30 m apart; see `make_change`."""
     from services.change.corrected_series import correct_series
     from services.change.correction import Settings, transition_matrix
     from services.change.error_matrix import error_matrix_of
@@ -171,7 +172,7 @@ def make_zonal(
     # Of zones whose name has no letter that may stand in an ID.
     default = known_as if re.search("[a-z0-9]", known_as.lower()) else "zones"
     settings = ZonalSettings(
-        name=product_name(request.name, default, request.crosswalk, request.level),
+        name=product_name(request.name, default, request.crosswalk, request.level, series.suffix),
         shown=request.shown,
         ratio=Ratio.parse(request.ratio, series.legend.names) if request.ratio else None,
         uncertainty=known,

@@ -162,7 +162,7 @@ def described(request: type[BaseModel], field: str) -> str:
     return request.model_fields[field].description or ""
 
 
-def product_name(given: str, default: str, crosswalk: str, level: int | None = None) -> str:
+def product_name(given: str, default: str, crosswalk: str, level: int | None = None, suffix: str = "") -> str:
     """Of what is told and of the legend, for IDs: two products never share one by accident.
 
     Args:
@@ -170,6 +170,7 @@ def product_name(given: str, default: str, crosswalk: str, level: int | None = N
         default: any text.
         crosswalk: name or file of another legend.
         level: of the maps' classes, if not as published.
+        suffix: of the series, see there.
     """
-    texts = (given or default, Path(crosswalk).stem, "" if level is None else f"level-{level}")
+    texts = (given or default, Path(crosswalk).stem, "" if level is None else f"level-{level}", suffix)
     return "-".join(part for one in texts if (part := re.sub(r"[^a-z0-9]+", "-", one.lower()).strip("-")))

@@ -60,6 +60,13 @@ class Series:
     compared_at: float | None = None
     """Size of the pixels, metres in UTM, at which maps of several sizes are compared: that of the largest; None: all
     have one."""
+    resolution: float | None = None
+    """Size of the pixels of what is made, metres in UTM; None: the maps do not tell."""
+
+    @property
+    def suffix(self) -> str:
+        """What names and collections end with, so that what is made at 30 m and at 10 m lies side by side."""
+        return "-30m" if self.resolution and abs(self.resolution - 30) < 0.01 else ""
 
 
 def open_series(
@@ -114,8 +121,9 @@ def open_series(
             + ". Give --years that are mapped at the same places."
         )
     sizes = _sizes(places)
-    notes, coarsest = (*_notes(places), *_note_of(sizes)), max(sizes) if len(sizes) > 1 else None
-    return Series(chosen, legend, tuple(places), geometry, excluded, ground, notes, coarsest)
+    notes, coarsest = (*_notes(places), *_note_of(sizes)), max(sizes, default=None)
+    compared_at = coarsest if len(sizes) > 1 else None
+    return Series(chosen, legend, tuple(places), geometry, excluded, ground, notes, compared_at, coarsest)
 
 
 def _sizes(places: Sequence[Place]) -> dict[float, list[int]]:

@@ -159,7 +159,9 @@ def _temporal(inputs: TemporalInputs, work: Work) -> Result:
     )
     last = f"{series.years[-1]} is provisional: no later year confirms its changes."
     return {
-        "items": [item_key(place, year) for place in (*account.published, *account.skipped) for year in series.years],
+        "items": [
+            item_key(series, place, year) for place in (*account.published, *account.skipped) for year in series.years
+        ],
         **_counts(account),
         "notes": [*series.notes, *known.notes, last],
     }
@@ -236,7 +238,7 @@ PROCESSES = {
             "temporal",
             "Years corrected together",
             "The most likely class of each pixel in each year, given the maps of all years; published in "
-            "lulc-temporal.",
+            "lulc-temporal, those of 30 m in lulc-temporal-30m.",
             TemporalInputs,
             _temporal,
         ),

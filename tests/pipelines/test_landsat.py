@@ -162,6 +162,7 @@ def test_change_since_1990_is_told_from_maps_of_30_m_alone(maps, scenes, command
     both = np.all([observed(maps, year, scenes.truth["33UUU", 1990]) for year in (1990, 2010)], axis=0)
     assert item["properties"]["landloom:observed_hectares"] == pytest.approx(both.sum() * 0.09, rel=0.015)
     assert "compared_at_metres" not in item["properties"]["landloom:parameters"]
+    assert item["id"] == "whole-30m-1990-2010", "change between maps of 10 m may stand beside it"
 
 
 @pytest.mark.slow

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from affine import Affine
 
+from catalog.collections import rebuild
 from catalog.errors import BadInput
+from catalog.items import read_items
+from catalog.store import open_store
+from catalog.validation import validate
 from services.change.blocks import most_frequent, opened
+from services.change.products import make_temporal
+from services.change.requests import GivenMatrix, TemporalRequest
 from services.change.series import Series, open_series
 from tests.services.change.maps import CROPS, TREES, UTM, WATER, write_collection, write_map
 
@@ -79,3 +85,24 @@ def test_maps_of_one_size_are_as_they_were(tmp_path: Path) -> None:
         write_map(tmp_path, np.full((2, 2), TREES, np.uint8), year, transform=COARSE)
     series = open_series(write_collection(tmp_path))
     assert series.compared_at is None and not any("compared at" in note for note in series.notes)
+
+
+def test_series_corrected_at_30_m_and_at_10_m_lie_side_by_side(tmp_path: Path) -> None:
+    """The same place and years in one catalog, and neither replaces the other."""
+    store, matrix = open_store(str(tmp_path / "out")), GivenMatrix(classes=("trees", "crops"), counts=((9, 1), (1, 9)))
+    for side, grid in ((4, COARSE), (12, UTM)):
+        folder = tmp_path / f"{grid.a:g}m"
+        for year, codes in ((2020, TREES), (2021, CROPS)):
+            told = {"proj:transform": list(grid)[:6], "gsd": round(grid.a)}
+            write_map(folder, np.full((side, side), codes, np.uint8), year, transform=grid, **told)
+        maps = write_collection(folder)
+        make_temporal(TemporalRequest(error_matrix=matrix, accuracy="90 % (a guess)"), maps, None, store)
+    sizes = {}
+    for collection in ("lulc-temporal", "lulc-temporal-30m"):
+        items = list(read_items(store, collection))
+        sizes[collection] = {item["properties"]["gsd"] for item in items}
+        assert [item["id"] for item in items] == ["33UVU-2020", "33UVU-2021"]
+        assert {item["collection"] for item in items} == {collection}
+        validate(items[0])
+    assert sizes == {"lulc-temporal": {10}, "lulc-temporal-30m": {30}}
+    assert rebuild(store) == {"lulc-temporal": 2, "lulc-temporal-30m": 2}

@@ -161,7 +161,7 @@ def _write_assets(store: Store, manifest: Manifest, mosaic: Mosaic, folder: Path
     def write(name: str) -> AssetFile:
         cog = folder / f"{name}.tif"
         # Days of the year and terms of a fit have no mean that says anything: overviews show a pixel of those below.
-        write_cog(mosaic.files[name], cog, classes=name == "data", overviews="NEAREST" if name == "seasons" else "")
+        write_cog(mosaic.files[name], cog, classes=name == "data", overviews="nearest" if name == "seasons" else "")
         store.upload(f"{manifest.folder}/{manifest.fingerprint}/{cog.name}", cog)
         mosaic.files[name].unlink()
         return AssetFile.of(name, cog)

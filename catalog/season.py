@@ -135,6 +135,9 @@ class Season:
         with _libraries().limit(limits=1, user_api="blas"):
             for start in range(0, height * width, _PIXELS):
                 part = slice(start, start + _PIXELS)
+                if not values[:, :, part].any():  # Beyond the scenes, or never clear.
+                    out[-1, part] = 0
+                    continue
                 _describe(values[:, :, part], terms, seen_days, out[:, part])
         return out.reshape(len(SEASON_BANDS), height, width)
 

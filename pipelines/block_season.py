@@ -55,7 +55,7 @@ def close_with_season(
         if target:
             target.write(features, window=Window(0, rows.start, features.shape[2], features.shape[1]))
         told, used = shares, np.zeros(looks.shape, bool)
-        if second:
+        if second and (looks >= FEW_LOOKS).any():
             told, used = decided(second, manifest.model.classes, shares, features)
             figures.second_stage_pixels += int(used.sum())
         figures.seconds += time.perf_counter() - started

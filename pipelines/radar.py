@@ -99,6 +99,8 @@ class RadarReader:
                 passes += fresh
                 looks += fresh * np.float32(scene.looks)
                 seen |= fresh
+        if not passes.any():
+            return
         inner = (slice(REACH, -REACH),) * 2
         for number, polarisation in enumerate(POLARISATIONS):
             if (name := f"{polarisation}_{orbit}") in self._channels:

@@ -38,6 +38,8 @@ def map_tiles(
     inference: str = "",
     radar: Path | str = "",
     second_stage: Path | None = None,
+    legend: str = "nine",
+    level: int | None = None,
     **settings,
 ) -> Accounts:
     """Plan and map whole tiles in this process."""
@@ -46,7 +48,8 @@ def map_tiles(
     job = Job(name_run(), str(out), str(network), s3_endpoint, overwrite, retry_seconds, inference, second)
     if second_stage:
         settings["second_stage"] = model_spec(second)
-    chosen = Settings(model=model_spec(str(network)), legend=load_legend("nine"), **settings)
+    spec = model_spec(str(network))
+    chosen = Settings(model=spec, legend=load_legend(legend, level).fitted(spec), **settings)
     described = read_mapping(str(mapping), str(source)) if mapping else None
     periods = [Period.of_year(year) for year in years]
     request = Request.of(str(source), area_of_tiles(tiles), periods, chosen, described, str(radar))

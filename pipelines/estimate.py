@@ -39,7 +39,9 @@ class Rates(BaseModel):
     radar_pixels_per_core_second: float = Field(
         default=10_000_000, gt=0, description="published pixels x overpasses of radar: read, averaged and filtered"
     )
-    radar_bytes_per_pixel: float = Field(default=8.0, gt=0, description="VV and VH, per published pixel and overpass")
+    radar_bytes_per_pixel: float = Field(default=9.3, gt=0, description="VV and VH, per published pixel and overpass")
+    worker_gigabytes: float = Field(default=1.4, gt=0, description="memory that a worker needs")
+    radar_worker_gigabytes: float = Field(default=0.3, ge=0, description="that one needs more where it reads radar")
 
     def with_season(self, published: bool, second_stage: bool) -> Rates:
         """The same where the season is told: to be published, for a second stage, or for both."""
@@ -143,6 +145,7 @@ class Estimate(BaseModel):
     radar_core_hours: float = Field(description="for radar, among the core-hours")
     read_gigabytes: float
     written_gigabytes: float
+    worker_gigabytes: float = Field(description="memory of a worker")
     core_hours: float = Field(description="on CPUs alone")
     core_usd: float
     gpu_hours: float = Field(description="with the network on GPUs")
@@ -196,6 +199,7 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
     gpu_hours = looks / rates.pixels_per_gpu_second / 3600
     radar_read = radar * rates.radar_bytes_per_pixel / 1e9
     read, written = looks * rates.bytes_per_pixel / 1e9 + radar_read, pixels * rates.output_bytes_per_pixel / 1e9
+    memory = rates.worker_gigabytes + (rates.radar_worker_gigabytes if radar else 0)
     feeding_hours = looks / rates.reader_pixels_per_core_second / 3600 + radar_hours
     return Estimate(
         tile_years=len(manifests),
@@ -210,6 +214,7 @@ def estimate(planned: Sequence[Planned], table: PriceTable) -> Estimate:
         radar_core_hours=radar_hours,
         read_gigabytes=read,
         written_gigabytes=written,
+        worker_gigabytes=memory if manifests else 0.0,
         core_hours=core_hours,
         core_usd=core_hours * prices.core_hour,
         gpu_hours=gpu_hours,

@@ -122,6 +122,7 @@ def estimate_command(
         shown.add_row("radar scenes", f"{found.radar_scenes:,}: {added}")
     shown.add_row("to read", f"{found.read_gigabytes:,.2f} GB, {found.read_usd:,.2f} USD")
     shown.add_row("to write", f"{found.written_gigabytes:,.2f} GB, {found.storage_usd_month:,.2f} USD a month")
+    shown.add_row("memory of a worker", f"{found.worker_gigabytes:.1f} GB")
     shown.add_row("on CPUs", f"{found.core_hours:,.2f} core-hours, {found.core_usd:,.2f} USD")
     shown.add_row("or on GPUs", f"{found.gpu_hours:,.3f} GPU-hours, {found.gpu_usd:,.2f} USD with the feeding cores")
     console.print(shown)

@@ -89,6 +89,7 @@ def test_radar_adds_its_overpasses_where_they_lie(tmp_path):
     assert (found.radar_scenes, found.scenes) == (2, 1) and found.radar_looks == pytest.approx(1.5e8, rel=1e-3)
     assert found.radar_gigabytes == pytest.approx(0.15 * rates.radar_bytes_per_pixel, rel=1e-3)
     assert found.read_gigabytes == pytest.approx(0.1 * rates.bytes_per_pixel + found.radar_gigabytes)
+    assert found.worker_gigabytes == rates.worker_gigabytes + rates.radar_worker_gigabytes
     light = 1e8 / rates.pixels_per_core_second / 3600
     assert found.core_hours == pytest.approx(light + 1.5e8 / rates.radar_pixels_per_core_second / 3600, rel=1e-3)
 

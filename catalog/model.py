@@ -108,8 +108,14 @@ class Provenance(BaseModel):
     recipe: dict[str, Any] = Field(default_factory=dict, description="of its training")
     steps: int = Field(default=0, description="of its training")
     temperature: float = Field(description="by which its logits are divided")
+    temperature_without: dict[str, float] = Field(
+        default_factory=dict, description="by place it was fitted on: what the other places give"
+    )
     reference: str = Field(description="what the metrics are agreement with")
-    metrics: dict[str, Any] = Field(description="shares, 0 to 1, on the validation places: pooled, and by level")
+    metrics: dict[str, Any] = Field(
+        description="shares, 0 to 1, on the validation places: pooled, and by level. The calibration error judges each "
+        "place by the temperature that the others give"
+    )
 
 
 class Network(Protocol):

@@ -25,6 +25,7 @@ from services.inference import DEFAULT_MODEL, model_file, model_provenance, mode
 
 if TYPE_CHECKING:
     from services.inference.chips import Chip
+    from services.inference.temperature import Temperature
 
 models = typer.Typer(help="The networks: those that Landloom ships and your own.", no_args_is_help=True)
 app.add_typer(models, name="models")
@@ -86,27 +87,31 @@ def models_add_command(
 @models.command("calibrate")
 def models_calibrate_command(
     model: Annotated[str, typer.Argument(help="Network: an ID that `landloom models list` shows, or a file.")],
-    dataset: Annotated[
-        list[str], typer.Option(help="Training set with several dates of its validation places; may be given often.")
-    ],
+    dataset: Annotated[list[str], typer.Option(help="Training set, by its validation places; may be given often.")],
     out: Annotated[Path, typer.Option(help="ONNX file to write.")],
     version: Annotated[str, typer.Option(help="Of what is written: the weights stay.")],
     reference_name: Annotated[str, typer.Option(help="Whose labels they are.")] = "",
 ) -> None:
-    """Make the confidence of a network's maps mean what it says. Needs the extra `train`."""
+    """Make a network's scores, and the confidence of its maps, mean what they say. Needs the extra `train`."""
     with extra("train"):
-        from services.inference.release import calibrate_maps
-    if calibrate_maps(model_file(model), dataset, out, version, reference_name) is None:
-        raise BadInput(
-            "A vote's confidence is fitted across places: give training sets whose split validation has two or more "
-            "places with several dates on one grid."
-        )
-    tell_calibration(model_spec(str(out)))
+        from services.inference.release import calibrate_network
+    tell_calibration(calibrate_network(model_file(model), dataset, out, version, reference_name), out)
     typer.echo(out)
 
 
-def tell_calibration(spec: ModelSpec) -> None:
-    """Print how the confidence of a network's maps is calibrated."""
+def tell_calibration(fitted: Temperature | None, file: Path) -> None:
+    """Print how a network's scores and the confidence of its maps were calibrated."""
+    spec, provenance = model_spec(str(file)), model_provenance(str(file))
+    if fitted and provenance:
+        of_level = ", ".join(
+            f"{100 * one['calibration_error']:.1f} % ({name})" for name, one in provenance.metrics.items()
+        )
+        console.print(
+            f"Logits divided by {fitted.value:.3f}, fitted on {len(fitted.without)} places: calibration "
+            f"error {100 * fitted.error_before:.1f} % before; after, each place judged by the others' temperature, "
+            f"{of_level}.",
+            highlight=False,
+        )
     if spec.vote:
         console.print(
             f"Confidence of votes: errors of looks correlate by {spec.vote.correlation:.2f}, fitted on "
@@ -181,6 +186,7 @@ def evaluate_command(
         from services.inference.chips import read_chips
 
         network = open_network(model or DEFAULT_MODEL)
+        made = model_provenance(model or DEFAULT_MODEL)
         chips = read_chips(dataset, _split(split))
         if second_stage:
             _tell_gain(network, second_stage, chips, out)
@@ -194,15 +200,15 @@ def evaluate_command(
         told += ", clouds laid on" if clouds else ""
         with progress_of("Evaluating chips") as tell:
             if votes:
-                evaluation = evaluate_votes(network, chips, told, votes, reference_name, tell)  # type: ignore[arg-type]
+                evaluation = evaluate_votes(network, chips, told, votes, reference_name, tell, made)  # type: ignore[arg-type]
             else:
-                evaluation, pictures = evaluate_network(network, chips, told, reference_name, tell, level)
+                evaluation, pictures = evaluate_network(network, chips, told, reference_name, tell, level, made)
     else:
         assert reference
         evaluation, pictures = evaluate_map(item, reference, attribute, classes, reference_name)
     page = write_evaluation(evaluation, pictures, out)
     console.print(evaluation.table())
-    if votes:
+    if dataset:
         console.print(evaluation.calibrations(("level", "looks")))
     typer.echo(page)
 

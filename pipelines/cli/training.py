@@ -36,7 +36,7 @@ from pipelines.cli.options import (
     set_log_level,
     whole,
 )
-from services.inference import DEFAULT_MODEL, model_spec, open_network
+from services.inference import DEFAULT_MODEL, open_network
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
@@ -216,13 +216,7 @@ def export_command(
 
     fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
     if fitted:
-        console.print(
-            f"Temperature {fitted.value:.3f}, fitted on {fitted.places} places: calibration error "
-            f"{100 * fitted.error_before:.1f} % before, {100 * fitted.error_after:.1f} % after (each place judged by "
-            "the others' temperature).",
-            highlight=False,
-        )
-        tell_calibration(model_spec(str(out)))
+        tell_calibration(fitted, out)
     typer.echo(out)
 
 

@@ -114,6 +114,7 @@ class Evaluation(BaseModel):
     groups: dict[str, list[Agreement]] = Field(description="the same by level, source, scene, place, polygon or point")
     left_out: dict[str, int] = Field(description="pixels (or points) that could not be compared, by reason")
     intervals: str = Field(description="how they were made, in words")
+    confidence: str = Field(default="", description="which is judged, in words; empty: the subject's own")
 
     @property
     def title(self) -> str:
@@ -156,7 +157,7 @@ class Evaluation(BaseModel):
             f"{pooled.pixels:,} px of {pooled.places:,} {unit}s; mean over {unit}s {pooled.mean_over_places}. "
             f"In brackets: {self.intervals}; {unit}s are resampled.",
             f"Expected calibration error {pooled.calibration.error}; mean confidence "
-            f"{100 * (pooled.calibration.confidence or 0):.1f} %.",
+            f"{100 * (pooled.calibration.confidence or 0):.1f} %{f', {self.confidence}' if self.confidence else ''}.",
         ]
         if worst := pooled.false_cloud:
             told.append(

@@ -28,6 +28,7 @@ def summarize(
     parts: Sequence[Part],
     left_out: Mapping[str, int],
     cloud: str | None = None,
+    confidence: str = "",
 ) -> Evaluation:
     """Pool what was counted, and each of its groups.
 
@@ -39,6 +40,7 @@ def summarize(
         parts: what was counted.
         left_out: pixels not compared, by reason.
         cloud: name of the class that is cloud, if there is one.
+        confidence: which is judged, in words, if it is not the subject's own.
 
     Raises:
         BadInput: nothing was counted.
@@ -68,4 +70,5 @@ def summarize(
         groups=groups,
         left_out={reason: count for reason, count in left_out.items() if count},
         intervals=f"95 %, {RESAMPLES} resamples; not estimable below {FEWEST_PLACES} that hold the class",
+        confidence=confidence,
     )

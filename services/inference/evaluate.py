@@ -11,13 +11,14 @@ from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.legend import CLOUD, load_legend
-from catalog.model import ModelSpec, Network
+from catalog.model import ModelSpec, Network, Provenance
 from catalog.tree import TEN, Tree, class_tree
 from services.evaluation.agreement import Tally, measure
 from services.evaluation.pictures import Picture, in_colours, true_colour
 from services.evaluation.result import SIBLINGS, ClassStyle, Evaluation, Reference
 from services.evaluation.summary import Part, summarize
 from services.inference.chips import TEACHER_BANDS, Chip, mirror
+from services.inference.temperature import as_the_others_say
 
 PICTURES = 24
 """Chips shown, at most."""
@@ -49,6 +50,7 @@ def evaluate_network(
     reference: str = "",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     level: int = 1,
+    provenance: Provenance | None = None,
 ) -> tuple[Evaluation, list[Picture]]:
     """Compare a network with the labels of chips, pixel by pixel where there is a label.
 
@@ -62,6 +64,8 @@ def evaluate_network(
         reference: whose labels they are; by default as the chips tell.
         on_progress: called with the chips done and in all.
         level: of the tree of classes: 1 is the ten, which all networks know.
+        provenance: of the network: the confidence in a place on which its temperature was fitted is that which the
+            other places give; by default the network's own.
 
     Returns:
         The evaluation, and some large chips with their labels and the network's answer.
@@ -92,8 +96,9 @@ def evaluate_network(
             )
         labels = told_at[labels]
         known = seen & (labels < len(names))
-        scores = np.zeros((len(names), *labels.shape), np.uint16)
-        for of_class, one in zip(number_of, predict(network, as_wanted(chip, network.spec)), strict=True):
+        scores = np.zeros((len(names), *labels.shape), np.float32)
+        answer = as_the_others_say(predict(network, as_wanted(chip, network.spec)), chip.place, provenance)
+        for of_class, one in zip(number_of, answer, strict=True):
             scores[of_class] += one
         found, confidence = scores.argmax(axis=0), np.minimum(scores.max(axis=0) / 255, 1)
         tally = _tally(chip, len(names), labels[known], found[known], confidence[known])
@@ -122,6 +127,9 @@ def evaluate_network(
             f"px with a label that is coarser than level {level}": coarser,
         },
         cloud=CLOUD,
+        confidence="each place judged by the temperature that the others give"
+        if provenance and provenance.temperature_without.keys() & {chip.place for chip in chips}
+        else "",
     )
     measured = [measure(told, Tally.together(some), names, None) for told, some in together.items() if some]
     if measured:

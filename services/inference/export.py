@@ -138,18 +138,19 @@ class _Images(CalibrationDataReader):
         return next(self._images, None)
 
 
-def describe(file: Path, spec: ModelSpec, out: Path) -> None:
-    """Write an ONNX file anew with another description of its network; the network stays what it is."""
+def describe(file: Path, spec: ModelSpec, out: Path, provenance: Provenance | None = None) -> None:
+    """Write an ONNX file anew with another description of its network; the network stays what it is.
+
+    Args:
+        file: of the network.
+        spec: its description from now on.
+        out: ONNX file to write.
+        provenance: how it was made; by default as the file tells.
+    """
     model = onnx.load(file)
-    entry = next(one for one in model.metadata_props if one.key == METADATA_KEY)
-    entry.value = spec.model_dump_json(exclude={"sha256"})
+    told = {METADATA_KEY: spec.model_dump_json(exclude={"sha256"})}
+    if provenance:
+        told[PROVENANCE_KEY] = provenance.model_dump_json()
+    helper.set_model_props(model, {one.key: one.value for one in model.metadata_props} | told)
     out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, out)
-
-
-def add_provenance(file: Path, provenance: Provenance) -> None:
-    """Write into an ONNX file how its network was made."""
-    model = onnx.load(file)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = PROVENANCE_KEY, provenance.model_dump_json()
-    onnx.save(model, file)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,21 +13,25 @@ import numpy as np
 import torch
 
 from catalog.errors import BadInput
-from catalog.model import ModelSpec, Provenance, VoteCalibration
+from catalog.model import ModelSpec, Provenance
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
-from catalog.tree import Tree
+from catalog.tree import Tree, class_tree
 from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
-from services.inference.chips import Chip, mirror, read_chips
+from services.inference.chips import Chip, read_chips
 from services.inference.evaluate import evaluate_network
-from services.inference.export import add_provenance, describe, export
+from services.inference.export import describe, export
 from services.inference.finer import tree_in
+from services.inference.head import divide_logits, has_head, logits_of
 from services.inference.onnx import OnnxNetwork
 from services.inference.temperature import Temperature, fit_temperature
-from services.inference.unet import UNet, normalise
+from services.inference.unet import UNet
 from services.inference.votes import calibrate
+
+UNCALIBRATED = Provenance(training_sets=(), temperature=1, reference="", metrics={})
+"""Of a network that tells nothing of its making."""
 
 
 def export_checkpoint(
@@ -54,7 +58,6 @@ def export_checkpoint(
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
     network, bands, tree = _open(checkpoint)
-    temperature = None
     spec = ModelSpec(
         id=name,
         version=version,
@@ -66,17 +69,22 @@ def export_checkpoint(
         architecture="U-Net",
         gsd=_gsd_of(datasets),
     )
-    if datasets:
-        logits_of = functools.partial(_logits, network)
-        temperature = fit_temperature(logits_of, read_chips(datasets, "validation"), tree, bands)
-        with torch.no_grad():
-            network.head.weight.div_(temperature.value)
-            network.head.bias.div_(temperature.value)  # type: ignore[union-attr]
-    export(network, spec, out, range_samples(read_chips(datasets, "train", leave_out), bands) if datasets else ())
-    if temperature:
-        calibrate_maps(out, datasets, out, version)
-        add_provenance(out, _provenance(out, checkpoint, datasets, leave_out, temperature))
-    return temperature
+    if not datasets:
+        export(network, spec, out)
+        return None
+    state = load(checkpoint, {})
+    made = UNCALIBRATED.model_copy(
+        update={
+            "left_out": tuple(leave_out),
+            "recipe": json.loads(state.get("recipe", "{}")),
+            "steps": state["step"],
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "network.onnx"
+        export(network, spec, exported, range_samples(read_chips(datasets, "train", leave_out), bands))
+        describe(exported, spec, exported, made)
+        return calibrate_network(exported, datasets, out, version)
 
 
 def _gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
@@ -96,49 +104,62 @@ def _gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
     return next(iter(found.values()), 10)
 
 
-def calibrate_maps(
+def calibrate_network(
     file: Path, datasets: Sequence[str], out: Path, version: str, reference: str = ""
-) -> VoteCalibration | None:
-    """Write a network's ONNX file with what makes the confidence of its maps mean what it says; its weights stay.
+) -> Temperature | None:
+    """Write a network anew whose scores, and the confidence of whose maps, mean what they say; its weights stay.
+
+    Its logits are divided by a temperature if Landloom exported it, and the correlation of the errors of two looks is
+    fitted if there are two places of several dates. It is judged as it was written, 8-bit integers and all.
 
     Args:
         file: of the network.
-        datasets: training sets whose split `validation` holds places of several dates.
+        datasets: training sets, by their split `validation`.
         out: ONNX file to write.
         version: of what is written.
         reference: whose labels they are; by default as the training sets tell.
 
     Returns:
-        What was fitted; None, and nothing written, with fewer than two such places.
+        The temperature by which the logits were divided; None for a network of another maker.
 
     Raises:
-        BadInput: no such network or training sets, or one of other bands or classes.
+        BadInput: no such network or training sets, one of other bands or classes, labels in fewer than two places, or
+            neither can be fitted.
     """
-    network = OnnxNetwork(file)
-    fitted = calibrate(network, read_chips(datasets, "validation"), reference)
-    if fitted:
-        describe(file, network.spec.model_copy(update={"version": version, "vote": fitted}), out)
+    network, chips = OnnxNetwork(file), read_chips(datasets, "validation")
+    spec, before = network.spec, network.provenance or UNCALIBRATED
+    if not has_head(file):
+        vote = calibrate(network, chips, reference)
+        if vote is None:
+            raise BadInput(
+                f"The scores of {spec.id} stay as they are, since Landloom did not export it, and a vote's confidence "
+                "is fitted across places: give training sets whose split validation has two or more places with "
+                "several dates on one grid."
+            )
+        describe(file, spec.model_copy(update={"version": version, "vote": vote}), out)
+        return None
+    tree = class_tree(spec.parents, f"network {spec.id}")
+    fitted = fit_temperature(logits_of(file, spec), chips, tree, spec.bands)
+    names = [open_training_set(open_store(dataset))[0].id for dataset in datasets]
+    made = before.model_copy(
+        update={
+            "training_sets": (*before.training_sets, *(name for name in names if name not in before.training_sets)),
+            "temperature": before.temperature * fitted.value,
+            "temperature_without": {place: before.temperature * one for place, one in fitted.without.items()},
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        divided = Path(folder) / "network.onnx"
+        divide_logits(file, fitted.value, divided)
+        network = OnnxNetwork(divided)
+        judged, _ = evaluate_network(network, chips, f"{', '.join(names)}, validation", reference, provenance=made)
+        vote = calibrate(network, chips, reference, made)
+        groups = (judged.pooled, *judged.groups["level"])
+        made = made.model_copy(
+            update={"reference": judged.reference.name, "metrics": {one.name: _metrics(one) for one in groups}}
+        )
+        describe(divided, spec.model_copy(update={"version": version, "vote": vote}), out, made)
     return fitted
-
-
-def _provenance(
-    out: Path, checkpoint: Path, datasets: Sequence[str], leave_out: Sequence[str], temperature: Temperature
-) -> Provenance:
-    """Judges the network as it was written, 8-bit integers and all."""
-    names = tuple(open_training_set(open_store(dataset))[0].id for dataset in datasets)
-    judged, _ = evaluate_network(
-        OnnxNetwork(out), read_chips(datasets, "validation"), f"{', '.join(names)}, validation"
-    )
-    state = load(checkpoint, {})
-    return Provenance(
-        training_sets=names,
-        left_out=tuple(leave_out),
-        recipe=json.loads(state.get("recipe", "{}")),
-        steps=state["step"],
-        temperature=round(temperature.value, 4),
-        reference=judged.reference.name,
-        metrics={one.name: _metrics(one) for one in (judged.pooled, *judged.groups["level"])},
-    )
 
 
 def _metrics(one: Agreement) -> dict[str, Any]:
@@ -183,15 +204,6 @@ def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], Tree]:
 def _bands_in(state: dict[str, Any]) -> tuple[str, ...]:
     """The bands of a checkpoint's network, and the radar channels of its recipe."""
     return (*BANDS, *json.loads(state.get("recipe") or "{}").get("radar", ()))
-
-
-@torch.no_grad()
-def _logits(network: UNet, image: np.ndarray) -> np.ndarray:
-    """Of uint16 `[bands, H, W]`, mirrored at its borders: float32 `[leaves, H, W]`."""
-    mirrored, here = mirror(image, network.stride, network.halo)
-    return network(normalise(torch.from_numpy(mirrored[np.newaxis].astype(np.float32))))[0].numpy()[
-        (slice(None), *here)
-    ]
 
 
 def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: int = 32) -> list[np.ndarray]:

@@ -17,17 +17,18 @@ from scipy.optimize import minimize_scalar
 from catalog.clear import clear_pixels
 from catalog.errors import BadInput
 from catalog.legend import CLOUD, Legend, load_legend
-from catalog.model import MODEL_CLASSES, Network, VoteCalibration
+from catalog.model import MODEL_CLASSES, Network, Provenance, VoteCalibration
 from catalog.vote import Vote, confidence
 from services.evaluation.agreement import Tally
 from services.evaluation.result import ClassStyle, Evaluation
 from services.evaluation.summary import Part, summarize
 from services.inference.chips import Chip
 from services.inference.evaluate import as_wanted, check, predict, reference_of
+from services.inference.temperature import as_the_others_say
 
 Confidence = Literal["published", "cross-fitted", "share"]
-"""Of a vote: as the network's maps publish it; each place's by the correlation that the other places give; or the plain
-share of the vote."""
+"""Of a vote: as the network's maps publish it; each place's by the temperature and correlation that the others give; or
+the plain share of the vote."""
 _PIXELS = 2000
 """Drawn from each vote."""
 _PLAIN_SHARE = 1.0
@@ -58,6 +59,7 @@ def outcomes(
     chips: Sequence[Chip],
     legend: Legend,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    provenance: Provenance | None = None,
 ) -> list[Outcome]:
     """Vote over every run of dates of every place.
 
@@ -66,6 +68,7 @@ def outcomes(
         chips: with labels; those on one grid are looks at the same pixels.
         legend: whose classes are voted on.
         on_progress: called with the chips done and in all.
+        provenance: of the network: scores are then of the temperature that the other places give.
 
     Raises:
         BadInput: a network of other bands or classes.
@@ -73,7 +76,7 @@ def outcomes(
     check(network.spec)
     random, found, done = np.random.default_rng(0), [], 0
     for stack in stacks(chips):
-        looks = [look_at(network, chip) for chip in stack]
+        looks = [look_at(network, chip, provenance) for chip in stack]
         for run in _runs(len(stack)):
             found.append(_outcome(network, [stack[k] for k in run], [looks[k] for k in run], legend, random))
         done += len(stack)
@@ -131,13 +134,16 @@ def fit_by_the_others(found: Sequence[Outcome]) -> dict[str, float]:
     }
 
 
-def calibrate(network: Network, chips: Sequence[Chip], reference: str = "") -> VoteCalibration | None:
+def calibrate(
+    network: Network, chips: Sequence[Chip], reference: str = "", provenance: Provenance | None = None
+) -> VoteCalibration | None:
     """Fit what makes the confidence of the network's maps mean what it says.
 
     Args:
         network: its scores are calibrated for single looks.
         chips: of places that were not learned.
         reference: whose labels they are; by default as the chips tell.
+        provenance: of the network: scores are then of the temperature that the other places give.
 
     Returns:
         None with fewer than two places of several dates.
@@ -145,7 +151,7 @@ def calibrate(network: Network, chips: Sequence[Chip], reference: str = "") -> V
     Raises:
         BadInput: a network of other bands or classes.
     """
-    found = outcomes(network, chips, load_legend("nine"))
+    found = outcomes(network, chips, load_legend("nine"), provenance=provenance)
     without = fit_by_the_others(found)
     if not without:
         return None
@@ -166,6 +172,7 @@ def evaluate_votes(
     told: Confidence,
     reference: str = "",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    provenance: Provenance | None = None,
 ) -> Evaluation:
     """Compare votes over the dates of places with what their labels vote.
 
@@ -176,12 +183,13 @@ def evaluate_votes(
         told: which confidence is judged.
         reference: whose labels they are; by default as the chips tell.
         on_progress: called with the chips done and in all.
+        provenance: of the network, for the confidence `cross-fitted`.
 
     Raises:
         BadInput: a network of other bands or classes, no label at all, or nothing to fit on.
     """
     legend = load_legend("nine")
-    found = outcomes(network, chips, legend, on_progress)
+    found = outcomes(network, chips, legend, on_progress, provenance if told == "cross-fitted" else None)
     correlations = _correlations(network, found, told)
     land = [one for one in sorted(legend.classes, key=lambda one: one.code) if CLOUD not in one.model_classes]
     return summarize(
@@ -234,9 +242,10 @@ def _runs(dates: int) -> Iterator[list[int]]:
             yield sorted((first + k) % dates for k in range(length))
 
 
-def look_at(network: Network, chip: Chip) -> tuple[np.ndarray, np.ndarray]:
-    """Scores `[classes, H, W]`, and which pixels are clear, as in a map."""
+def look_at(network: Network, chip: Chip, provenance: Provenance | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Scores `[classes, H, W]`, and which pixels are clear, as in a map; see `as_the_others_say` for `provenance`."""
     scores = predict(network, as_wanted(chip, network.spec))
+    scores = np.rint(as_the_others_say(scores, chip.place, provenance)).astype(np.uint8)
     clear, _ = clear_pixels(scores, chip.image.max(axis=0) > 0, None, network.spec.classes)
     return scores, clear
 

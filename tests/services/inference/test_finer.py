@@ -153,7 +153,7 @@ def test_temperature_is_fitted_on_labels_of_any_depth(fields) -> None:
     coarse = [dataclasses.replace(chip, finer=None) for chip in chips]
     surer = fit_temperature(logits_of, coarse, TREE)
     # Kinds of crops that are mere guesses make the network as unsure as it should be; without them it is surer.
-    assert fitted.places == 2 and surer.value < fitted.value
+    assert len(fitted.without) == 2 and surer.value < fitted.value
 
 
 @pytest.mark.slow

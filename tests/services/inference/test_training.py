@@ -19,7 +19,7 @@ from catalog.store import open_store
 from catalog.validation import validate
 from services.inference import open_network
 from services.inference.adopt import adopt
-from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip, read_chips
+from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.registry import register, registry
 from tests.training_sets import BUILT, CROPS, FOUR, LAKES, WATER, a_chip, a_lake, write_lakes
@@ -31,7 +31,6 @@ from services.inference.crops import Crops, class_weights  # noqa: E402
 from services.inference.patches import Patches  # noqa: E402
 from services.inference.recipe import Recipe, load_recipe  # noqa: E402
 from services.inference.release import export_checkpoint  # noqa: E402
-from services.inference.temperature import fit_temperature  # noqa: E402
 from services.inference.unet import UNet  # noqa: E402
 
 TREES = 1
@@ -182,7 +181,7 @@ def test_an_export_is_calibrated_and_tells_how_it_was_made_and_how_good_it_is(da
     told = open_network(str(file)).provenance
     assert (told.training_sets, told.left_out) == (("lakes", "lakes"), ("delta",))
     assert (told.steps, told.recipe["epochs"]) == (5, 5)
-    assert told.temperature == pytest.approx(fitted.value, abs=1e-4)
+    assert told.temperature == fitted.value and told.temperature_without.keys() == {"shore", "bay"}
     assert told.metrics["pooled"]["overall"] == pytest.approx(agreement(file, dataset, str(more)), abs=1e-4)
     assert told.metrics["L2A"]["classes"]["crops"]["recall"] is not None
     assert open_network(str(file)).spec.vote is None, "no place has several dates"
@@ -273,29 +272,6 @@ def test_a_temperature_softens_answers_and_leaves_out_what_is_not_learned():
     assert (found[0, :, 0, 1] == 0).all()
     assert training.softened(one_learned, 0.5)[0, :, 0, 0].tolist() == pytest.approx([16 / 17, 1 / 17])
     assert training.softened(one_learned, 1.0) is one_learned
-
-
-def test_a_temperature_makes_probabilities_what_they_say():
-    """Logits that are right as often as `softmax(2 x)` says, but are given as `x`."""
-    random = np.random.default_rng(0)
-    chips = []
-    for number in range(6):
-        logits = random.normal(0, 2, (10, 40, 40))
-        odds = np.exp(2 * logits)
-        drawn = (random.random((40, 40)) > (odds / odds.sum(axis=0)).cumsum(axis=0)).sum(axis=0)
-        chips.append((logits, drawn.astype(np.uint8), f"place {number}"))
-    given = iter([logits for logits, _, _ in chips])
-    shown = [a_labelled_chip(place, labels) for _, labels, place in chips]
-    fitted = fit_temperature(lambda image: next(given), shown)
-    assert fitted.value == pytest.approx(0.5, abs=0.05) and fitted.places == 6
-    assert fitted.error_before > 0.1 and fitted.error_after < 0.03
-    with pytest.raises(BadInput, match="labels in 1"):
-        fit_temperature(lambda image: chips[0][0], shown[:1])
-
-
-def a_labelled_chip(place: str, labels: np.ndarray) -> Chip:
-    image = np.full((9, *labels.shape), 1000, np.uint16)
-    return Chip(place, place, place, image, labels, "L2A", 40.0, True, "made", None, np.zeros(labels.shape, bool))
 
 
 def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):

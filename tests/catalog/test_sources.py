@@ -67,12 +67,18 @@ def write(folder: Path, *items: dict[str, Any]) -> Path:
     return folder / "catalog.json"
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serve(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
 @pytest.fixture
-def web(tmp_path):
+def web(server, tmp_path):
     """Five scenes of the year and one of another, as files and as an API."""
     write(tmp_path, *(item(number) for number in range(5)), item(7, datetime="2020-07-01T10:00:00Z"))
-    with serve(tmp_path) as server:
-        yield server
+    server.turn_to(tmp_path)
+    return server
 
 
 def ids(source) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 _SCRIPT = """
 import sys
 from pipelines.beam_import import import_beam
@@ -15,6 +17,7 @@ print(pandas.DataFrame({"a": [1]}).a.sum())
 """
 
 
+@pytest.mark.slow
 def test_pandas_is_imported_only_by_who_wants_it():
     done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr

@@ -201,11 +201,17 @@ def test_a_shifted_grid_and_another_crs_are_warped_onto_the_tiles(tmp_path):
     assert np.abs(look(scene(tmp_path, "other"), size=128).bands - straight[:, :128, :128]).max() <= 2
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serve(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
 @pytest.fixture
-def web(tmp_path):
+def web(server, tmp_path):
     write_scene(tmp_path)
-    with serve(tmp_path) as server:
-        yield server
+    server.turn_to(tmp_path)
+    return server
 
 
 def assert_whole(found) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,19 @@ WEST, EAST, FAR = "33UUU", "33UVU", "48QUE"
 """Two neighbours in the zone 33U, and one elsewhere. Of each, the north-western 700 x 700 px are mapped."""
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    store = open_store(str(tmp_path / "out"))
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    store = open_store(str(folder / "out"))
     for tile in (WEST, EAST, FAR):
-        publish(store, manifest_of(tile), tmp_path)
-    return tmp_path / "out"
+        publish(store, manifest_of(tile), folder)
+    return folder / "out"
+
+
+@pytest.fixture
+def out(published: Path, tmp_path: Path) -> Path:
+    """A copy of its own: tests break and add what they like."""
+    return shutil.copytree(published, tmp_path / "out")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from shapely.geometry import shape
 
 ROOT = Path(__file__).parents[2]
 _PIECE = 1 << 16
-_BEHAVIOUR = {"latency", "bytes_per_second", "fail", "signature", "page"}
+_WELL: dict[str, Any] = {"latency": 0.0, "bytes_per_second": 0.0, "fail": {}, "signature": "", "page": 100}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class WebServer:
     def behave(self, **behaviour: Any) -> None:
         """Change some of `latency`, `bytes_per_second`, `fail`, `signature`, `page` (items on a page)."""
         requests.post(f"{self.url}/_behave", json=behaviour, timeout=10).raise_for_status()
+
+    def turn_to(self, folder: Path) -> None:
+        """Serve another folder from now on, as a server does that has just begun: to start one takes half a second."""
+        requests.post(f"{self.url}/_behave", json={**_WELL, "folder": str(folder)}, timeout=10).raise_for_status()
+        self.log()
 
     def log(self) -> list[dict[str, Any]]:
         """Requests since the last call: `at` (seconds), `method`, `path`, `query`, `range`, `status`, `bytes`."""
@@ -131,7 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         path = urlsplit(self.path).path
         if path == "/_behave":
-            unknown = set(content) - _BEHAVIOUR
+            self.state.folder = Path(content.pop("folder", self.state.folder))
+            unknown = content.keys() - _WELL.keys()
             if not unknown:
                 vars(self.state).update(content)
             self._send(400 if unknown else 200, b"")

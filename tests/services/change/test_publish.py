@@ -59,8 +59,15 @@ def _table(store: Store, account: ChangeAccount, name: str) -> pd.DataFrame:
     return pd.read_parquet(store.href(f"{account.item.rpartition('/')[0]}/{item['assets'][name]['href'][2:]}"))
 
 
-def test_places_and_their_area_are_valid_items_of_one_collection(tmp_path: Path) -> None:
-    account, store = _published(tmp_path / "out", _maps(tmp_path / "maps"))
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChangeAccount, Store, Path]:
+    """Both places and their area, of three years; read only."""
+    folder = tmp_path_factory.mktemp("published")
+    return *_published(folder / "out", _maps(folder / "maps"), notes=("Mind the <gap>.",)), folder
+
+
+def test_places_and_their_area_are_valid_items_of_one_collection(published: tuple[ChangeAccount, Store, Path]) -> None:
+    account, store, made = published
     assert account.planned == len(account.published) == 3
     items = _items(store)
     assert list(items) == ["33UVU-here-2017-2018-2019", "33UWU-here-2017-2018-2019", "here-2017-2018-2019"]
@@ -70,7 +77,7 @@ def test_places_and_their_area_are_valid_items_of_one_collection(tmp_path: Path)
     assert {link["title"] for link in collection["links"] if link["rel"] == "item"} == set(items)
     for key, item in items.items():
         subject, _, label = key.partition("-")
-        folder = tmp_path / "out" / CHANGE.id / subject / label
+        folder = made / "out" / CHANGE.id / subject / label
         assert all((folder / asset["href"]).is_file() for asset in item["assets"].values())
         sources = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
         assert sources and all((folder / href).is_file() for href in sources)
@@ -100,8 +107,8 @@ def test_tables_of_the_area_add_its_places_and_tell_the_accuracy(tmp_path: Path)
     assert ends.near_edge_percent.item() > 50
 
 
-def test_pictures_open_and_the_page_needs_no_network(tmp_path: Path) -> None:
-    account, store = _published(tmp_path / "out", _maps(tmp_path / "maps"), notes=("Mind the <gap>.",))
+def test_pictures_open_and_the_page_needs_no_network(published: tuple[ChangeAccount, Store, Path]) -> None:
+    account, store, _ = published
     item = json.loads(store.read(account.item))
     folder = Path(store.href(account.item)).parent
     for name in ("areas_png", "net_change_png", "sankey_png"):
@@ -173,8 +180,8 @@ def test_an_area_between_the_pixels_centres_is_refused(tmp_path: Path) -> None:
         publish_change(open_store(str(tmp_path / "out")), series, Settings("here", load_themes()))
 
 
-def test_the_catalogs_server_finds_the_products(tmp_path: Path) -> None:
-    _, store = _published(tmp_path / "out", _maps(tmp_path / "maps"))
+def test_the_catalogs_server_finds_the_products(published: tuple[ChangeAccount, Store, Path]) -> None:
+    _, store, _ = published
     snapshot = Snapshot.of(store)
     items = map(read_item, snapshot.lines(CHANGE.id, "https://example.com"))
     served = {one["id"]: one for one in items}

@@ -43,7 +43,7 @@ def all_paths(log_emission: np.ndarray, chain: Chain) -> dict[tuple[int, ...], f
 
 @pytest.fixture(scope="module")
 def years() -> Years:
-    return simulate_years(years=8, pixels=25_000)
+    return simulate_years(years=8, pixels=12_000)
 
 
 @pytest.mark.parametrize("seed", range(5))

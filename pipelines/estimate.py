@@ -28,12 +28,12 @@ class Rates(BaseModel):
     bytes_per_pixel: float = Field(gt=0, description="read, all bands, per published pixel and look")
     output_bytes_per_pixel: float = Field(gt=0)
     # With defaults, so that tables of before are still read.
-    season_pixels_per_core_second: float = Field(default=4_000_000, gt=0, description="of what --seasons adds")
+    season_pixels_per_core_second: float = Field(default=1_900_000, gt=0, description="of what --seasons adds")
     told_season_pixels_per_core_second: float = Field(
         default=9_000_000, gt=0, description="of the season that --second-stage sees, where it is not published"
     )
     second_stage_pixels_per_core_second: float = Field(
-        default=6_500_000, gt=0, description="of the second stage itself"
+        default=60_000_000, gt=0, description="of the second stage itself"
     )
     season_bytes_per_pixel: float = Field(default=40.0, gt=0, description="of what --seasons adds to the output")
     radar_pixels_per_core_second: float = Field(

@@ -18,12 +18,14 @@ more the looks err alike.
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from catalog.legend import CLOUD, SNOW, Legend
+from catalog.tree import class_tree
 
 NO_SCORE = 255
 """Value of `scores` where a pixel has no clear look."""
@@ -75,7 +77,12 @@ class Vote:
     """The running vote over one block. Looks are added in order of time, one month after the other."""
 
     def __init__(
-        self, classes: tuple[str, ...], legend: Legend, shape: tuple[int, int], correlation: float | None = None
+        self,
+        classes: tuple[str, ...],
+        legend: Legend,
+        shape: tuple[int, int],
+        correlation: float | None = None,
+        parents: tuple[tuple[str, str], ...] = (),
     ):
         """Start without any look.
 
@@ -84,6 +91,7 @@ class Vote:
             legend: which of them are published together: their scores are added before the largest is sought.
             shape: `(H, W)` of the block.
             correlation: of the errors of two looks; None: not known, the confidence is the plain share of the vote.
+            parents: of the network's classes that are part of another: class and what it is part of.
         """
         self._correlation = 1.0 if correlation is None else correlation
         codes = legend.codes(classes)
@@ -91,6 +99,9 @@ class Vote:
         self._land = [i for i in range(len(classes)) if i != self._cloud]
         self.codes = np.array(sorted({int(codes[i]) for i in self._land}), dtype=np.uint8)
         self._members = [[k for k, i in enumerate(self._land) if codes[i] == code] for code in self.codes]
+        self._split = self._published_together(classes, parents)
+        rest = {k for parts in self._split for k in parts[1:]}
+        self._whole_members = [[k for k in members if k not in rest] for members in self._members]
         self._cloud_code = int(codes[self._cloud]) if self._cloud is not None else legend.nodata
         self._nodata = legend.nodata
         self._snow = (
@@ -105,6 +116,8 @@ class Vote:
         # does not run out of memory at the first month with two looks.
         self._month_sum = np.full((len(self._land), *shape), 0, np.uint32)
         self._month_weight = np.zeros(shape, np.uint32)
+        # The first part of a class that is published as a whole holds the sum of all: so the map is to the bit that of
+        # a network that does not split it.
         self._total = np.zeros((len(self._land), *shape), np.float32)
         self._looks = np.zeros(shape, np.uint16)
         self._seen = np.zeros(shape, bool)
@@ -165,7 +178,7 @@ class Vote:
             shares = self._shares(rows) if with_scores or decide else None
             if decide and shares is not None:
                 told, used = decide(rows, self._without_melting_snow(rows, shares))
-                by_code = self._by_code(told)
+                by_code = _by_code(told, self._members)
                 winner = np.where(used, by_code.argmax(axis=0), winner)
                 per_cent = np.where(used, np.rint(100 * by_code.max(axis=0)), per_cent)
                 np.copyto(shares, told, where=used)
@@ -187,7 +200,7 @@ class Vote:
         """
         self._close_month()
         for rows in self._strips():
-            votes = self._by_code(self._total[:, rows])
+            votes = _by_code(self._total[:, rows], self._whole_members)
             if self._snow is not None:
                 votes[self._snow][~self._snow_lasts[rows]] = -1.0
             # argmax takes the first of equals, so a tie goes to the lowest code.
@@ -196,7 +209,12 @@ class Vote:
 
     def _shares(self, rows: slice) -> np.ndarray:
         """Of each class but cloud, float32 `[classes, h, W]`: they sum to 1, or to 0 without a look."""
-        return self._total[:, rows] / np.maximum(self._total[:, rows].sum(axis=0), np.finfo(np.float32).tiny)
+        total = self._total[:, rows]
+        if self._split:
+            total = total.copy()
+        for first, *rest in self._split:
+            total[first] = np.maximum(total[first] - total[rest].sum(axis=0), 0)
+        return total / np.maximum(total.sum(axis=0), np.finfo(np.float32).tiny)
 
     def _without_melting_snow(self, rows: slice, shares: np.ndarray) -> np.ndarray:
         """The shares of what lies below snow that melts, summing to 1 again; as they are if nothing else was seen."""
@@ -212,9 +230,13 @@ class Vote:
         height = self._looks.shape[0]
         return [slice(row, min(row + STRIP, height)) for row in range(0, height, STRIP)]
 
-    def _by_code(self, sums: np.ndarray) -> np.ndarray:
-        """Add the classes that are published together: `[land classes, h, w]` to `[codes, h, w]`."""
-        return np.stack([_together([sums[k] for k in members]) for members in self._members])
+    def _published_together(self, classes: tuple[str, ...], parents: tuple[tuple[str, str], ...]) -> list[list[int]]:
+        """Numbers among the land classes of the parts of each class that the legend does not split."""
+        tree, parts_of = class_tree(parents, "the network"), defaultdict(list)
+        code_of = {k: code for code, members in zip(self.codes, self._members, strict=True) for k in members}
+        for k, number in enumerate(self._land):
+            parts_of[tree.path(classes[number])[0]].append(k)
+        return [parts for parts in parts_of.values() if len(parts) > 1 and len({code_of[k] for k in parts}) == 1]
 
     def _close_month(self) -> None:
         for rows in self._strips() if self._month is not None else []:
@@ -229,8 +251,10 @@ class Vote:
             # A month counts 2 n / (n + 1), with n = weight / 255 looks.
             counts = 2 * weight / (weight + 255)
             factor = counts / (255 * of_weight)
-            share = np.empty_like(factor)
-            for total, one in zip(self._total[:, rows], values, strict=True):
+            share, wholes = np.empty_like(factor), list(values)
+            for parts in self._split:
+                wholes[parts[0]] = _together([values[k] for k in parts])
+            for total, one in zip(self._total[:, rows], wholes, strict=True):
                 total += np.multiply(one, factor, out=share, dtype=np.float32, casting="same_kind")
             if self._snow is not None:
                 self._note_snow(rows, values, of_weight, weight > 0)
@@ -246,6 +270,11 @@ class Vote:
         less = looked & (share < self._least_snow[rows])
         np.copyto(self._least_snow[rows], share, where=less)
         np.copyto(self._snow_lasts[rows], snow > others, where=less)
+
+
+def _by_code(sums: np.ndarray, members: list[list[int]]) -> np.ndarray:
+    """Add the classes that are published together: `[land classes, h, w]` to `[codes, h, w]`."""
+    return np.stack([_together([sums[k] for k in some]) for some in members])
 
 
 def _together(values: list[np.ndarray]) -> np.ndarray:

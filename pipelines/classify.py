@@ -121,7 +121,8 @@ def classify_block(
     owned = owned_mask(tile, *here.window)
     shape = here.shape
     calibration = manifest.model.vote
-    vote = Vote(manifest.model.classes, manifest.legend, shape, calibration.correlation if calibration else None)
+    correlation = calibration.correlation if calibration else None
+    vote = Vote(manifest.model.classes, manifest.legend, shape, correlation, manifest.model.parents)
     report = BlockReport()
     frame = Frame.of(network.spec)
     season = Season(manifest.model.bands, shape, folder) if manifest.sees_season else None
@@ -135,7 +136,8 @@ def classify_block(
         report.network_seconds += scored - started
         inner = (slice(frame.halo, -frame.halo or None),) * 2
         scl = None if look.scl is None else look.scl[inner]
-        clear, seen = clear_pixels(scores, valid[inner], scl, manifest.model.classes, manifest.gsd)
+        model = manifest.model
+        clear, seen = clear_pixels(scores, valid[inner], scl, model.classes, manifest.gsd, model.parents)
         core = (slice(frame.margin, -frame.margin),) * 2
         vote.add((when.year, when.month), scores[(slice(None), *core)], clear[core] & owned, seen[core] & owned)
         report.vote_seconds += time.perf_counter() - scored

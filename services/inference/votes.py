@@ -246,7 +246,8 @@ def look_at(network: Network, chip: Chip, provenance: Provenance | None = None) 
     """Scores `[classes, H, W]`, and which pixels are clear, as in a map; see `as_the_others_say` for `provenance`."""
     scores = predict(network, as_wanted(chip, network.spec))
     scores = np.rint(as_the_others_say(scores, chip.place, provenance)).astype(np.uint8)
-    clear, _ = clear_pixels(scores, chip.image.max(axis=0) > 0, None, network.spec.classes)
+    spec, seen = network.spec, chip.image.max(axis=0) > 0
+    clear, _ = clear_pixels(scores, seen, None, spec.classes, parents=spec.parents)
     return scores, clear
 
 

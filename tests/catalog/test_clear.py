@@ -117,3 +117,15 @@ def test_growing_and_shrinking_are_those_of_morphology(radius, shrink, seed):
     square = np.ones((2 * radius + 1,) * 2, bool)
     expected = ndimage.binary_erosion(mask, square, border_value=1) if shrink else ndimage.binary_dilation(mask, square)
     np.testing.assert_array_equal(grow(mask, radius, shrink=shrink), expected)
+
+
+def test_a_class_that_is_split_is_no_more_cloud_than_before():
+    classes, parents = (
+        (*MODEL_CLASSES, "residential", "industrial"),
+        (("residential", "built"), ("industrial", "built")),
+    )
+    scores = np.zeros((len(classes), 1, 1), np.uint8)
+    scores[[classes.index(name) for name in ("cloud", "residential", "industrial")], 0, 0] = 100, 85, 70
+    seen = np.ones((1, 1), bool)
+    assert clear_pixels(scores, seen, None, classes, parents=parents)[0].all()
+    assert not clear_pixels(scores, seen, None, classes)[0].any()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from catalog.legend import load_legend
-from catalog.model import MODEL_CLASSES
+from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.tree import class_tree
 from catalog.vote import NO_SCORE, Vote, Voted
 
 NINE = load_legend("nine")
@@ -174,3 +175,28 @@ def test_looks_out_of_order_are_refused():
 def test_shares_add_up_to_a_hundred():
     voted = vote(look(1, trees=0.7, grass=0.3), look(5, trees=0.4, crops=0.6))
     assert voted.scores[:, 0, 0].sum() == pytest.approx(100, abs=3)
+
+
+def test_parts_of_a_class_that_the_legend_does_not_split_vote_as_one_to_the_bit():
+    finer = load_legend("finer").finer()
+    spec = ModelSpec(id="split", version="1", bands=(), classes=class_tree(finer, "finer").leaves, parents=finer,
+                     stride=1, halo=0)  # fmt: skip
+    random = np.random.default_rng(0)
+    whole = random.integers(0, 26, (24, len(MODEL_CLASSES), 8, 8), np.uint8)
+    parts = np.zeros((24, len(spec.classes), 8, 8), np.uint8)
+    for number, name in enumerate(MODEL_CLASSES):
+        left, names = whole[:, number].copy(), class_tree(finer, "finer").under(name)
+        for one in names[:-1]:
+            parts[:, spec.classes.index(one)] = taken = random.integers(0, left + 1, dtype=np.uint8)
+            left -= taken
+        parts[:, spec.classes.index(names[-1])] = left
+    clear = np.ones((8, 8), bool)
+    ten = Vote(MODEL_CLASSES, NINE, (8, 8))
+    split = Vote(spec.classes, load_legend("finer", 1).fitted(spec), (8, 8), parents=spec.parents)
+    for date in range(24):
+        ten.add((2020, date // 2), whole[date], clear, clear)
+        split.add((2020, date // 2), parts[date], clear, clear)
+    one, other = ten.result(), split.result(with_scores=True)
+    assert np.array_equal(one.data, other.data) and np.array_equal(one.confidence, other.confidence)
+    # Each part keeps its own score.
+    assert np.abs(other.scores.sum(axis=0, dtype=int) - 100).max() <= 6

@@ -1,4 +1,4 @@
-"""Commands that make networks: dataset, train, export."""
+"""Commands that make networks: dataset, train, export, train-finer, train-seasons."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pipelines.cli.options import (
     set_log_level,
     whole,
 )
-from services.inference import DEFAULT_MODEL, open_network
+from services.inference import DEFAULT_MODEL, model_file, open_network
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 
 if TYPE_CHECKING:
@@ -217,6 +217,30 @@ def export_command(
     fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
     if fitted:
         tell_calibration(fitted, out)
+    typer.echo(out)
+
+
+@app.command("train-finer")
+def train_finer_command(
+    dataset: Annotated[
+        list[str], typer.Option(help="Training set made with --legend finer, or the like; may be given often.")
+    ],
+    out: Annotated[Path, typer.Option(help="ONNX file to write, for `landloom map --model FILE --legend finer`.")],
+    name: Annotated[str, typer.Option("--id", help="ID of the network with finer classes.")],
+    version: Annotated[str, typer.Option(help="Its version.")],
+    model: Annotated[
+        str, typer.Option(help="Network whose classes are split, and which stays as it is: its ID or ONNX file.")
+    ] = DEFAULT_MODEL,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
+) -> None:
+    """Teach a trained network finer classes, and tell how well on validation places. Needs the extra `train`."""
+    with extra("train"):
+        from services.inference.finer import train_finer
+
+    with progress_of("Looking at chips to learn") as tell:
+        judged = train_finer(model_file(model), dataset, out, name, version, leave_out or [], tell)
+    for remark in judged.remarks():
+        console.print(remark, highlight=False)
     typer.echo(out)
 
 

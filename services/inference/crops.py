@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from catalog.chips import UNLABELLED
 from catalog.model import MODEL_CLASSES
 from catalog.scenes import BANDS
-from catalog.tree import Tree
 from services.inference.chips import CLOUD, Chip
 from services.inference.recipe import Recipe
 
@@ -33,7 +31,7 @@ class Crops:
 
         Returns:
             float32 `[batch, 6, side, side]`, reflectance x 10,000, with the recipe's radar channels after the
-            six bands; and float32 `[batch, classes, side, side]`, probabilities of the tree's classes, all 0 where
+            six bands; and float32 `[batch, classes, side, side]`, probabilities of `MODEL_CLASSES`, all 0 where
             nothing is learned.
         """
         drawn = [self._crop(self._next()) for _ in range(self._recipe.batch)]
@@ -60,12 +58,10 @@ class Crops:
             # All at once, as where a month has no pass: so the network learns to do without.
             image[len(BANDS) :] = 0
         classes = chip.classes[here]
-        target = np.zeros((len(chip.tree.names), side, side), np.float32)
+        target = np.zeros((len(MODEL_CLASSES), side, side), np.float32)
         known = (classes <= CLOUD) & image[(slice(len(BANDS)), *there)].any(axis=0)
         ten = hard_target(classes, known, self._recipe.label_smoothing, len(MODEL_CLASSES))
-        target[(slice(0, len(MODEL_CLASSES)), *there)] = ten
-        if chip.finer is not None:
-            refine(target[(slice(None), *there)], chip.finer[here], chip.tree)
+        target[(slice(None), *there)] = ten
         for axis in (1, 2):
             if random.random() < 0.5:
                 image, target = np.flip(image, axis), np.flip(target, axis)
@@ -92,26 +88,9 @@ def hard_target(classes: np.ndarray, known: np.ndarray, smoothing: float, among:
     return target
 
 
-def refine(target: np.ndarray, finer: np.ndarray, tree: Tree) -> None:
-    """Where a finer class is known, it takes what a target gives the class that it is part of; the others keep theirs.
-
-    So a pixel that is half crops for its teacher and lies among annual crops teaches crops and others as ever, and of
-    crops that they are annual: the likelihood of a tree of classes, level by level.
-
-    Args:
-        target: float32 `[classes of the tree, H, W]`, probabilities; changed in place.
-        finer: uint8 `[H, W]`, numbers of classes of the tree, `UNLABELLED` where none is known.
-        tree: of the classes.
-    """
-    names = tree.names
-    for number in np.unique(finer[finer != UNLABELLED]):
-        here, root = finer == number, names.index(tree.path(names[number])[0])
-        target[number, here], target[root, here] = target[root, here], 0
-
-
 def class_pixels(chips: list[Chip]) -> np.ndarray:
-    """Labelled pixels of each class of the chips' tree, each pixel counted as closely as it is known."""
-    return np.sum([np.bincount(chip.labels.ravel(), minlength=256)[: len(chip.tree.names)] for chip in chips], axis=0)
+    """Labelled pixels of each of `MODEL_CLASSES`."""
+    return np.sum([np.bincount(chip.classes.ravel(), minlength=256)[: CLOUD + 1] for chip in chips], axis=0)
 
 
 def class_weights(chips: list[Chip]) -> np.ndarray:
@@ -119,6 +98,6 @@ def class_weights(chips: list[Chip]) -> np.ndarray:
 
     `1 / ln(1.02 + share of the labelled pixels)` (Paszke et al. 2016, "ENet").
     """
-    counts = np.sum([np.bincount(chip.classes.ravel(), minlength=256)[: CLOUD + 1] for chip in chips], axis=0)
+    counts = class_pixels(chips)
     weights = 1 / np.log(1.02 + counts / max(counts.sum(), 1))
     return (weights / weights.mean()).astype(np.float32)

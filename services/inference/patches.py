@@ -13,7 +13,7 @@ from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
 from services.inference.clouds import all_cloud, draw_cloud, told
-from services.inference.crops import hard_target, refine
+from services.inference.crops import hard_target
 from services.inference.recipe import Recipe
 
 _BORDER = 8
@@ -31,7 +31,7 @@ class Patch:
     top: np.ndarray
     """The same at the top of the atmosphere."""
     target: np.ndarray
-    """uint8 `[classes of the tree, side, side]`, probabilities x 250; all 0 where nothing is learned."""
+    """uint8 `[classes, side, side]`, probabilities x 250; all 0 where nothing is learned."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,6 @@ class _Crop:
     """Boolean `[side, side]`."""
     corrected: np.ndarray
     """uint8 `[side, side]`: the class where the label is right and not the teacher; elsewhere `UNLABELLED`."""
-    finer: np.ndarray
-    """uint8 `[side, side]`: what is known more closely, see `Chip.finer`."""
 
     def turned(self, quarters: int, mirrored: bool) -> _Crop:
         parts = [np.rot90(getattr(self, one.name), quarters, (-2, -1)) for one in fields(self)]
@@ -59,7 +57,7 @@ class _Crop:
         here = (slice(row, row + side), slice(col, col + side))
         self.image[(slice(None), *here)] = other.image
         self.learn[here], self.cloud[here] = other.learn, other.cloud
-        self.corrected[here], self.finer[here] = other.corrected, other.finer
+        self.corrected[here] = other.corrected
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class _Drawn:
 
     def __init__(self, chips: list[Chip], random: np.random.Generator):
         self.chips, self._random = chips, random
-        counts = np.array([np.bincount(one.labels.ravel(), minlength=256)[: len(one.tree.names)] for one in chips])
+        counts = np.array([np.bincount(one.classes.ravel(), minlength=256)[: CLOUD + 1] for one in chips])
         # The square root lets small chips and rare places come more often than their pixels alone would.
         self._present = np.flatnonzero(counts.sum(axis=0))
         self._chances = np.sqrt(counts / np.maximum(counts.sum(axis=0), 1))
@@ -115,7 +113,6 @@ class Patches:
         self._asked = [TEACHER_BANDS.index(band) for band in teacher.spec.bands]
         self._told = [MODEL_CLASSES.index(name) for name in teacher.spec.classes]
         self._random, self._recipe, self._side = random, recipe, recipe.patch
-        self._tree = chips[0].tree
         labelled = [chip for chip in chips if not chip.taught and min(chip.classes.shape) >= self._side]
         chips = [chip for chip in chips if chip.taught]
         if not chips:
@@ -142,15 +139,14 @@ class Patches:
         top = air.raise_to_top(surface)
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
-        target = np.zeros((len(self._tree.names), self._side, self._side), np.float32)
+        target = np.zeros((len(MODEL_CLASSES), self._side, self._side), np.float32)
         shown = clear.raise_to_top(surface) if self._teacher.spec.level == "L1C" else surface
         asked = np.clip(shown[self._asked] * 10000, 1, 65535).astype(np.uint16)
         asked[:, empty] = 0
         target[self._told] = self._teacher.scores(asked[np.newaxis])[0] / np.float32(255)
         better = crop.corrected != UNLABELLED
         hard = hard_target(crop.corrected, better, self._recipe.label_smoothing, CLOUD)
-        target[: CLOUD + 1, better] = hard[:, better]
-        refine(target, crop.finer, self._tree)
+        target[:, better] = hard[:, better]
         known = learn & ~empty & ~cloud
         if random.random() < 0.4 and self._clouds:
             surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
@@ -173,7 +169,6 @@ class Patches:
             np.zeros((side, side), bool),
             np.zeros((side, side), bool),
             np.full((side, side), UNLABELLED, np.uint8),
-            np.full((side, side), UNLABELLED, np.uint8),
         )
         for row in (0, side // 2):
             for col in (0, side // 2):
@@ -189,11 +184,8 @@ class Patches:
         surface = chip.image[(slice(None), *here)].astype(np.float32) / 10000
         surface *= (random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))).astype(np.float32)
         classes, empty = chip.classes[here], np.logical_not(surface.any(axis=0))
-        target = np.zeros((len(self._tree.names), *classes.shape), np.float32)
         known = np.isin(classes, _AGREED) & ~empty
-        target[: CLOUD + 1] = hard_target(classes, known, self._recipe.label_smoothing, CLOUD)
-        if chip.finer is not None:
-            refine(target, chip.finer[here], self._tree)
+        target = hard_target(classes, known, self._recipe.label_smoothing, CLOUD)
         air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
         return Patch(
             _pack(surface, empty), _pack(air.raise_to_top(surface), empty), np.rint(target * 250).astype(np.uint8)
@@ -206,18 +198,17 @@ class Patches:
         height, width = chip.classes.shape
         factor = float(random.uniform(0.75, 1.4)) if random.random() < 0.3 and min(height, width) > side * 1.4 else 1.0
         size = min(round(side / factor), height, width)
-        places = np.argwhere(chip.labels == wanted)
+        places = np.argwhere(chip.classes == wanted)
         row, col = places[random.integers(len(places))] - random.integers(0, size, 2)
         row, col = int(np.clip(row, 0, height - size)), int(np.clip(col, 0, width - size))
         window = (slice(row, row + size), slice(col, col + size))
         image = chip.image[(slice(None), *window)].astype(np.float32) / 10000
         learn, cloud = chip.valid[window], chip.classes[window] == CLOUD
         corrected = np.where(chip.corrected[window], chip.classes[window], UNLABELLED).astype(np.uint8)
-        finer = np.full_like(corrected, UNLABELLED) if chip.finer is None else chip.finer[window]
         if size != side:
             image = zoom(image, (1, side / size, side / size), order=1)
-            masks = (learn, cloud, corrected, finer)
-            learn, cloud, corrected, finer = (zoom(mask, side / size, order=0) for mask in masks)
+            masks = (learn, cloud, corrected)
+            learn, cloud, corrected = (zoom(mask, side / size, order=0) for mask in masks)
         if random.random() < 0.15:
             image = self._in_another_climate(image, chip.level)
         if chip.level == "L1C":
@@ -226,7 +217,7 @@ class Patches:
             image[:, empty] = 0
         image = image * random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))
         turns, mirror = int(random.integers(4)), random.random() < 0.5
-        return _Crop(np.clip(image, 0, 2).astype(np.float32), learn, cloud, corrected, finer).turned(turns, mirror)
+        return _Crop(np.clip(image, 0, 2).astype(np.float32), learn, cloud, corrected).turned(turns, mirror)
 
     def _mingle(self, one: _Crop, other: _Crop) -> _Crop:
         """Two places in each pixel, in shares that vary from pixel to pixel: so savanna, steppe and marsh look."""
@@ -238,7 +229,7 @@ class Patches:
         # What a mixture with a corrected pixel is, nobody knows.
         told = (one.corrected == UNLABELLED) & (other.corrected == UNLABELLED)
         nothing = np.full_like(one.corrected, UNLABELLED)
-        return _Crop(mingled, one.learn & other.learn & told, one.cloud & other.cloud, nothing, nothing)
+        return _Crop(mingled, one.learn & other.learn & told, one.cloud & other.cloud, nothing)
 
     def _in_another_climate(self, image: np.ndarray, level: str) -> np.ndarray:
         """Mean and spread of each band moved towards those of another place: the same forms, greener or drier.

@@ -13,17 +13,15 @@ import numpy as np
 import torch
 
 from catalog.errors import BadInput
-from catalog.model import ModelSpec, Provenance
+from catalog.model import MODEL_CLASSES, ModelSpec, Provenance
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
-from catalog.tree import Tree, class_tree
 from services.evaluation.result import Agreement, Estimate
 from services.inference.checkpoint import load
 from services.inference.chips import Chip, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import describe, export
-from services.inference.finer import tree_in
 from services.inference.head import divide_logits, has_head, logits_of
 from services.inference.onnx import OnnxNetwork
 from services.inference.temperature import Temperature, fit_temperature
@@ -57,17 +55,16 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    network, bands, tree = _open(checkpoint)
+    network, bands = _open(checkpoint)
     spec = ModelSpec(
         id=name,
         version=version,
         bands=bands,
-        classes=tree.leaves,
-        parents=tree.finer,
+        classes=MODEL_CLASSES,
         stride=network.stride,
         halo=network.halo,
         architecture="U-Net",
-        gsd=_gsd_of(datasets),
+        gsd=gsd_of(datasets),
     )
     if not datasets:
         export(network, spec, out)
@@ -87,7 +84,7 @@ def export_checkpoint(
         return calibrate_network(exported, datasets, out, version)
 
 
-def _gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
+def gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
     """Metres a pixel of the chips of training sets, as maps have them; 10 without any.
 
     Raises:
@@ -123,11 +120,16 @@ def calibrate_network(
         The temperature by which the logits were divided; None for a network of another maker.
 
     Raises:
-        BadInput: no such network or training sets, one of other bands or classes, labels in fewer than two places, or
-            neither can be fitted.
+        BadInput: no such network or training sets, one of other bands or classes or with finer ones, labels in fewer
+            than two places, or neither can be fitted.
     """
     network, chips = OnnxNetwork(file), read_chips(datasets, "validation")
     spec, before = network.spec, network.provenance or UNCALIBRATED
+    if spec.parents:
+        raise BadInput(
+            f"{spec.id} has a branch for finer classes. Calibrate the network without it, and give it the "
+            "branch anew: landloom train-finer."
+        )
     if not has_head(file):
         vote = calibrate(network, chips, reference)
         if vote is None:
@@ -138,8 +140,7 @@ def calibrate_network(
             )
         describe(file, spec.model_copy(update={"version": version, "vote": vote}), out)
         return None
-    tree = class_tree(spec.parents, f"network {spec.id}")
-    fitted = fit_temperature(logits_of(file, spec), chips, tree, spec.bands)
+    fitted = fit_temperature(logits_of(file, spec), chips, spec.bands)
     names = [open_training_set(open_store(dataset))[0].id for dataset in datasets]
     made = before.model_copy(
         update={
@@ -156,13 +157,15 @@ def calibrate_network(
         vote = calibrate(network, chips, reference, made)
         groups = (judged.pooled, *judged.groups["level"])
         made = made.model_copy(
-            update={"reference": judged.reference.name, "metrics": {one.name: _metrics(one) for one in groups}}
+            update={"reference": judged.reference.name, "metrics": {one.name: metrics_of(one) for one in groups}}
         )
         describe(divided, spec.model_copy(update={"version": version, "vote": vote}), out, made)
     return fitted
 
 
-def _metrics(one: Agreement) -> dict[str, Any]:
+def metrics_of(one: Agreement) -> dict[str, Any]:
+    """An agreement's figures as a provenance tells them: shares, rounded."""
+
     def rounded(estimate: Estimate) -> float | None:
         return None if estimate.value is None else round(estimate.value, 4)
 
@@ -179,8 +182,8 @@ def _metrics(one: Agreement) -> dict[str, Any]:
     }
 
 
-def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], Tree]:
-    """The best network of a checkpoint, without the class weights of its training; its bands, its classes' tree.
+def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...]]:
+    """The best network of a checkpoint, without the class weights of its training; and its bands.
 
     A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
     """
@@ -189,16 +192,16 @@ def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], Tree]:
         network = UNet.of(state.get("best") or state["network"]).eval()
     except (KeyError, RuntimeError, AttributeError) as error:
         raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
-    tree, bands = tree_in(state, repr(str(checkpoint))), _bands_in(state)
-    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(tree.leaves)):  # type: ignore[index]
+    bands = _bands_in(state)
+    if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(MODEL_CLASSES)):  # type: ignore[index]
         raise BadInput(
             f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(bands)} "
-            f"({', '.join(bands)}) and {len(tree.leaves)} are needed."
+            f"({', '.join(bands)}) and {len(MODEL_CLASSES)} are needed."
         )
-    shift = torch.tensor(state.get("class_weights", [1.0] * len(tree.leaves))).log()
+    shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network, bands, tree
+    return network, bands
 
 
 def _bands_in(state: dict[str, Any]) -> tuple[str, ...]:

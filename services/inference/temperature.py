@@ -16,7 +16,6 @@ from scipy.special import logsumexp
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, Provenance
 from catalog.scenes import BANDS
-from catalog.tree import TEN, Tree
 from services.evaluation.agreement import Tally
 from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
 
@@ -42,19 +41,16 @@ class Temperature:
 def fit_temperature(
     logits_of: Callable[[np.ndarray], np.ndarray],
     chips: Sequence[Chip],
-    tree: Tree = TEN,
     bands: Sequence[str] = BANDS,
 ) -> Temperature:
     """Fit a temperature on labelled chips of places that were not learned.
 
     Every labelled pixel counts alike, so that a large chip says more than a small one: who reads a map asks in how many
-    of the pixels at 80 % the class is right. Labels may be of any depth; the calibration error is that of the ten
-    classes.
+    of the pixels at 80 % the class is right.
 
     Args:
-        logits_of: uint16 `[bands, H, W]` to logits `[leaves, H, W]`.
+        logits_of: uint16 `[bands, H, W]` to logits `[classes, H, W]`.
         chips: with labels.
-        tree: whose leaves the logits are of.
         bands: of the network.
 
     Raises:
@@ -67,24 +63,22 @@ def fit_temperature(
             f"A temperature is fitted on places that were not learned; the split validation has labels in {found}."
         )
     share = min(1, _PIXELS / sum(here.size for here in labelled))
-    members, roots = tree.members(tree.names, tree.leaves), tree.members(MODEL_CLASSES, tree.leaves)
-    root_of = np.array([MODEL_CLASSES.index(tree.path(name)[0]) for name in tree.names])
     surprise: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(_TRIED)))
     drawn = []
     for chip, here in zip(chips, labelled, strict=True):
         if pixels := int(np.ceil(share * here.size)):
             here = random.permutation(here)[:pixels]
-            logits = logits_of(chip.shown(bands)).reshape(len(tree.leaves), -1)[:, here]
-            wanted = (chip.labels if chip.tree == tree else chip.classes).ravel()[here]
-            surprise[chip.place] += _surprise(logits, members[wanted].T)
-            drawn.append((chip.place, logits, root_of[wanted]))
+            logits = logits_of(chip.shown(bands)).reshape(len(MODEL_CLASSES), -1)[:, here]
+            wanted = chip.classes.ravel()[here]
+            surprise[chip.place] += _surprise(logits, wanted)
+            drawn.append((chip.place, logits, wanted))
     together = np.sum(list(surprise.values()), axis=0)
     without = {place: _best(together - own) for place, own in surprise.items()}
     return Temperature(
         value=_best(together),
         without=without,
-        error_before=_error(drawn, dict.fromkeys(without, 1.0), roots),
-        error_after=_error(drawn, without, roots),
+        error_before=_error(drawn, dict.fromkeys(without, 1.0)),
+        error_after=_error(drawn, without),
     )
 
 
@@ -106,15 +100,10 @@ def as_the_others_say(scores: np.ndarray, place: str, provenance: Provenance | N
     return powers * (255 / np.maximum(powers.sum(axis=0), np.finfo(np.float32).tiny))
 
 
-def _surprise(logits: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Negative log-likelihood at each temperature tried; a class is as probable as all of its leaves together.
-
-    Args:
-        logits: of leaves, `[leaves, n]`.
-        right: which leaves are part of the class that is wanted, bool `[leaves, n]`.
-    """
-    others = np.where(right, 0, -np.inf)
-    return np.array([(logsumexp(logits / t, axis=0) - logsumexp(logits / t + others, axis=0)).sum() for t in _TRIED])
+def _surprise(logits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood at each temperature tried, of logits `[classes, n]` and numbers of classes `[n]`."""
+    right = logits[wanted, np.arange(wanted.size)]
+    return np.array([(logsumexp(logits / t, axis=0) - right / t).sum() for t in _TRIED])
 
 
 def _best(surprise: np.ndarray) -> float:
@@ -125,16 +114,13 @@ def _best(surprise: np.ndarray) -> float:
     return float(np.exp(-slope / (2 * square))) if square > 0 else float(_TRIED[surprise.argmin()])
 
 
-def _error(
-    drawn: Sequence[tuple[str, np.ndarray, np.ndarray]], temperatures: Mapping[str, float], members: np.ndarray
-) -> float:
-    """Expected calibration error of the ten classes over all places; `members` are their leaves, `[10, leaves]`."""
+def _error(drawn: Sequence[tuple[str, np.ndarray, np.ndarray]], temperatures: Mapping[str, float]) -> float:
+    """Expected calibration error over all places."""
     tallies = []
     for place, logits, wanted in drawn:
         scaled = logits / temperatures[place]
-        shares = members.astype(float) @ np.exp(scaled - logsumexp(scaled, axis=0))
-        confidence = shares.max(axis=0)
+        confidence = np.exp(scaled.max(axis=0) - logsumexp(scaled, axis=0))
         where = np.zeros(wanted.size, int)
-        tallies.append(Tally.count([place], len(MODEL_CLASSES), where, wanted, shares.argmax(axis=0), confidence))
+        tallies.append(Tally.count([place], len(MODEL_CLASSES), where, wanted, scaled.argmax(axis=0), confidence))
     pixels, agree, confidence = Tally.together(tallies).reliability.sum(axis=0).T
     return float(np.abs(agree - confidence).sum() / pixels.sum())

@@ -21,15 +21,13 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import BadInput, LandloomError
-from catalog.model import Network
+from catalog.model import MODEL_CLASSES, Network
 from catalog.radar import RADAR_CHANNELS
 from catalog.scenes import BANDS
-from catalog.tree import TEN, Tree
 from services.inference import checkpoint, open_network
 from services.inference.buffer import Buffer
 from services.inference.chips import Chip, read_chips
 from services.inference.crops import Crops, class_pixels, class_weights
-from services.inference.finer import Sums, inherited, tree_in
 from services.inference.patches import Patches
 from services.inference.recipe import Recipe
 from services.inference.unet import UNet, normalise
@@ -79,13 +77,13 @@ def train(
     Curves for TensorBoard are written to a folder `{out's name}-curves` beside the checkpoint.
 
     Args:
-        datasets: folders of training sets, of which the split `train` is learned.
+        datasets: folders of training sets, of which the split `train` is learned; finer classes as what they are
+            part of.
         recipe: how.
         out: checkpoint; its entry `network` holds the weights.
         teacher: ID or ONNX file of the network that teaches, if the recipe asks for one.
         threads: processor threads, for network and teacher.
-        begin: checkpoint of a network to begin with, of the same depth and no wider; finer classes begin as equal parts
-            of theirs.
+        begin: checkpoint of a network to begin with, of the same depth and no wider.
         leave_out: places of the split `train` that are not learned.
         on_progress: called after every step.
 
@@ -102,17 +100,16 @@ def train(
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
     chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
-    tree, counts = (chips or watched)[0].tree, class_pixels(chips)
-    if unseen := [name for name in tree.leaves if not counts[tree.names.index(name)]]:
+    if unseen := [name for name, count in zip(MODEL_CLASSES, class_pixels(chips), strict=True) if not count]:
         log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
     _check_radar(chips, recipe)
-    network = UNet(len(BANDS) + len(recipe.radar), len(tree.leaves), recipe.widths, recipe.dropout)
+    network = UNet(len(BANDS) + len(recipe.radar), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
     if begin is not None:
         try:
-            network.begin_with(inherited(checkpoint.load(begin, {}), tree))
+            network.begin_with(checkpoint.load(begin, {})["network"])
         except (KeyError, ValueError) as error:
             raise BadInput(f"Training cannot begin with {str(begin)!r}: {error}.") from error
-    run = Run(recipe, network, out, class_weights(chips), tree)
+    run = Run(recipe, network, out, class_weights(chips))
     # A run that goes on draws other patches than it began with.
     random = np.random.default_rng([recipe.seed, run.step])
     taught_by = open_network(teacher, threads) if teacher else None
@@ -130,18 +127,17 @@ def train(
 class Run:
     """One network on its way."""
 
-    def __init__(self, recipe: Recipe, network: nn.Module, out: Path, weights: np.ndarray, tree: Tree = TEN):
+    def __init__(self, recipe: Recipe, network: nn.Module, out: Path, weights: np.ndarray):
         """Begin, or go on from a checkpoint.
 
         Args:
             recipe: how.
             network: normalised bands to logits; moved to a GPU if there is one.
             out: checkpoint.
-            weights: of `MODEL_CLASSES`, if the recipe wants any; finer classes weigh as what they are part of.
-            tree: of the classes that are learned; the network's are its leaves.
+            weights: of `MODEL_CLASSES`, if the recipe wants any.
 
         Raises:
-            BadInput: the checkpoint is another recipe's or network's, or of other classes.
+            BadInput: the checkpoint is another recipe's or network's.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -150,8 +146,7 @@ class Run:
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         weighted = recipe.class_weights == "inverse-log"
-        self._tree, self._sums = tree, Sums(tree)
-        told = self._sums.by_root(weights if weighted else np.ones_like(weights))
+        told = weights if weighted else np.ones_like(weights)
         self._weights = torch.from_numpy(told).to(device)[:, None, None]
         self._parts: dict[str, Any] = {"network": network, "optimiser": self._optimiser}
         self.seconds, self.step = 0.0, 0
@@ -159,11 +154,6 @@ class Run:
         self._best_loss, self._in_vain = math.inf, 0
         self._held_out: float | None = None
         if out.exists():
-            if (begun := tree_in(checkpoint.load(out, {}), str(out))) != tree:
-                raise BadInput(
-                    f"{str(out)!r} learns {', '.join(begun.leaves)}; the training sets now have "
-                    f"{', '.join(tree.leaves)}. Use another --out, and --begin with it."
-                )
             state = checkpoint.load(out, self._parts)
             _same_recipe(state.get("recipe", ""), recipe, out)
             self.seconds, self.step = state["seconds"], state["step"]
@@ -224,17 +214,14 @@ class Run:
         return loss.item()
 
     def _loss(self, images: np.ndarray, targets: np.ndarray) -> torch.Tensor:
-        """Cross-entropy with probabilities at the recipe's temperature, nats a pixel, classes weighted.
-
-        A class with finer ones is as probable as all of them together.
-        """
+        """Cross-entropy with probabilities at the recipe's temperature, nats a pixel, classes weighted."""
         temperature = self._recipe.temperature
         shown = normalise(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
         wanted = softened(torch.from_numpy(np.ascontiguousarray(targets)).to(self._device), temperature) * self._weights
         # Half as long on a processor with bfloat16 instructions, and on GPUs.
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             logits = self._network(shown.contiguous(memory_format=torch.channels_last))
-        found = self._sums(torch.log_softmax(logits.float() / temperature, dim=1))
+        found = torch.log_softmax(logits.float() / temperature, dim=1)
         return -(wanted * found).sum() / wanted.sum().clamp(min=1)
 
     @torch.no_grad()
@@ -263,8 +250,7 @@ class Run:
             seconds=self.seconds,
             step=self.step,
             recipe=self._recipe.model_dump_json(),
-            class_weights=self._weights.flatten()[self._sums.leaves].tolist(),
-            parents=list(self._tree.finer),
+            class_weights=self._weights.flatten().tolist(),
             best=self._best if self._recipe.patience else None,
             best_loss=self._best_loss,
             in_vain=self._in_vain,

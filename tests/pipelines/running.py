@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 def map_tiles(
     source: Path | str,
     out: Path | str,
-    network: Path,
+    network: Path | str,
     *,
     tiles: str = "33UUU",
     years: Sequence[int] = (2021,),

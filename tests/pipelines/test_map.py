@@ -141,3 +141,16 @@ def test_accounts_add_up(simulated, network, tmp_path):
     assert accounts.planned == len(accounts.published) + len(accounts.skipped) + len(accounts.dead_lettered)
     written = json.loads((tmp_path / f"runs/{accounts.run}.json").read_text())
     assert written["published"] == accounts.published and written["blocks"]["done"] == 2
+
+
+@pytest.mark.slow
+def test_finer_classes_leave_the_level_above_as_it_is(simulated, tmp_path):
+    levels = {"before": ("unet-small", 1), "above": ("unet-finer", 1), "finest": ("unet-finer", 2)}
+    files = {}
+    for name, (model, level) in levels.items():
+        map_tiles(simulated.catalog, tmp_path / name, model, legend="finer", level=level)
+        (files[name],) = (tmp_path / name / "lulc-annual").rglob("data.tif")
+    assert files["before"].read_bytes() == files["above"].read_bytes()
+    parts = {51, 52, 53, 71, 72}
+    codes = np.unique(read(tmp_path / "finest", 2021)[0])
+    assert parts & set(codes.tolist()) and not {5, 7} & set(codes.tolist())

@@ -12,12 +12,13 @@ from scipy.ndimage import gaussian_filter
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, Network
 from catalog.scenes import BANDS
+from catalog.tree import class_tree
 from services.inference import DEFAULT_MODEL, DEFAULT_MODELS, model_spec, open_network, shipped_models
 
 HALO, KEPT = 48, 128
 
 
-@pytest.fixture(scope="module", params=DEFAULT_MODELS.values())
+@pytest.fixture(scope="module", params=[*DEFAULT_MODELS.values(), "unet-finer"])
 def network(request) -> Network:
     return open_network(request.param)
 
@@ -37,7 +38,7 @@ def landscape() -> np.ndarray:
 def tiled(network: Network, image: np.ndarray, halo: int) -> np.ndarray:
     """Scores within `HALO` of the image's border, cut into chips that keep `KEPT` px."""
     rows, cols = ((size - 2 * HALO) // KEPT for size in image.shape[1:])
-    scores = np.zeros((len(MODEL_CLASSES), rows * KEPT, cols * KEPT), np.uint8)
+    scores = np.zeros((len(network.spec.classes), rows * KEPT, cols * KEPT), np.uint8)
     for row in range(0, rows * KEPT, KEPT):
         for col in range(0, cols * KEPT, KEPT):
             top, left = row + HALO - halo, col + HALO - halo
@@ -56,9 +57,20 @@ def test_each_resolutions_network_is_shipped_small_and_tells_what_it_takes_and_g
     assert len(spec.sha256) == 64
 
 
+def test_finer_classes_add_up_to_what_the_network_without_them_says(landscape):
+    finer, ten = (open_network(name) for name in ("unet-finer", DEFAULT_MODEL))
+    assert shipped_models()["unet-finer"].with_suffix(".md").is_file()
+    tree = class_tree(finer.spec.parents, "unet-finer")
+    assert finer.spec.classes == tree.leaves and len(tree.leaves) == 13
+    told = finer.scores(landscape[np.newaxis])[0].astype(int)
+    for name, scores in zip(MODEL_CLASSES, ten.scores(landscape[np.newaxis])[0], strict=True):
+        parts = [tree.leaves.index(leaf) for leaf in tree.under(name)]
+        assert np.array_equal(told[parts].sum(axis=0), scores), name
+
+
 def test_scores_are_shares_of_255(network, landscape):
     scores = network.scores(np.stack([landscape[:, :128, :64]] * 2))
-    assert (scores.dtype, scores.shape) == (np.uint8, (2, len(MODEL_CLASSES), 128, 64))
+    assert (scores.dtype, scores.shape) == (np.uint8, (2, len(network.spec.classes), 128, 64))
     # Ten rounded numbers may miss their rounded sum by half a unit each.
     assert np.abs(scores.sum(axis=1, dtype=int) - 255).max() <= 5
 

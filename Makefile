@@ -45,7 +45,7 @@ test: .venv/test ## Run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: .venv/test ## Run the tests of the inner loop, under two minutes
-	@$(BIN)/python -m pytest -m "not slow" -n 2
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 lint: .venv/lint ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

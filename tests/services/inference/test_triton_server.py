@@ -248,7 +248,13 @@ def test_why_a_server_does_not_start_is_said(tmp_path, networks):
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path, networks, told):
     command = [sys.executable, "-m", "pipelines", "triton", "serve", "--model", str(networks[0]), "--instances", "1"]
-    with subprocess.Popen([*command, "--out", str(tmp_path / "models")], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, "--out", str(tmp_path / "models")],
+        stdout=subprocess.PIPE,
+        text=True,
+        # Tests that a shell runs in the background ignore SIGINT, and so would what they start.
+        preexec_fn=lambda: signal.signal(told, signal.SIG_DFL),
+    ) as process:
         addresses = dict(process.stdout.readline().split() for _ in range(3))
         assert requests.get(f"http://{addresses['http']}/v2/health/ready", timeout=5).ok
         family = psutil.Process(process.pid).children(recursive=True)

@@ -38,7 +38,7 @@ map: .venv/map ## Map a real sample scene: no server, no account, about a minute
 	@echo "Picture      out/map.png"
 	@echo "Evaluation   out/evaluation/evaluation.html"
 	@echo "Map          out/map/lulc-annual/33UUU/2017/ (STAC item and COGs)"
-	@echo "Catalog      out/map/catalog.json, index out/map/lulc-annual/items.parquet"
+	@echo "Catalog      out/map/catalog.json, index out/map/lulc-annual/items/"
 	@echo "Your area    . .venv/bin/activate; landloom map --help"
 
 test: .venv/test ## Run all tests

@@ -28,6 +28,7 @@ from services.inference.export import export  # noqa: E402
 from services.inference.features import Features  # noqa: E402
 from services.inference.finer import _dealt, train_finer  # noqa: E402
 from services.inference.recipe import Recipe  # noqa: E402
+from services.inference.release import calibrate_network  # noqa: E402
 from services.inference.unet import UNet  # noqa: E402
 
 TREE = class_tree(load_legend("finer").finer(), "finer")
@@ -150,6 +151,8 @@ def test_what_does_not_fit_is_named(fields, base, finer, tmp_path) -> None:
     assert "No chip to learn from tells a finer class" in refused(base, lakes)
     with pytest.raises(BadInput, match="no U-Net"):
         Features(spectral)
+    with pytest.raises(BadInput, match=r"has a branch.*Calibrate the network without it.*train-finer"):
+        calibrate_network(finer, [fields], tmp_path / "out.onnx", "2")
 
 
 def test_what_does_not_fit_the_tree_is_named(fields, tmp_path) -> None:

@@ -63,7 +63,7 @@ def train_finer(
         BadInput: a network that is no U-Net of the six bands and the ten classes, training sets of another resolution
             or without finer classes, or no chip to learn from that shows one.
     """
-    base, made = OnnxNetwork(file), OnnxNetwork(file).provenance
+    base = OnnxNetwork(file)
     if (base.spec.bands, base.spec.classes) != (BANDS, MODEL_CLASSES):
         raise BadInput(
             f"{str(file)!r} takes {', '.join(base.spec.bands)} and tells {', '.join(base.spec.classes)}; a branch is "
@@ -98,7 +98,7 @@ def train_finer(
             left_out=tuple(leave_out),
             recipe={"branch_of": f"{base.spec.id} {base.spec.version}"},
             steps=STEPS,
-            temperature=made.temperature if made else 1.0,
+            temperature=base.provenance.temperature if base.provenance else 1.0,
             reference=judged.reference.name,
             metrics={one.name: metrics_of(one) for one in (judged.pooled, *judged.groups.get(SIBLINGS, ()))},
         ),

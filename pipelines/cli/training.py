@@ -174,7 +174,10 @@ def train_command(
         float | None, typer.Option(parser=number, metavar="M", help="How long in all, instead of the recipe's length.")
     ] = None,
     threads: Annotated[int, typer.Option(parser=whole, metavar="N", help="Processor threads.")] = 2,
-    begin: Annotated[Path | None, typer.Option(help="Checkpoint of a network to begin with, no wider.")] = None,
+    begin: Annotated[
+        str,
+        typer.Option(help="Network to begin with, which may be wider or narrower: ID, ONNX file or checkpoint (.pt)."),
+    ] = "",
     leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
 ) -> None:
     """Train a network by a recipe; one that was stopped goes on. Needs the extra `train`."""
@@ -191,7 +194,7 @@ def train_command(
             told = f"Training, step {now.step:,}, loss {now.loss:.3f}{held_out}"
             progress.update(bar, completed=round(100 * now.share), description=told)
 
-        train(dataset, recipe, out, teacher or None, threads, begin, leave_out or [], tell)
+        train(dataset, recipe, out, teacher or None, threads, begin or None, leave_out or [], tell)
     typer.echo(out)
 
 

@@ -25,11 +25,13 @@ from catalog.model import MODEL_CLASSES, Network
 from catalog.radar import RADAR_CHANNELS
 from catalog.scenes import BANDS
 from services.inference import checkpoint, open_network
+from services.inference.begin import begin_with
 from services.inference.buffer import Buffer
 from services.inference.chips import Chip, read_chips
 from services.inference.crops import Crops, class_pixels, class_weights
 from services.inference.patches import Patches
 from services.inference.recipe import Recipe
+from services.inference.release import range_samples
 from services.inference.unet import UNet, normalise
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ def train(
     out: Path,
     teacher: str | None = None,
     threads: int = 2,
-    begin: Path | None = None,
+    begin: str | None = None,
     leave_out: Sequence[str] = (),
     on_progress: Callable[[Standing], None] = lambda progress: None,
 ) -> None:
@@ -83,7 +85,7 @@ def train(
         out: checkpoint; its entry `network` holds the weights.
         teacher: ID or ONNX file of the network that teaches, if the recipe asks for one.
         threads: processor threads, for network and teacher.
-        begin: checkpoint of a network to begin with, of the same depth and no wider.
+        begin: network to begin with, of the same depth: ID, ONNX file or checkpoint; see `begin_with`.
         leave_out: places of the split `train` that are not learned.
         on_progress: called after every step.
 
@@ -104,11 +106,8 @@ def train(
         log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
     _check_radar(chips, recipe)
     network = UNet(len(BANDS) + len(recipe.radar), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
-    if begin is not None:
-        try:
-            network.begin_with(checkpoint.load(begin, {})["network"])
-        except (KeyError, ValueError) as error:
-            raise BadInput(f"Training cannot begin with {str(begin)!r}: {error}.") from error
+    if begin is not None and not out.exists():
+        begin_with(network, begin, range_samples(chips, (*BANDS, *recipe.radar)))
     run = Run(recipe, network, out, class_weights(chips))
     # A run that goes on draws other patches than it began with.
     random = np.random.default_rng([recipe.seed, run.step])

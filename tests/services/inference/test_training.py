@@ -281,7 +281,7 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     begun, six = tmp_path / "begun.pt", six_bands(tmp_path / "six")
     training.train([dataset], SMALL.model_copy(update={"minutes": 0.001}), begun, teacher, threads=1)
     for change, told in (
-        ({"begin": wrong}, r"Training cannot begin with .*wrong\.pt"),
+        ({"begin": str(wrong)}, r"Training cannot begin with .*wrong\.pt"),
         ({"out": wrong}, r"wrong\.pt' is no checkpoint of this network"),
         ({"teacher": str(tmp_path / "text.onnx")}, r"text\.onnx' is not an ONNX network"),
         ({"teacher": "unet-small", "datasets": [six]}, "No chip to learn from has a teacher's labels"),

@@ -21,7 +21,8 @@ from typing import Any, get_args
 import numpy as np
 import pystac
 import shapely
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rasterio.errors import RasterioError
 from shapely.geometry import mapping
 
 from catalog.chips import (
@@ -36,7 +37,7 @@ from catalog.chips import (
     read_raster,
     write_raster,
 )
-from catalog.errors import BadInput
+from catalog.errors import BadInput, first_fault
 from catalog.links import dumped
 from catalog.radar import RADAR_CHANNELS
 from catalog.store import NotFound, Store
@@ -70,7 +71,7 @@ class TrainingSet(BaseModel):
         Raises:
             BadInput: pixels of another type, size or number of bands, or labels that are no class.
         """
-        self._check(chip, pixels)
+        self.check(chip, pixels)
         counts = np.bincount(pixels.labels.ravel(), minlength=256)
         counted = {name: int(counts[number]) for number, name in enumerate(self.classes) if counts[number]}
         chip = chip.model_copy(update={"class_pixels": counted})
@@ -85,7 +86,12 @@ class TrainingSet(BaseModel):
         store.write(f"{chip.folder}/{chip.id}.json", self._item(chip, sorted(rasters)))
         return chip
 
-    def _check(self, chip: Chip, pixels: Pixels) -> None:
+    def check(self, chip: Chip, pixels: Pixels) -> None:
+        """Make sure that a chip's pixels are as all of the set are.
+
+        Raises:
+            BadInput: pixels of another type, size or number of bands, or labels that are no class; naming the chip.
+        """
         wanted = {"image": ("uint16", (len(self.bands), *chip.shape)), "labels": ("uint8", chip.shape)}
         if pixels.scores is not None:
             wanted["scores"] = ("uint8", (len(self.classes), *chip.shape))
@@ -189,11 +195,11 @@ def read_chips(store: Store) -> list[Chip]:
     """Every chip of a set, by name.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or one's item is not of this form.
     """
     keys = [key for key in store.list() if is_item(key)]
     with ThreadPoolExecutor(16) as readers:
-        chips = [_chip(json.loads(content)) for content in readers.map(store.read, keys)]
+        chips = [_chip(store, key, content) for key, content in zip(keys, readers.map(store.read, keys), strict=True)]
     if not chips:
         folder = store.href("collection.json").rpartition("/")[0]
         raise BadInput(f"There are no chips in {folder!r}. Make a training set with `landloom dataset`.")
@@ -224,11 +230,19 @@ def open_training_set(store: Store) -> tuple[TrainingSet, list[Chip]]:
 
 
 def read_pixels(store: Store, chip: Chip) -> Pixels:
-    """The rasters of a chip."""
-    image, labels, *scores = (
-        read_raster(store.href(f"{chip.folder}/{name}.tif"))
-        for name in ("image", "labels", *(["scores"] if chip.teacher else []))
-    )
+    """The rasters of a chip.
+
+    Raises:
+        BadInput: one is missing or cannot be read; with its name.
+    """
+    names = ("image", "labels", *(["scores"] if chip.teacher else []))
+    try:
+        image, labels, *scores = (read_raster(store.href(f"{chip.folder}/{name}.tif")) for name in names)
+    except RasterioError as error:
+        raise BadInput(
+            f"A raster of chip {chip.id} cannot be read: {error}. Delete {store.href(chip.folder)!r} and give the "
+            "command that made the training set again: what is missing is made."
+        ) from error
     return Pixels(image, labels[0], scores[0] if scores else None)
 
 
@@ -258,15 +272,21 @@ def is_item(key: str) -> bool:
     return len(parts) == 3 and parts[2] == f"{parts[1]}.json"
 
 
-def _chip(item: dict[str, Any]) -> Chip:
-    properties = item["properties"]
-    own = {name.removeprefix("landloom:"): value for name, value in properties.items() if name.startswith("landloom:")}
-    code = properties.get("proj:code")
-    return Chip(
-        id=item["id"],
-        date=properties["datetime"],
-        epsg=int(code.split(":")[1]) if code else None,
-        transform=properties["proj:transform"],
-        shape=properties["proj:shape"],
-        **own,
-    )
+def _chip(store: Store, key: str, content: bytes) -> Chip:
+    try:
+        item = json.loads(content)
+        properties = item["properties"]
+        own = {name.removeprefix("landloom:"): one for name, one in properties.items() if name.startswith("landloom:")}
+        code = properties.get("proj:code")
+        return Chip(
+            id=item["id"],
+            date=properties["datetime"],
+            epsg=int(code.split(":")[1]) if code else None,
+            transform=properties["proj:transform"],
+            shape=properties["proj:shape"],
+            **own,
+        )
+    except ValidationError as error:
+        raise BadInput(f"{store.href(key)!r} is no chip of a training set: {first_fault(error)}.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{store.href(key)!r} is no chip of a training set: {error!r}.") from error

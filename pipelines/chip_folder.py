@@ -35,6 +35,16 @@ from pipelines.chip_source import ChipSource
 
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _WEIGHT = {"train": 0, "validation": 1, "test": 2}
+_WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+_TYPES = {"image": ("uint16",), "label": _WHOLE, "teacher": ("uint8",), "valid": _WHOLE, "cloud": _WHOLE}
+"""Of the pixels of a chip's rasters."""
+_MEANING = {
+    "image": "reflectance x 10,000 without offset",
+    "label": "numbers of classes",
+    "teacher": "probabilities x 250",
+    "valid": "1 where the teacher is to be learned",
+    "cloud": "1 where there is cloud",
+}
 
 
 def chip_folder(folder: Path, tree: Tree = TEN, words: Mapping[str, str] | None = None) -> ChipSource:
@@ -46,12 +56,12 @@ def chip_folder(folder: Path, tree: Tree = TEN, words: Mapping[str, str] | None 
         words: word in the name of a chip's scene, between its hyphens, to what the pixels of its parent are there.
 
     Raises:
-        BadInput: no index there, or one without a chip that can be used; a word for a class that the tree lacks, or for
-            a root of it.
+        BadInput: no index there, one that names a chip twice, or one without a chip that can be used; a word for a
+            class that the tree lacks, or for a root of it.
     """
     _check_words(words or {}, tree)
     index = _index(folder)
-    rows = pd.read_csv(index, dtype={"id": str, "place": str, "group": str}).to_dict("records")
+    rows = _rows(index)
     chips, dropped = _readable(index.parent, rows)
     chips, straddling = _one_split_a_place(chips)
     dropped |= straddling
@@ -89,8 +99,8 @@ class _FolderCutter:
             raise BadInput(str(error)) from error
 
     def _pixels(self, chip: Chip) -> Pixels:
+        _check_rasters(self.folder, chip)
         image = _read(self.folder, chip.id, "image")
-        _same_grid(self.folder, chip)
         if (found := _bands(self.folder, chip.id)) != self.bands:
             raise BadInput(f"Chip {chip.id} has the bands {', '.join(found)}, others {', '.join(self.bands)}.")
         seen = image[[band not in RADAR_CHANNELS for band in self.bands]].any(axis=0)
@@ -105,10 +115,10 @@ class _FolderCutter:
             missing = len(self.tree.names) - len(teacher)
             scores = np.concatenate([teacher, np.zeros((missing, *labels.shape), np.uint8)])
             if _path(self.folder, chip.id, "label").exists():
-                corrected = _read(self.folder, chip.id, "label")[0].astype(np.uint8)
+                corrected = _labels(self.folder, chip.id, self.tree)
                 labels = np.where(corrected == UNLABELLED, labels, corrected)
         else:
-            labels = _read(self.folder, chip.id, "label")[0].astype(np.uint8)
+            labels = _labels(self.folder, chip.id, self.tree)
         if _path(self.folder, chip.id, "cloud").exists():
             labels[_read(self.folder, chip.id, "cloud")[0] > 0] = MODEL_CLASSES.index(CLOUD)
         for word in set(chip.scene.lower().split("-")) & self.words.keys():
@@ -138,6 +148,20 @@ def _index(folder: Path) -> Path:
     raise BadInput(f"There is no chips.csv in {str(folder)!r}. Give a folder of chips with its index.")
 
 
+def _rows(index: Path) -> list[dict[Any, Any]]:
+    try:
+        found = pd.read_csv(index, dtype={"id": str, "place": str, "group": str})
+    except ValueError as error:
+        raise BadInput(
+            f"{str(index)!r} is no table: {error}. Give a row a chip, with a column id and a column split."
+        ) from error
+    if missing := [column for column in ("id", "split") if column not in found]:
+        raise BadInput(f"{str(index)!r} has no column {missing[0]!r}. It has {', '.join(map(str, found.columns))}.")
+    if (twice := found["id"][found["id"].duplicated()]).size:
+        raise BadInput(f"{str(index)!r} names the chip {twice.iloc[0]!r} twice. Give each chip an id of its own.")
+    return found.to_dict("records")
+
+
 def _readable(folder: Path, rows: Sequence[dict[Any, Any]]) -> tuple[list[Chip], dict[str, str]]:
     """The index's rows as chips, and those that cannot be, with the reason."""
     chips, dropped = [], {}
@@ -158,6 +182,8 @@ def _chip(folder: Path, name: str, row: dict[Any, Any]) -> Chip:
         raise BadInput(f"split is {row.get('split')!r}; use train, validation (or val) or test")
     with rasterio.open(_path(folder, name, "image")) as image:
         epsg, transform, shape = image.crs and image.crs.to_epsg(), tuple(image.transform)[:6], image.shape
+        if image.crs and not epsg:
+            raise BadInput("the CRS of its image has no EPSG code, so its place is not known: warp it to one that has")
     scene = str(row.get("scene", name))
     date = str(row["date"]) if "date" in row else None
     chip = Chip(
@@ -175,6 +201,8 @@ def _chip(folder: Path, name: str, row: dict[Any, Any]) -> Chip:
         transform=transform,  # type: ignore[arg-type]
         shape=shape,
     )
+    if not 0 <= (chip.sun_zenith or 0) <= 90:
+        raise BadInput(f"sun_zenith is {chip.sun_zenith}; degrees from 0 to 90 are needed")
     return chip.model_copy(update={"place": place_of(chip)})
 
 
@@ -203,13 +231,25 @@ def _read(folder: Path, name: str, raster: str) -> np.ndarray:
         return source.read()
 
 
-def _same_grid(folder: Path, chip: Chip) -> None:
-    """Labels that lie elsewhere than the image are labels of something else.
+def _labels(folder: Path, name: str, tree: Tree) -> np.ndarray:
+    """Numbers of classes, uint8 `[H, W]`; looked at before they are made so small, which would turn 256 into 0."""
+    labels = _read(folder, name, "label")[0]
+    if (strange := np.setdiff1d(labels, [*range(len(tree.names)), UNLABELLED])).size:
+        raise BadInput(
+            f"{name}_label.tif has the value {strange[0]}: classes are 0 to {len(tree.names) - 1} "
+            f"({', '.join(tree.names)}), and {UNLABELLED} stands where nothing is known"
+        )
+    return labels.astype(np.uint8)
+
+
+def _check_rasters(folder: Path, chip: Chip) -> None:
+    """Labels that lie elsewhere than the image are labels of something else, and other numbers mean something else.
 
     Raises:
         BadInput: naming the raster, and what differs.
     """
-    for raster in ("label", "teacher", "valid", "cloud"):
+    wanted = {"CRS": chip.epsg, "size": chip.shape, "transform": tuple(round(one, 6) for one in chip.transform)}
+    for raster, types in _TYPES.items():
         path = _path(folder, chip.id, raster)
         if not path.exists():
             continue
@@ -219,10 +259,27 @@ def _same_grid(folder: Path, chip: Chip) -> None:
                 "size": source.shape,
                 "transform": tuple(round(number, 6) for number in source.transform[:6]),
             }
-        wanted = {"CRS": chip.epsg, "size": chip.shape, "transform": tuple(round(one, 6) for one in chip.transform)}
+            kind, count, names = source.dtypes[0], source.count, source.descriptions
         for what, value in wanted.items():
             if found[what] != value:
                 raise BadInput(f"{path.name} has the {what} {found[what]}, its image {value}")
+        if kind not in types:
+            wanted_type = types[0] if len(types) == 1 else "a type of whole numbers"
+            raise BadInput(f"{path.name} is {kind}; {wanted_type} is needed, {_MEANING[raster]}")
+        if raster == "teacher":
+            _check_teacher(path, count, names)
+        elif raster != "image" and count != 1:
+            raise BadInput(f"{path.name} has {count} bands; 1 is needed, {_MEANING[raster]}")
+
+
+def _check_teacher(path: Path, count: int, names: Sequence[str | None]) -> None:
+    """A teacher's bands are the classes in their order, the last of which, cloud, may be missing."""
+    fitting = [MODEL_CLASSES, MODEL_CLASSES[:-1]]
+    if count not in map(len, fitting) or (all(names) and tuple(names) not in fitting):
+        told = f"{count} bands" + (f" ({', '.join(map(str, names))})" if all(names) else "")
+        raise BadInput(
+            f"{path.name} has {told}; a band for each of {', '.join(MODEL_CLASSES)} is needed (cloud may be missing)"
+        )
 
 
 def _bands(folder: Path, name: str) -> tuple[str, ...]:

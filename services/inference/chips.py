@@ -87,8 +87,8 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
         leave_out: places whose chips are left aside, for an independent test.
 
     Raises:
-        BadInput: no training set there, other classes or bands than the network's, several trees of finer classes, or
-            no such chip.
+        BadInput: no training set there, other classes or bands than the network's, several trees of finer classes, no
+            such chip, or one whose pixels are not what the set says.
     """
     chips, sets = [], [(folder, *open_training_set(open_store(folder))) for folder in folders]
     tree = _one_tree({folder: found.parents for folder, found, _ in sets})
@@ -105,6 +105,7 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
             if chip.split != split or chip.place in leave_out:
                 continue
             pixels = read_pixels(store, chip)
+            found.check(chip, pixels)
             image = np.zeros((len(TEACHER_BANDS), *chip.shape), np.uint16)
             image[there] = pixels.image[[found.bands.index(TEACHER_BANDS[k]) for k in there]]
             taught = chip.teacher is not None and len(there) == len(TEACHER_BANDS)

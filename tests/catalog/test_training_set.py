@@ -96,3 +96,22 @@ def test_pixels_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, np
 def test_a_folder_without_a_training_set_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"collection\.json' is no training set .*landloom dataset"):
         open_training_set(open_store(str(tmp_path)))
+
+
+def test_a_chip_that_was_broken_is_named(tmp_path: Path) -> None:
+    folder = write_lakes(tmp_path / "lakes")
+    store, item = open_store(str(folder)), folder / "lake" / "lake" / "lake.json"
+    _, (chip, *_) = open_training_set(store)
+    image = folder / chip.folder / "image.tif"
+    image.write_bytes(image.read_bytes()[:2000])
+    with pytest.raises(BadInput, match=rf"A raster of chip {chip.id} cannot be read: .*image\.tif.*Delete"):
+        read_pixels(store, chip)
+    told = item.read_text()
+    for broken, reason in (
+        (told.replace('"train"', '"val"'), r"lake\.json' is no chip of a training set: split: .*'validation'"),
+        ("{}", r"lake\.json' is no chip of a training set: .*properties"),
+        (told[:-9], r"lake\.json' is no chip of a training set: JSONDecodeError"),
+    ):
+        item.write_text(broken)
+        with pytest.raises(BadInput, match=reason):
+            open_training_set(store)

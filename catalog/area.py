@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ class Area:
 
     tiles: tuple[Tile, ...]
     geometry: BaseGeometry | None = None
+    notes: tuple[str, ...] = ()
+    """What of a file was not taken as it stands."""
 
 
 def area_of_tiles(names: str) -> Area:
@@ -100,6 +102,7 @@ def area_of_file(path: str) -> Area:
             f"{path!r} cannot be read as polygons: {error}. Give GeoJSON, GeoPackage or GeoParquet."
         ) from error
     polygons = frame.geometry[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
+    others, crossed = len(frame) - len(polygons), int((~polygons.is_valid).sum())
     polygons = polygons.make_valid(method="structure", keep_collapsed=False)
     polygons = polygons[~polygons.is_empty]
     if polygons.empty:
@@ -113,7 +116,12 @@ def area_of_file(path: str) -> Area:
             f"The polygons of {path!r} reach off the globe: {west:g},{south:g},{east:g},{north:g}. "
             "Check their CRS; longitudes are -180 to 180, latitudes -90 to 90 degrees."
         )
-    return area_of_geometry(shapely.union_all(polygons.to_numpy()), path)
+    told, notes = f"Of the area's file {Path(path).name}", []
+    if others:
+        notes.append(f"{told} {others} of {len(frame)} rows are no polygons: left out.")
+    if crossed:
+        notes.append(f"{told} {crossed} of {len(frame)} polygons are invalid: made valid.")
+    return replace(area_of_geometry(shapely.union_all(polygons.to_numpy()), path), notes=tuple(notes))
 
 
 def _to_lonlat(polygons: geopandas.GeoSeries) -> geopandas.GeoSeries:

@@ -90,7 +90,7 @@ def design_command(
         key=key,
         seed=seed,
     )
-    geometry = ground_of(bbox, centre, size_km, aoi)
+    geometry = ground_of(bbox, centre, size_km, aoi).geometry
     read = read_zones(zones, key, dissolve=True) if zones else None
     with progress_of("Counting and drawing", maps) as on_progress:
         made, drawn = draw_sample(request, maps, geometry, read.frame if read else None, on_progress)
@@ -185,7 +185,7 @@ def range_command(
     from services.change.source_accuracy import given_accuracy
     from services.change.strata import open_maps
 
-    geometry = ground_of(bbox, centre, size_km, aoi)
+    geometry = ground_of(bbox, centre, size_km, aoi).geometry
     correlations = _correlations(correlation)
     with progress_of("Counting", maps) as on_progress:
         series = open_maps(maps, years_of(years), geometry, collection=collection, asset=asset)

@@ -43,6 +43,7 @@ def change_command(
     from services.change.products import make_change
     from services.change.themes import load_themes
 
+    area = ground_of(bbox, centre, size_km, aoi)
     request = job.request(
         ChangeRequest,
         name=name,
@@ -51,10 +52,9 @@ def change_command(
         level=level,
         degradation=degradation,
         minimum_mapping_unit=minimum_mapping_unit,
-        note=note,
+        note=" ".join(one for one in (note, *area.notes) if one),
     )
-    geometry = ground_of(bbox, centre, size_km, aoi)
     with job.by_workers("Places") as (run, on_progress):
-        series, known, account = make_change(request, job.maps, geometry, job.store, on_progress, run=run)
+        series, known, account = make_change(request, job.maps, area.geometry, job.store, on_progress, run=run)
     notes = [known.note, *(f"Note: {told}" for told in (*series.notes, *known.notes))]
     job.end(account, notes, account.item)

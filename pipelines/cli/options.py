@@ -7,7 +7,7 @@ import difflib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -20,9 +20,6 @@ from catalog.manifest import FIRST_YEAR, Period
 from pipelines.beam_import import import_beam
 from pipelines.beam_options import is_dataflow
 from services.change.requests import ChangeRequest, ProductRequest, Request, SeriesRequest, described
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
 
 _Request = TypeVar("_Request", bound=Request)
 
@@ -184,13 +181,16 @@ def area_of(bbox: str, centre: str, size_km: str, tiles: str, aoi: str) -> Area:
     return area_of_tiles(tiles) if tiles else area_of_file(aoi)
 
 
-def ground_of(bbox: str, centre: str, size_km: str, aoi: str) -> BaseGeometry | None:
-    """The area of interest among maps, longitude and latitude; None: all that is mapped.
+def ground_of(bbox: str, centre: str, size_km: str, aoi: str) -> Area:
+    """The area of interest among maps; without geometry: all that is mapped. Its notes are told at once.
 
     Raises:
         BadInput: several, or half of one.
     """
-    return area_of(bbox, centre, size_km, "", aoi).geometry if bbox or centre or size_km or aoi else None
+    area = area_of(bbox, centre, size_km, "", aoi) if bbox or centre or size_km or aoi else Area(())
+    for note in area.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False)
+    return area
 
 
 def years_of(years: str) -> list[int]:

@@ -65,7 +65,7 @@ def temporal_command(
         repeated=repeated,
         change_weight=change_weight,
     )
-    geometry = ground_of(bbox, centre, size_km, aoi)
+    geometry = ground_of(bbox, centre, size_km, aoi).geometry
     with job.by_workers("Passes over places") as (run, on_progress):
         series, known, account = make_temporal(request, job.maps, geometry, job.store, on_progress, run=run)
     table = Table(title="Change, hectares, all pairs of years", title_justify="left")

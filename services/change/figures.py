@@ -118,9 +118,11 @@ def sankey_png(matrix: TransitionMatrix, legend: MapLegend, note: str) -> bytes:
                 axes.add_patch(Rectangle((x, low), 0.04, hectares, color=f"#{legend.classes[k].color}"))
                 text = f" {legend.classes[k].title}  {totals[side][k]:,.0f} ha "
                 axes.text(1.0 if side else 0.0, low + hectares / 2, text, ha=align, va="center", fontsize=8, color=_INK)
+    if not flows.any():
+        axes.text(0.5, 0.5, _nothing(matrix), ha="center", va="center", fontsize=10, color=_MUTED)
     axes.set_xlim(-0.45, 1.45)
     bottom = min([0.0, *(float(one.min()) for one in used)])
-    axes.set_ylim(bottom - gap, max(float(one.max()) for one in tops) + gap)
+    axes.set_ylim(bottom - gap, max(float(one.max()) for one in tops) + gap if flows.any() else 1.0)
     axes.axis("off")
     title = f"Transitions, {matrix.from_year} to {matrix.to_year}: {matrix.changed_hectares:,.0f} ha changed"
     axes.set_title(title, loc="left", fontsize=11, color=_INK)
@@ -179,6 +181,9 @@ def interactive(areas: pd.DataFrame, net: pd.DataFrame, matrix: TransitionMatrix
         )
     )
     sankey.update_layout(title=f"Transitions, {matrix.from_year} to {matrix.to_year}, without what did not change")
+    if not flows.any():
+        sankey.add_annotation(text=_nothing(matrix), showarrow=False, font={"size": 14, "color": _MUTED})
+        sankey.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
     pages = []
     for number, figure in enumerate((bars, changes, sankey)):
         figure.update_layout(template="plotly_white", margin={"l": 60, "r": 20, "t": 50, "b": 40}, height=440)
@@ -191,6 +196,11 @@ def interactive(areas: pd.DataFrame, net: pd.DataFrame, matrix: TransitionMatrix
             )
         )
     return pages
+
+
+def _nothing(matrix: TransitionMatrix) -> str:
+    seen = matrix.observed_hectares > 0
+    return "No change is mapped." if seen else f"Nothing was observed in both {matrix.from_year} and {matrix.to_year}."
 
 
 def net_told(net: pd.DataFrame) -> list[str]:

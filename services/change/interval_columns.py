@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -35,15 +36,15 @@ class Interval:
 
     def told(self, mapped: float, unit: str) -> str:
         """The mapped figure and what is known of the true one, as `11.2 % +- 1.68 % (scaled by overall accuracy)`."""
-        start = f"{mapped:,.1f} {unit}"
+        start = f"{figure_told(mapped)} {unit}"
         if self.kind == "no interval":
             return f"{start} ({self.kind}: {self.reason})"
         if self.kind == "scaled by overall accuracy":
-            return f"{start} +- {(self.high - self.low) / 2:,.2f} {unit} ({self.kind})"
+            return f"{start} +- {figure_told((self.high - self.low) / 2, 2)} {unit} ({self.kind})"
+        limits = f"{figure_told(self.low)} to {figure_told(self.high)} {unit}"
         if self.kind == "scenario range":
-            return f"{start}, {self.low:,.1f} to {self.high:,.1f} {unit} ({self.kind})"
-        limits = f"{self.low:,.1f} to {self.high:,.1f} {unit}, {self.kind}"
-        return f"{start} mapped, {self.estimate:,.1f} {unit} estimated ({limits})"
+            return f"{start}, {limits} ({self.kind})"
+        return f"{start} mapped, {figure_told(self.estimate)} {unit} estimated ({limits}, {self.kind})"
 
     def properties(self) -> dict[str, float | str | None]:
         """As items tell it, to four decimals; null where not known."""
@@ -75,6 +76,16 @@ def interval_columns(figures: Mapping[str, Sequence[Interval]]) -> pd.DataFrame:
     columns["interval_source"] = [row[0].source for row in rows]
     columns["interval_reason"] = ["; ".join(dict.fromkeys(one.reason for one in row if one.reason)) for row in rows]
     return pd.DataFrame(columns)
+
+
+def figure_told(value: float, decimals: int = 1) -> str:
+    """A figure for people; of one below 1 two digits that count, so that what is rare is not told as 0.0.
+
+    >>> figure_told(1234.56), figure_told(0.0286), figure_told(0.0)
+    ('1,234.6', '0.029', '0.0')
+    """
+    small = 0 < abs(value) < 1
+    return f"{value:,.{max(decimals, min(6, 1 - math.floor(math.log10(abs(value))))) if small else decimals}f}"
 
 
 def interval_of(row: pd.Series, name: str) -> Interval:

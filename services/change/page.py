@@ -11,12 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from catalog.assets import AssetFile
 from services.change import figures
+from services.change.interval_columns import figure_told
 from services.change.items import ItemAsset
 from services.change.persistence import KINDS
 from services.change.series import Series
 from services.change.settings import Settings
 from services.change.tables import TITLES, change_tables, end_matrix, intervals_of_ends, summary
-from services.change.tally import Tally
+from services.change.tally import UNOBSERVED, Tally
 
 ROWS = 25
 """Transitions shown on the page, at most; the tables have all."""
@@ -87,8 +88,14 @@ def area_files(
         summary=summary(tally, matrix),
         kinds={name: (meaning, color) for name, meaning, color in KINDS.values()},
         titles={one.name: one.title for one in legend.classes},
-        statements=[one for one in tables["areas"].statement if one],
-        net=dict(zip(net["class"], figures.net_told(net), strict=True)),
+        areas=_by_year(tables["areas"]),
+        area_kinds=_kinds(tables["areas"]),
+        area_reasons=_reasons(tables["areas"]),
+        net=_records(net),
+        net_reasons=_reasons(net),
+        told=figure_told,
+        components=_records(_between(tables["components"], years)),
+        intensity=_intensities(tables["intensity"]),
         changed=intervals_of_ends(matrix, settings.uncertainty, None)["landloom:changed_hectares_interval"],
         transitions=_records(transitions.head(ROWS)),
         more=max(0, len(transitions) - ROWS),
@@ -107,6 +114,32 @@ def _note(settings: Settings) -> str:
 
 def _between(table: pd.DataFrame, years: Sequence[int]) -> pd.DataFrame:
     return table[(table.from_year == years[0]) & (table.to_year == years[-1])].reset_index(drop=True)
+
+
+def _by_year(areas: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Of each class, and last of what was not observed, a row of the table a year."""
+    return {str(name): _records(rows) for name, rows in areas.groupby("class", sort=False)}
+
+
+def _kinds(areas: pd.DataFrame) -> dict[int, list[str]]:
+    """Of each year, what its intervals are."""
+    seen = areas[areas["class"] != UNOBSERVED]
+    return {int(str(year)): list(kinds.unique()) for year, kinds in seen.groupby("year").interval}
+
+
+def _reasons(table: pd.DataFrame) -> list[str]:
+    """Why figures have no interval, or none that is better; each once."""
+    told = table[table["class"] != UNOBSERVED].interval_reason
+    return [one for one in told.dropna().unique() if one]
+
+
+def _intensities(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """Of the whole and of each class's gain and loss, a row of the table by the years of a step."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in _records(table[table.measure.isin(["S", "G", "L"])]):
+        what = row["to_class"] if row["measure"] == "G" else row["from_class"]
+        found.setdefault((row["measure"], what), {})[f"{row['from_year']} to {row['to_year']}"] = row
+    return found
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -101,6 +101,8 @@ def make_change(
         ),
         themes=load_themes() if request.themes is None else request.themes,
         degradation=meanings,
+        crosswalk=Path(other_legend).stem,
+        level=request.level,
         minimum_mapping_unit=request.minimum_mapping_unit,
         uncertainty=known,
         notes=(request.note,) if request.note else (),
@@ -174,6 +176,8 @@ def make_zonal(
     settings = ZonalSettings(
         name=product_name(request.name, default, request.crosswalk, request.level, series.suffix),
         shown=request.shown,
+        crosswalk=Path(request.crosswalk).stem,
+        level=request.level,
         ratio=Ratio.parse(request.ratio, series.legend.names) if request.ratio else None,
         uncertainty=known,
         overwrite=request.overwrite,

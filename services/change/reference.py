@@ -7,6 +7,7 @@ The sample's strata stay what they were drawn from. They may be the classes or t
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -179,7 +180,7 @@ def find_reference(
     if given == "none":
         return None, ""
     if given:
-        folder, _, name = given.rpartition("/")
+        folder, name = os.path.split(given)
         found = read_reference(open_store(folder or "."), name)
         if not set(found.design.years) & set(years):
             raise BadInput(

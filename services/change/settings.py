@@ -22,6 +22,10 @@ class Settings:
     themes: dict[str, Theme]
     degradation: DegradationMatrix | None = None
     """Meaning of the transitions; None: nothing is told of degradation."""
+    crosswalk: str = ""
+    """Name of the legend that all is told in; empty: that of the maps."""
+    level: int | None = None
+    """Of the tree of the maps' classes; None: as published."""
     minimum_mapping_unit: float = 0.0
     """Hectares; of the transition map alone: areas are counted before."""
     uncertainty: Uncertainty = field(default_factory=Uncertainty)
@@ -47,6 +51,9 @@ def told_of(series: Series, settings: Settings, *, place: bool) -> dict[str, Any
             "years": list(series.years),
             "area": settings.name,
             "minimum_mapping_unit_hectares": settings.minimum_mapping_unit,
+            **({"crosswalk": settings.crosswalk} if settings.crosswalk else {}),
+            **({} if settings.level is None else {"level": settings.level}),
+            **({"degradation": settings.degradation.title} if settings.degradation and not place else {}),
             **({} if series.compared_at is None else {"compared_at_metres": series.compared_at}),
         },
         "landloom:source_accuracy": told,

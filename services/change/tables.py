@@ -23,6 +23,7 @@ from services.change.uncertainty import Uncertainty
 TITLES = {
     "areas": "Area of each class in each year, mapped and estimated, hectares and per cent",
     "net_change": "Gain, loss, net and gross change of each class, hectares",
+    "matrix": "Transition matrix, what stayed with it, hectares and pixels",
     "transitions": "Transitions, the largest first, and what of them lasts, hectares and per cent",
     "components": "Quantity, exchange and shift (Pontius and Santacruz 2014), hectares",
     "intensity": "Intensity analysis (Aldwaik and Pontius 2012), per cent a year",
@@ -68,6 +69,7 @@ def change_tables(
     tables = {
         "areas": _areas(tally, legend, known),
         "net_change": _together(_net_change(*one) for one in both),
+        "matrix": _together(_matrix(*one) for one in both),
         "transitions": _together(_transitions(*one) for one in both),
         "components": _together(_components(*one) for one in both),
         "intensity": _intensity(steps),
@@ -119,6 +121,29 @@ def _of_class(matrix: TransitionMatrix, k: int) -> dict[str, np.ndarray]:
         "loss": before & ~after,
         "gross": before ^ after,
     }
+
+
+def _matrix(matrix: TransitionMatrix, pair: Pair) -> pd.DataFrame:
+    """A row for each two classes, also of what stayed and of what does not occur."""
+    names, observed = matrix.names, matrix.observed_hectares
+    table = pd.DataFrame(
+        {
+            "from_year": matrix.from_year,
+            "to_year": matrix.to_year,
+            "from_class": np.repeat(names, len(names)),
+            "to_class": np.tile(names, len(names)),
+            "pixels": matrix.pixels.ravel(),
+            "mapped_hectares": matrix.hectares.ravel(),
+            "percent_of_observed": 100 * matrix.hectares.ravel() / observed if observed else np.nan,
+        }
+    )
+    cells = [_cell(names, *one) for one in zip(table.from_class, table.to_class, strict=True)]
+    everything = np.ones(matrix.hectares.shape, bool)
+    figures = {
+        "hectares": [pair.area(one) for one in cells],
+        "percent_of_observed": [pair.percent(one, everything) for one in cells],
+    }
+    return _beside(table, figures)
 
 
 def _transitions(matrix: TransitionMatrix, pair: Pair) -> pd.DataFrame:
@@ -210,7 +235,8 @@ def summary(tally: Tally, matrix: TransitionMatrix) -> dict[str, object]:
     told: dict[str, object] = {
         "landloom:observed_hectares": round(matrix.observed_hectares, 4),
         "landloom:unobserved_hectares": round(matrix.unobserved_hectares, 4),
-        "landloom:changed_hectares": round(matrix.changed_hectares, 4),
+        # Where nothing was observed twice there may be any change: 0 would say that there is none.
+        "landloom:changed_hectares": round(matrix.changed_hectares, 4) if matrix.observed_hectares else None,
     }
     kinds = tally.persistence.groupby("persistence").mapped_hectares.sum()
     told["landloom:persistence_hectares"] = {str(name): round(float(one), 4) for name, one in kinds.items()}

@@ -47,6 +47,10 @@ class ZonalSettings:
     shown: str = ""
     """Class of the choropleths; empty: the one that changes most."""
     ratio: Ratio | None = None
+    crosswalk: str = ""
+    """Name of the legend that all is told in; empty: that of the maps."""
+    level: int | None = None
+    """Of the tree of the maps' classes; None: as published."""
     uncertainty: Uncertainty = field(default_factory=Uncertainty)
     """What is known of the source maps' accuracy, and of the true figures."""
     overwrite: bool = False
@@ -149,7 +153,12 @@ def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[It
     else:
         notes.append(f"No interactive map: browsers do not draw {len(zones):,} zones ({DRAWN:,} at most).")
     return assets, {
-        "landloom:parameters": {"class": shown, "ratio": None if settings.ratio is None else vars(settings.ratio)},
+        "landloom:parameters": {
+            "class": shown,
+            "ratio": None if settings.ratio is None else vars(settings.ratio),
+            **({"crosswalk": settings.crosswalk} if settings.crosswalk else {}),
+            **({} if settings.level is None else {"level": settings.level}),
+        },
         "landloom:source_accuracy": settings.uncertainty.properties(),
         "landloom:zones": len(zones),
         "landloom:coverage": coverage,

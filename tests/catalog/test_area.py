@@ -127,7 +127,9 @@ def test_several_polygons_are_one_area_and_other_geometries_do_not_count(written
         shapely.box(12.25, 52.4, 12.35, 52.5),
         shapely.LineString([(0, 0), (50, 50)]),
     )
-    assert area_of_file(path).geometry.bounds == (12.2, 52.4, 12.35, 52.5)
+    area = area_of_file(path)
+    assert area.geometry.bounds == (12.2, 52.4, 12.35, 52.5)
+    assert area.notes == ("Of the area's file mixed.gpkg 1 of 3 rows are no polygons: left out.",)
 
 
 def test_polygons_drawn_by_hand_need_not_be_valid(written):
@@ -136,6 +138,7 @@ def test_polygons_drawn_by_hand_need_not_be_valid(written):
     area = area_of_file(written("hand.geojson", spike, bow_tie))
     assert area.geometry.is_valid
     assert area.geometry.bounds == (12.2, 52.4, 13.1, 52.5), "the spike has no area"
+    assert area.notes == ("Of the area's file hand.geojson 2 of 2 polygons are invalid: made valid.",)
 
 
 @pytest.mark.parametrize(

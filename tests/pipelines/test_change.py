@@ -52,9 +52,24 @@ def test_change_of_an_area_of_interest(tmp_path: Path, maps: str) -> None:
     with rasterio.open(out / "lulc-change/33UVU/field-2017-2019" / place["assets"]["transition"]["href"]) as source:
         assert source.shape[0] <= 103 and (source.read(1) > 1).sum() == 200
     other = landloom(*arguments, "--years", "2017,2019", "--name", "field", "--degradation", "sdg-15-3-1")
-    assert json.loads(Path(other.stdout.strip()).read_text())["id"] == "field-unccd-2017-2019"
+    translated = json.loads(Path(other.stdout.strip()).read_text())
+    assert translated["id"] == "field-unccd-2017-2019"
+    assert translated["properties"]["landloom:parameters"]["crosswalk"] == "unccd"
     again = landloom(*arguments, "--years", "2017,2019", "--name", "field", "--minimum-mapping-unit", "0.5")
     assert "0 published, 2 skipped" in again.stderr
+
+
+def test_an_area_whose_polygons_cross_themselves_is_told(tmp_path: Path, maps: str) -> None:
+    bow_tie = {
+        "type": "Polygon",
+        "coordinates": [[[15.002, 52.335], [15.02, 52.345], [15.02, 52.335], [15.002, 52.345]]],
+    }
+    bow_tie["coordinates"][0].append(bow_tie["coordinates"][0][0])
+    (tmp_path / "bow.geojson").write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": bow_tie}))
+    done = landloom("change", "--maps", maps, "--out", tmp_path / "out", "--aoi", tmp_path / "bow.geojson")
+    told = "Of the area's file bow.geojson 1 of 1 polygons are invalid: made valid."
+    assert f"Note: {told}" in done.stderr
+    assert told in json.loads(Path(done.stdout.strip()).read_text())["properties"]["landloom:notes"]
 
 
 def test_change_of_everything_into_the_catalog_of_the_maps(tmp_path: Path) -> None:

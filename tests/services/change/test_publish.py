@@ -27,7 +27,7 @@ from services.change.tables import TITLES
 from services.change.themes import load_themes
 from services.change.uncertainty import Uncertainty
 from tests.catalog.tile_years import publish_all
-from tests.services.change.maps import CROPS, TREES, UTM, write_collection, write_map
+from tests.services.change.maps import CLOUDS, CROPS, TREES, UTM, write_collection, write_map
 
 KNOWN = Uncertainty((2017, 2018, 2019), (SourceAccuracy(overall=0.85, origin="Karra et al. 2021"),) * 3)
 EAST = UTM @ Affine.translation(300, 0)
@@ -105,6 +105,27 @@ def test_tables_of_the_area_add_its_places_and_tell_the_accuracy(tmp_path: Path)
     ends = transitions[(transitions.from_year == 2017) & (transitions.to_year == 2019)]
     assert ends.sustained_percent.tolist() == pytest.approx([50])
     assert ends.near_edge_percent.item() > 50
+
+
+def test_the_matrix_holds_what_stayed_too(published: tuple[ChangeAccount, Store, Path]) -> None:
+    account, store, _ = published
+    matrix = _table(store, account, "matrix")
+    ends = matrix[(matrix.from_year == 2017) & (matrix.to_year == 2019)].set_index(["from_class", "to_class"])
+    assert len(ends) == 8 * 8 and ends.pixels.sum() == 2 * 300 * 300
+    assert ends.pixels["trees"].drop(["trees", "crops"]).sum() == 0
+    assert ends.pixels["trees", "trees"] == 2 * 300 * 300 - 400 and ends.pixels["trees", "crops"] == 400
+    assert ends.percent_of_observed.sum() == pytest.approx(100)
+
+
+def test_where_nothing_was_seen_twice_no_change_is_not_claimed(tmp_path: Path) -> None:
+    for year, code in ((2018, TREES), (2019, CLOUDS)):
+        write_map(tmp_path / "maps", np.full((100, 100), code, np.uint8), year)
+    account, store = _published(tmp_path / "out", write_collection(tmp_path / "maps"))
+    item = json.loads(store.read(account.item))
+    assert item["properties"]["landloom:changed_hectares"] is None
+    assert item["properties"]["landloom:unobserved_hectares"] == pytest.approx(100, rel=1e-2)
+    page = (Path(store.href(account.item)).parent / item["assets"]["page"]["href"]).read_text()
+    assert page.count("Nothing was observed in both 2018 and 2019") == 2, "card and diagram"
 
 
 def test_pictures_open_and_the_page_needs_no_network(published: tuple[ChangeAccount, Store, Path]) -> None:

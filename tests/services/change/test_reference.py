@@ -57,6 +57,8 @@ def test_what_is_no_report_is_refused(out) -> None:
     store, ground = open_store(str(out / "out")), open_series(str(out / "maps" / "collection.json")).places[0].geometry
     with pytest.raises(BadInput, match=r"There is no report .*nothing.json. Give the item that `landloom accuracy"):
         find_reference([store], str(out / "nothing.json"), (2017, 2018), ground)
+    with pytest.raises(BadInput, match=r"There is no report /nothing\.json"):
+        find_reference([store], "/nothing.json", (2017, 2018), ground)
     with pytest.raises(BadInput, match="is no report of a reference sample"):
         find_reference([store], str(out / "maps" / "collection.json"), (2017, 2018), ground)
     with pytest.raises(BadInput, match=r"is of 2017-2018, the maps are of 2020, 2021"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from catalog.radar import bands_apart
 
@@ -43,13 +43,17 @@ class VoteCalibration(BaseModel):
     )
 
 
+_NAME = r"^\w[\w.+-]*$"
+"""Of what becomes part of a file's name."""
+
+
 class ModelSpec(BaseModel):
     """The description inside a network's ONNX file (metadata key `landloom`), plus the file's checksum."""
 
     model_config = ConfigDict(frozen=True)
 
-    id: str = Field(description="as in `--model ID`")
-    version: str
+    id: str = Field(pattern=_NAME, description="as in `--model ID`")
+    version: str = Field(pattern=_NAME)
     bands: tuple[str, ...]
     classes: tuple[str, ...]
     # Of a network without, it stays out of the fingerprints of its maps.
@@ -81,6 +85,13 @@ class ModelSpec(BaseModel):
         exclude_if=lambda gsd: gsd == 10,
     )
     sha256: str = Field(default="", description="of the ONNX file; filled in when it is opened")
+
+    @field_validator("bands", "classes")
+    @classmethod
+    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} stands there twice")
+        return names
 
     @property
     def optical(self) -> ModelSpec:

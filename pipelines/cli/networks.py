@@ -13,7 +13,9 @@ from rich.table import Table
 from catalog.chips import Split
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Network
+from catalog.radar import bands_apart
 from catalog.second_stage import check_second_stage
+from catalog.sensors import ALL_BANDS
 from pipelines.cli.options import (
     app,
     console,
@@ -69,14 +71,20 @@ def models_add_command(
                 "version": version,
                 "level": level or None,
                 "architecture": architecture,
+                "bands": _listed(bands),
+                "classes": _listed(classes) or MODEL_CLASSES,
+                "stride": stride,
+                "halo": halo,
+                "gsd": gsd,
             }
-            told |= {"bands": bands.split(","), "level": level or None}
-            told["classes"] = classes.split(",") if classes else MODEL_CLASSES
+            if unknown := [band for band in bands_apart(told["bands"])[0] if band not in ALL_BANDS]:
+                raise BadInput(f"--bands {unknown[0]!r} is no band of Sentinel-2, which has {', '.join(ALL_BANDS)}.")
             try:
-                spec = ModelSpec.model_validate({**told, "stride": stride, "halo": halo, "gsd": gsd})
+                spec = ModelSpec.model_validate(told)
             except ValidationError as error:
                 first = error.errors()[0]
-                raise BadInput(f"--{first['loc'][0]} {first['input']!r} is not possible: {first['msg']}.") from error
+                reason = first["msg"].removeprefix("Value error, ")
+                raise BadInput(f"--{first['loc'][0]} {_given(first['input'])!r} is not possible: {reason}.") from error
             adopted = Path(folder) / "network.onnx"
             adopt(file, spec, adopted, logits=logits)
             file = adopted
@@ -211,6 +219,16 @@ def evaluate_command(
     if dataset:
         console.print(evaluation.calibrations(("level", "looks")))
     typer.echo(page)
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in names.split(",")) if names else ()
+
+
+def _given(value: Any) -> Any:
+    """As it stood on the command line."""
+    return ",".join(value) if isinstance(value, tuple) else value
 
 
 def _tell_gain(network: Network, second_stage: str, chips: list[Chip], out: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from catalog.errors import StoreError
 from services.evaluation.pictures import Picture, png
 from services.evaluation.plots import plot_confusion, plot_reliability
 from services.evaluation.result import Agreement, Estimate, Evaluation
@@ -26,7 +27,17 @@ def write_evaluation(evaluation: Evaluation, pictures: Sequence[Picture], out: P
 
     Returns:
         The page.
+
+    Raises:
+        StoreError: the folder cannot be written.
     """
+    try:
+        return _write(evaluation, pictures, out)
+    except OSError as error:
+        raise StoreError(f"The evaluation cannot be written into {str(out)!r}: {error}. Give another --out.") from error
+
+
+def _write(evaluation: Evaluation, pictures: Sequence[Picture], out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     plots = {"confusion": plot_confusion(evaluation), "reliability": plot_reliability(evaluation)}
     (out / "evaluation.json").write_text(evaluation.model_dump_json(indent=1))

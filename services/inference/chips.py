@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,10 +89,16 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
 
     Raises:
         BadInput: no training set there, other classes or bands than the network's, several trees of finer classes, no
-            such chip, or one whose pixels are not what the set says.
+            such chip, a place to leave out that no chip lies in, or pixels that are not what the set says.
     """
     chips, sets = [], [(folder, *open_training_set(open_store(folder))) for folder in folders]
     tree = _one_tree({folder: found.parents for folder, found, _ in sets})
+    places = {chip.place for *_, records in sets for chip in records}
+    if strange := sorted(set(leave_out) - places):
+        told = difflib.get_close_matches(strange[0], places, n=3) or sorted(places)[:3]
+        raise BadInput(
+            f"No chip lies in the place {strange[0]!r} that is to be left out. There are {', '.join(told)}, …"
+        )
     for folder, found, records in sets:
         store = open_store(folder)
         if found.classes not in (MODEL_CLASSES, tree.names) or not set(BANDS) <= set(found.bands):

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
+from catalog.errors import StoreError
 from catalog.legend import CLOUD, SNOW
 from catalog.model import METADATA_KEY, PROVENANCE_KEY, ModelSpec, Provenance
 from services.inference.unet import normalise
@@ -106,8 +107,25 @@ def write(model: onnx.ModelProto, spec: ModelSpec, out: Path) -> None:
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.model_dump_json(exclude={"sha256"})
     onnx.checker.check_model(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, out)
+    save(model, out)
+
+
+def save(model: onnx.ModelProto, out: Path) -> None:
+    """Write an ONNX file; a reader sees all of it or what was there before.
+
+    Raises:
+        StoreError: it cannot be written; what was there before stays.
+    """
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, partial)
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(
+            f"The network cannot be written to {str(out)!r}: {error}. Make room, or give another file."
+        ) from error
 
 
 def _quantise(file: Path, images: list[dict[str, np.ndarray]]) -> None:
@@ -152,5 +170,4 @@ def describe(file: Path, spec: ModelSpec, out: Path, provenance: Provenance | No
     if provenance:
         told[PROVENANCE_KEY] = provenance.model_dump_json()
     helper.set_model_props(model, {one.key: one.value for one in model.metadata_props} | told)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, out)
+    save(model, out)

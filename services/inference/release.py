@@ -74,7 +74,7 @@ def export_checkpoint(
         update={
             "left_out": tuple(leave_out),
             "recipe": json.loads(state.get("recipe", "{}")),
-            "steps": state["step"],
+            "steps": state.get("step", 0),
         }
     )
     with tempfile.TemporaryDirectory() as folder:

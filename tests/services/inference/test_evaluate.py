@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from catalog.chips import UNLABELLED
-from catalog.errors import BadInput
+from catalog.errors import BadInput, StoreError
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from services.evaluation.page import write_evaluation
@@ -218,6 +218,8 @@ def test_the_page_holds_all_and_the_json_is_the_result(tmp_path: Path):
     text = page.read_text()
     assert text.count(evaluation.title) == 2 and "with teacher threshold" in text
     assert "<b>odd</b>" not in text
+    with pytest.raises(StoreError, match=r"evaluation cannot be written into .*evaluation\.json'.* Give another --out"):
+        write_evaluation(evaluation, pictures, page.parent / "evaluation.json")
     addresses = Sources(text).found
     assert len(addresses) == 2 + 3 * len(pictures)
     assert all(one.startswith("data:image/png;base64,") for one in addresses)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec
+from pipelines.cli.networks import models_add_command
 from services.inference import open_network
 from services.inference.adopt import adopt
 from services.inference.registry import model_file, register
@@ -86,3 +87,22 @@ def test_what_is_not_as_described_is_refused(tmp_path: Path, change: dict[str, t
     with pytest.raises(BadInput, match="not an ONNX network"):
         adopt(tmp_path / "text.onnx", SPEC, tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"bands": "B04,B04"}, "--bands 'B04,B04' is not possible: 'B04' stands there twice"),
+        ({"classes": "water,water"}, "--classes 'water,water' is not possible: 'water' stands there twice"),
+        ({"bands": "B04,B99"}, "--bands 'B99' is no band of Sentinel-2, which has B01, B02"),
+        ({"name": "../foreign"}, r"--id '\.\./foreign' is not possible"),
+        ({"version": "1/2"}, "--version '1/2' is not possible"),
+        ({"level": "L1B"}, "--level 'L1B' is not possible"),
+    ],
+)
+def test_a_description_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, str], told: str) -> None:
+    known = {"name": "foreign", "bands": "B04, B8A", "classes": "water, trees"}
+    with pytest.raises(BadInput, match=told):
+        models_add_command(foreign(tmp_path / "in.onnx"), **{**known, **change})
+    models_add_command(foreign(tmp_path / "in.onnx"), **known)
+    assert open_network("foreign").spec.bands == BANDS

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from catalog.atmosphere import GAS, Atmosphere
 from catalog.chips import UNLABELLED, Pixels
-from catalog.errors import BadInput, LandloomError
+from catalog.errors import BadInput, LandloomError, StoreError
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
 from catalog.store import open_store
@@ -78,6 +78,8 @@ def test_chips_are_read_by_split_without_the_places_left_out(dataset):
     assert (sky.classes[10:] == CLOUD).all() and not sky.valid.any()
     with pytest.raises(BadInput, match="no chip of split 'test'"):
         read_chips([dataset], "test")
+    with pytest.raises(BadInput, match=r"the place 'dleta' that is to be left out\. There are delta"):
+        read_chips([dataset], "train", leave_out=["dleta"])
 
 
 def test_pixels_that_are_not_what_their_set_says_are_named(tmp_path):
@@ -307,6 +309,9 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
         known = {"datasets": [dataset], "recipe": SMALL, "out": tmp_path / "unet.pt", "teacher": teacher}
         with pytest.raises(BadInput, match=told):
             training.train(**{**known, **change})
+    with pytest.raises(StoreError, match=r"network cannot be written to .*Make room"):
+        export_checkpoint(begun, [], tmp_path, "x", "1")
+    assert not list(tmp_path.parent.glob("*.partial"))
     with pytest.raises(BadInput, match=r"wrong\.pt' holds no U-Net"):
         export_checkpoint(wrong, [], tmp_path / "x.onnx", "x", "1")
     torch.save({"network": UNet(4, 10, (8, 8)).state_dict()}, wrong)

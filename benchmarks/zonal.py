@@ -1,4 +1,4 @@
-"""Zonal statistics of two whole tile-years over 150 polygons, against rasterstats and plain numpy; 100,000 zones.
+"""Zonal statistics of two whole tile-years over 150 polygons, against the ways of a notebook and of plain numpy; 100,000 zones.
 
 `python -m benchmarks.zonal WAY MAPS ZONES` is one of the programs that are measured, each in a process of its own.
 """
@@ -32,23 +32,45 @@ def zonal() -> list[Figure]:
     maps = change._years(2)
     zones, many = _polygons(150), _polygons(100_000)
     programs = {
-        way: python("benchmarks.zonal", way, str(maps), str(zones)) for way in ("read", "count", "rasterstats", "numpy")
+        way: python("benchmarks.zonal", way, str(maps), str(zones))
+        for way in ("read", "count", "rasterstats", "notebook", "numpy", "imports")
     }
     programs["many"] = python("benchmarks.zonal", "count", str(maps), str(many))
     ways = medians(programs)
-    ours, stats, plain, many_zones = (ways[way] for way in ("count", "rasterstats", "numpy", "many"))
+    ours, stats, notebook, plain, many_zones = (
+        ways[way] for way in ("count", "rasterstats", "notebook", "numpy", "many")
+    )
+    own, plain_own = (one.peak_rss - ways[way].peak_rss for one, way in ((ours, "imports"), (plain, "imports")))
     return [
-        Figure("zonal, two tile-years, 150 polygons, seconds", ours.seconds, "", ours.told),
-        Figure("  of which reading the maps alone takes", ways["read"].seconds, "", ways["read"].told),
+        Figure("zonal, two tile-years, 150 polygons, core-seconds", ours.core_seconds, "", ours.told),
+        Figure("  of which reading the maps alone takes", ways["read"].core_seconds, "", ways["read"].told),
         Figure("zonal, peak memory, GB", ours.peak_rss / 1e9, "< 1"),
-        Figure("rasterstats, times as long", stats.seconds / ours.seconds, ">= 20", stats.told),
         Figure(
-            "plain numpy (rasterized, so no fractions), times as long",
-            plain.seconds / ours.seconds,
+            "notebook's way to the same (rasterstats, sklearn), core-seconds",
+            notebook.core_seconds / ours.core_seconds,
+            ">= 20",
+            notebook.told,
+        ),
+        Figure("  seconds", notebook.seconds / ours.seconds, ">= 20"),
+        Figure(
+            "rasterstats, areas alone, times as many core-seconds",
+            stats.core_seconds / ours.core_seconds,
+            "",
+            stats.told,
+        ),
+        Figure(
+            "plain numpy (rasterized, so no fractions), times as many core-seconds",
+            plain.core_seconds / ours.core_seconds,
             ">= 1",
             plain.told,
         ),
         Figure("zonal, memory, share of plain numpy's", ours.peak_rss / plain.peak_rss, "< 0.1"),
+        Figure(
+            "  beyond Python and its libraries",
+            own / plain_own,
+            "< 0.1",
+            f"{own / 1e9:.3f} and {plain_own / 1e9:.2f} GB",
+        ),
         Figure("zonal, 100,000 zones, seconds", many_zones.seconds, "", many_zones.told),
     ]
 
@@ -83,6 +105,24 @@ def _rasterstats(maps: Path, zones: Path) -> object:
     return [zonal_stats(frame, str(path), categorical=True, nodata=0) for path in sorted(maps.glob("*/map.tif"))]
 
 
+def _notebook(maps: Path, zones: Path) -> object:
+    """What `count_zones` gives, but for shares of pixels: areas of both years, and each zone's transition matrix."""
+    from rasterstats import zonal_stats
+    from sklearn.metrics import confusion_matrix
+
+    frame = geopandas.read_parquet(zones)
+    first, last = (
+        zonal_stats(frame, str(path), categorical=True, nodata=0, raster_out=True)
+        for path in sorted(maps.glob("*/map.tif"))
+    )
+    matrices = []
+    for before, after in zip(first, last, strict=True):
+        left, right = (one["mini_raster_array"] for one in (before, after))
+        there = ~(left.mask | right.mask)
+        matrices.append(confusion_matrix(left.data[there], right.data[there]))
+    return matrices
+
+
 def _numpy(maps: Path, zones: Path) -> object:
     """Each pixel to the zone of its centre, in memory; pixel counts and the zones' transition matrices."""
     codes = []
@@ -96,11 +136,17 @@ def _numpy(maps: Path, zones: Path) -> object:
     return np.bincount(((zone * 12 + codes[0]) * 12 + codes[1]).ravel(), minlength=(len(frame) + 1) * 144)
 
 
+def _nothing(maps: Path, zones: Path) -> object:
+    return None
+
+
 if __name__ == "__main__":
     ways: dict[str, Callable[[Path, Path], object]] = {
         "read": _read,
         "count": _count,
         "rasterstats": _rasterstats,
+        "notebook": _notebook,
+        "imports": _nothing,
         "numpy": _numpy,
     }
     print_work(lambda: ways[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3])))

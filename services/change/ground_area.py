@@ -23,7 +23,7 @@ _NODES = 10_000.0
 """Metres between points of which the ground area is computed; between them it is interpolated."""
 _ALIKE = 1e-5
 """Relative difference in area along rows, and along columns, within a part that is counted as one."""
-_PART = 256
+_PART = 512
 """Pixels along the sides of such a part, or its area's square root: what is counted at once stays in the cache."""
 _STEP = 250.0
 """Metres to both sides of such a point, for the derivatives."""

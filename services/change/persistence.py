@@ -40,30 +40,57 @@ class Persistence:
     """How often the class differs from that of the observed year before, uint8 `[H, W]`."""
 
 
-def persistence(codes: np.ndarray) -> Persistence:
+@dataclass(frozen=True)
+class Varied:
+    """The pixels of which some year differs from the first, and what their years tell; few pixels ever change."""
+
+    at: np.ndarray
+    """Where they lie in the flattened maps, int64 `[n]`."""
+    codes: np.ndarray
+    """Class numbers in order of years, uint8 `[years, n]`, 0 unobserved."""
+    told: Persistence
+    """Each `[n]`."""
+
+    @classmethod
+    def of(cls, codes: np.ndarray) -> Varied:
+        """Those of some maps, uint8 `[years, …]`."""
+        differs = codes[1] != codes[0]
+        for year in range(2, len(codes)):
+            differs |= codes[year] != codes[0]
+        at = np.flatnonzero(differs)
+        years = codes.reshape(len(codes), -1)[:, at]
+        return cls(at, years, _told(years))
+
+    def within(self, inside: np.ndarray) -> Varied:
+        """Those of them that lie inside, bool `[H, W]`."""
+        kept = inside.reshape(-1)[self.at]
+        told = self.told
+        return Varied(
+            self.at[kept], self.codes[:, kept], Persistence(told.kind[kept], told.since[kept], told.flips[kept])
+        )
+
+
+def persistence(codes: np.ndarray, varied: Varied | None = None) -> Persistence:
     """Tell apart sustained change, endpoint-only change, flicker and unconfirmed change.
 
     Years in which a pixel was not observed say nothing: it is judged by those that were.
 
     Args:
         codes: class numbers in order of years, uint8 `[years, H, W]`, 0 unobserved.
+        varied: those of them, if known already.
     """
-    shape = codes.shape[1:]
+    varied = Varied.of(codes) if varied is None else varied
     # 0 is undetermined and 1 stable, whatever the class.
-    kind = np.minimum(codes[0], np.uint8(STABLE)).reshape(-1)
-    since, flips = np.zeros_like(kind), np.zeros_like(kind)
-    differs = codes[1] != codes[0]
-    for year in range(2, len(codes)):
-        differs |= codes[year] != codes[0]
-    # Most pixels never change: only the others are looked at year by year.
-    varied = np.flatnonzero(differs)
-    if varied.size:
-        kind[varied], since[varied], flips[varied] = _of_varied(codes.reshape(len(codes), -1)[:, varied])
-    return Persistence(kind.reshape(shape), since.reshape(shape), flips.reshape(shape))
+    kind = np.minimum(codes[0], np.uint8(STABLE))
+    whole = Persistence(kind, np.zeros_like(kind), np.zeros_like(kind))
+    told = varied.told
+    for one, part in ((whole.kind, told.kind), (whole.since, told.since), (whole.flips, told.flips)):
+        one.reshape(-1)[varied.at] = part
+    return whole
 
 
-def _of_varied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Kind, since and flips of pixels `[years, n]`."""
+def _told(codes: np.ndarray) -> Persistence:
+    """What the years of pixels tell, `[years, n]`."""
     last = codes[0].copy()
     flips, since = np.zeros_like(last), np.zeros_like(last)
     stood = (last > 0).astype(np.uint8)
@@ -83,7 +110,7 @@ def _of_varied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kind[differ & (flips > 1)] = ENDPOINT_ONLY
     kind[differ & (stood == 1)] = UNCONFIRMED
     kind[(codes[0] == 0) | (codes[-1] == 0)] = UNDETERMINED
-    return kind, since, flips
+    return Persistence(kind, since, flips)
 
 
 def near_edge(codes: np.ndarray) -> np.ndarray:
@@ -95,6 +122,8 @@ def near_edge(codes: np.ndarray) -> np.ndarray:
     Returns:
         bool `[H, W]`.
     """
+    if codes.all():
+        return _not_alike(codes)
     # 0 - 1 wraps round to 255, so that the unobserved are never the least.
     most, least = codes, codes - np.uint8(1)
     for axis in (0, 1):
@@ -104,3 +133,14 @@ def near_edge(codes: np.ndarray) -> np.ndarray:
     least += np.uint8(1)
     # Where all nine are unobserved, most is 0 and least is 255.
     return (most != least) & (most > 0)
+
+
+def _not_alike(codes: np.ndarray) -> np.ndarray:
+    """The same where all is observed: nine are alike if the three of each row are, and the three in the middle."""
+    along = codes[:, :-1] != codes[:, 1:]
+    along = along[:, :-1] | along[:, 1:]
+    down = codes[:-1, 1:-1] != codes[1:, 1:-1]
+    found = along[:-2] | along[1:-1]
+    for other in (along[2:], down[:-1], down[1:]):
+        found |= other
+    return found

@@ -15,7 +15,7 @@ import pandas as pd
 from services.change.blocks import Block, OpenPlace
 from services.change.ground_area import alike
 from services.change.map_legend import MapLegend
-from services.change.persistence import KINDS, STABLE, Persistence, near_edge, persistence
+from services.change.persistence import KINDS, STABLE, UNDETERMINED, Persistence, Varied, near_edge, persistence
 
 TRANSITIONS = ["from_year", "to_year", "from_class", "to_class", "persistence", "near_edge"]
 PERSISTENCE = ["persistence", "near_edge", "last_class_since", "changes"]
@@ -65,10 +65,11 @@ def tally_place(place: OpenPlace, sink: Sink | None = None) -> Tally:
             around = block.codes[:, rows.start : rows.stop + 2, cols.start : cols.stop + 2]
             # A copy, so that it is read along rows by all that follows.
             codes = around[:, 1:-1, 1:-1].copy()
-            found, edges = persistence(codes), np.stack([near_edge(one) for one in around])
+            varied, edges = Varied.of(codes), [near_edge(one) for one in around]
             inside = None if block.inside is None else block.inside[rows, cols]
-            counted.add(codes, edges, found, inside, hectares)
+            counted.add(codes[0], edges, varied, inside, hectares)
             if sink:
+                found = persistence(codes, varied)
                 for one, part in ((whole.kind, found.kind), (whole.since, found.since), (whole.flips, found.flips)):
                     one[rows, cols] = part
         if sink:
@@ -89,36 +90,51 @@ class _Counts:
         """The most frequent class of the part before first."""
 
     def add(
-        self, codes: np.ndarray, edges: np.ndarray, found: Persistence, inside: np.ndarray | None, hectares: float
+        self, start: np.ndarray, edges: list[np.ndarray], varied: Varied, inside: np.ndarray | None, hectares: float
     ) -> None:
-        """Count a part whose pixels are alike in area: codes and edges are `[years, h, w]`."""
-        flat = (lambda one: one[..., inside]) if inside is not None else (lambda one: one.reshape(*one.shape[:-2], -1))
-        codes, edges, kind, since, flips = map(flat, (codes, edges, found.kind, found.since, found.flips))
-        # Few pixels change: of the others it is enough how many have each class, and that follows from year to year.
-        classes = {0: self._pixels_of(codes[0])}
+        """Count a part whose pixels are alike in area.
+
+        Args:
+            start: class numbers of the first year, uint8 `[h, w]`.
+            edges: which pixels are near one, a year's bool `[h, w]` each.
+            varied: of all years.
+            inside: pixels that count, bool `[h, w]`; None: all.
+            hectares: of a pixel.
+        """
+        any_edge = np.logical_or.reduce(edges)
+        if inside is not None:
+            varied, start, any_edge = varied.within(inside), np.where(inside, start, 255), any_edge & inside
+        at, years, told = varied.at, varied.codes, varied.told
+        near_of = [one.reshape(-1)[at] for one in edges]
+        # Few pixels change: of the others it is enough how many have each class.
+        of_start = self._pixels_of(start, start.size if inside is None else int(np.count_nonzero(inside)))
+        unchanged = of_start - np.bincount(years[0], minlength=self._of_pair[0])
         for number, (first, second) in enumerate(self.pairs):
-            before, after = codes[first], codes[second]
-            moved = np.flatnonzero(before != after)
-            before, after = before[moved], after[moved]
-            near = edges[first][moved] | edges[second][moved]
-            told = (before > 0) & (after > 0)
-            index = np.ravel_multi_index((before, after, kind[moved] * told, near & told), self._of_pair)
+            before, after = years[first], years[second]
+            seen = (before > 0) & (after > 0)
+            changed = seen & (before != after)
+            near = (near_of[first] | near_of[second]) & changed
+            index = np.ravel_multi_index((before, after, told.kind * changed, near), self._of_pair)
             pixels = np.bincount(index, minlength=self.transitions[number][0].size).reshape(self._of_pair)
-            stayed = classes[first] - pixels.sum(axis=(1, 2, 3))
-            classes[second] = stayed + pixels.sum(axis=(0, 2, 3))
-            pixels[..., 0, 0] += np.diag(stayed)
+            pixels[..., 0, 0] += np.diag(unchanged)
             self.transitions[number] += np.stack([pixels, pixels * hectares])
-        near = np.logical_or.reduce(edges)
-        moving = np.flatnonzero(kind != STABLE)
-        index = np.ravel_multi_index([one[moving] for one in (kind, near, since, flips)], self._of_pixel)
+        near = any_edge.reshape(-1)[at]
+        index = np.ravel_multi_index((told.kind, near, told.since, told.flips), self._of_pixel)
         kinds = np.bincount(index, minlength=self.persistence[0].size).reshape(self._of_pixel)
-        at_edge = np.count_nonzero(near) - np.count_nonzero(near[moving])
-        kinds[STABLE, :, 0, 0] += [kind.size - moving.size - at_edge, at_edge]
+        at_edge = np.count_nonzero(any_edge) - np.count_nonzero(near)
+        never = 0
+        if unchanged[0]:
+            never = int(np.count_nonzero(any_edge & (start == 0)) - np.count_nonzero(near & (years[0] == 0)))
+        for kind, count, count_near in (
+            (UNDETERMINED, unchanged[0], never),
+            (STABLE, unchanged[1:].sum(), at_edge - never),
+        ):
+            kinds[kind, :, 0, 0] += [count - count_near, count_near]
         self.persistence += np.stack([kinds, kinds * hectares])
 
-    def _pixels_of(self, codes: np.ndarray) -> np.ndarray:
+    def _pixels_of(self, codes: np.ndarray, left: int) -> np.ndarray:
         """Pixels of each class number, `[classes + 1]`; few classes occur in a part, and those are looked for first."""
-        counts, left = np.zeros(self._of_pair[0], np.int64), codes.size
+        counts = np.zeros(self._of_pair[0], np.int64)
         for k in self._frequent:
             if left == 0:
                 break

@@ -170,7 +170,7 @@ def make_zonal(
     from services.change.zonal_tables import Ratio
 
     ground = box(*zones.frame.total_bounds).buffer(0.05, join_style="mitre")
-    series, known = _found(request, maps, ground, store, on_found, request.crosswalk, request.level)
+    series, known = _found(request, maps, ground, store, on_found, request.crosswalk, request.level, least=1)
     # Of zones whose name has no letter that may stand in an ID.
     default = known_as if re.search("[a-z0-9]", known_as.lower()) else "zones"
     settings = ZonalSettings(
@@ -273,13 +273,15 @@ def _found(
     on_found: Found,
     legend: str = "",
     level: int | None = None,
+    least: int = 2,
 ) -> tuple[Series, Uncertainty]:
     """The maps, at a level and in another legend where they are named, and what is known of their accuracy."""
     from services.change.crosswalks import crosswalked, load_crosswalk
     from services.change.uncertainty import find_uncertainty
 
     crosswalk = load_crosswalk(legend) if legend else None
-    series = open_series(maps, request.years, area, collection=request.collection, asset=request.asset, level=level)
+    asked = {"collection": request.collection, "asset": request.asset}
+    series = open_series(maps, request.years, area, **asked, level=level, least=least)
     on_found(series)
     product = crosswalked(series, crosswalk) if crosswalk else series
     targets = crosswalk.targets if crosswalk else {}

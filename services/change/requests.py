@@ -77,7 +77,7 @@ class ChangeRequest(SeriesRequest):
 
 
 class ZonalRequest(SeriesRequest):
-    """Area, share and change of each class in each zone."""
+    """Area, share and change of each class in each zone; of one year area and share alone."""
 
     name: str = Field(
         "",

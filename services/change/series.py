@@ -77,6 +77,7 @@ def open_series(
     collection: str = "",
     asset: str = "",
     level: int | None = None,
+    least: int = 2,
 ) -> Series:
     """Find the maps of some years, and check that they are a series.
 
@@ -89,14 +90,15 @@ def open_series(
         collection: see `find_items`.
         asset: see `find_items`.
         level: see `services.change.levels.legend_at`.
+        least: years, without which nothing can be told: one of cover, two of change.
 
     Raises:
-        BadInput: no such maps or years, fewer than two, two maps of one place and year, different legends or levels.
+        BadInput: no such maps or years, fewer than needed, two maps of one place and year, different legends or levels.
         SourceUnavailable: a server does not answer.
     """
     items = find_items(maps, collection=collection, asset=asset, years=years, geometry=geometry)
     chosen = tuple(sorted({one.year for one in items}))
-    if len(chosen) < 2:
+    if len(chosen) < least:
         raise BadInput(f"{maps!r} has maps of {chosen[0]} alone. Change needs two years: give a catalog with more.")
     legend = legend_at(check_same({one.id: read_legend(one.asset, one.id) for one in items}), items, level)
     places, excluded, ground = [], {}, {}

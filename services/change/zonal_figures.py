@@ -15,6 +15,7 @@ import pandas as pd
 import shapely
 
 from services.change.map_legend import MapLegend
+from services.change.zonal_tables import OUTSIDE
 from services.change.zones import ZONE
 
 if TYPE_CHECKING:
@@ -44,37 +45,39 @@ _DETAIL = 1_500
 
 
 def choropleth_png(
-    zones: geopandas.GeoDataFrame, changes: pd.DataFrame, legend: MapLegend, name: str, year: int, note: str
+    zones: geopandas.GeoDataFrame, changes: pd.DataFrame | None, legend: MapLegend, name: str, year: int, note: str
 ) -> bytes:
     """One class: its share in a year, and beside it its relative change, as PNG.
 
     Args:
         zones: the table of zones.
-        changes: the table of changes.
+        changes: the table of changes; None: the share alone.
         legend: for titles.
         name: of the class.
         year: of the share.
         note: what is known of the maps' accuracy; stands below.
     """
-    one = changes[changes["class"] == name].set_index(ZONE)
     title = next(entry.title for entry in legend.classes if entry.name == name)
     values = geopandas.GeoDataFrame(
-        {
-            "share": 100 * zones[f"{name}_share_{year}"].to_numpy(np.float64),
-            "relative": 100 * one["relative_change"].reindex(zones[ZONE]).to_numpy(np.float64),
-        },
+        {"share": 100 * zones[f"{name}_share_{year}"].to_numpy(np.float64)},
         geometry=zones.geometry.to_numpy(),
         crs=zones.crs,
     )
-    values = values[~values.geometry.is_empty]
-    figure, (left, right) = _figure(11.0, 5.2, note, 2)
-    top = _most(values["share"], 1.0)
-    _draw(values, "share", left, "YlGn", 0, top, "% of the observed area")
-    left.set_title(f"{title}, {year}", loc="left", fontsize=11, color=_INK)
-    most = _most(values["relative"].abs(), 1.0, 95)
-    _draw(values, "relative", right, "BrBG", -most, most, "% of the first year's area")
-    years = f"{one['from_year'].iloc[0]} to {one['to_year'].iloc[0]}"
-    right.set_title(f"{title}, relative change {years}", loc="left", fontsize=11, color=_INK)
+    panels = 1 if changes is None else 2
+    figure, axes = _figure(5.5 * panels, 5.2, f"Hatched: no value. {note}", panels)
+    _draw(values, "share", axes[0], "YlGn", 0, _most(values["share"], 1.0), "% of the observed area")
+    axes[0].set_title(f"{title}, {year}", loc="left", fontsize=11, color=_INK)
+    if changes is not None:
+        one = changes[changes["class"] == name].set_index(ZONE)
+        values["relative"] = 100 * one["relative_change"].reindex(zones[ZONE]).to_numpy(np.float64)
+        most = _most(values["relative"].abs(), 1.0, 95)
+        _draw(values, "relative", axes[1], "BrBG", -most, most, "% of the first year's area")
+        years = f"{one['from_year'].iloc[0]} to {one['to_year'].iloc[0]}"
+        axes[1].set_title(f"{title}, relative change {years}", loc="left", fontsize=11, color=_INK)
+    for axis in axes:
+        west, south, east, north = _view(zones)
+        axis.set_xlim(west, east)
+        axis.set_ylim(south, north)
     return _png(figure)
 
 
@@ -89,9 +92,10 @@ def composition_png(zones: geopandas.GeoDataFrame, legend: MapLegend, years: tup
     """
     largest = zones.sort_values("zone_hectares", ascending=False).head(BARS)
     labels = _labels(largest)
-    figure, axes = _figure(10.5, 1.6 + 0.24 * len(largest), note, 2)
+    drawn = tuple(dict.fromkeys((years[0], years[-1])))
+    figure, axes = _figure(10.5, 1.6 + 0.24 * len(largest), note, len(drawn))
     at = np.arange(len(largest))[::-1]
-    for axis, year in zip(axes, (years[0], years[-1]), strict=True):
+    for axis, year in zip(axes, drawn, strict=True):
         start = np.zeros(len(largest))
         for one in legend.classes:
             share = 100 * largest[f"{one.name}_share_{year}"].fillna(0).to_numpy(np.float64)
@@ -116,7 +120,7 @@ def interactive_map(tables: dict[str, pd.DataFrame], legend: MapLegend, years: t
     It holds all it needs and opens without a network. Outlines are simplified to what a screen shows.
 
     Args:
-        tables: of zones, at most `DRAWN`, of areas and of changes.
+        tables: of zones, at most `DRAWN`, of areas, and of changes if there are two years.
         legend: for titles.
         years: of the series.
         note: see `choropleth_png`.
@@ -125,11 +129,13 @@ def interactive_map(tables: dict[str, pd.DataFrame], legend: MapLegend, years: t
 
     zones = geopandas.GeoDataFrame(tables["zones"])
     drawn = zones[~zones.geometry.is_empty]
-    shapes = _simplified(drawn.geometry)
-    layers = _layers(drawn, tables["areas"], tables["changes"], legend, years)
+    west, south, east, north = _view(drawn)
+    shapes = _simplified(drawn.geometry, max(east - west, north - south) / _DETAIL)
+    layers = _layers(drawn, tables["areas"], tables.get("changes"), legend, years)
+    seen, when = (f"covered_share_{years[0]}", "") if len(years) == 1 else ("covered_share_both", " in both years")
     labels = [
-        f"{label}<br>{row.coverage}, {row.covered_share_both:.0%} observed in both years"
-        for label, row in zip(_labels(drawn), drawn.itertuples(), strict=True)
+        f"{label}<br>{coverage}, {share:.0%} observed{when}"
+        for label, coverage, share in zip(_labels(drawn), drawn["coverage"], drawn[seen], strict=True)
     ]
     common = {
         "geojson": shapes,
@@ -153,7 +159,13 @@ def interactive_map(tables: dict[str, pd.DataFrame], legend: MapLegend, years: t
         {"label": title, "method": "restyle", "args": [{key: [value] for key, value in layer.items()}, [1]]}
         for title, layer in layers
     ]
-    figure.update_geos(visible=False, fitbounds="locations", projection_type="mercator", bgcolor="white")
+    figure.update_geos(
+        visible=False,
+        lonaxis_range=[west, east],
+        lataxis_range=[south, north],
+        projection_type="mercator",
+        bgcolor="white",
+    )
     figure.update_layout(
         template="plotly_white",
         margin={"l": 10, "r": 10, "t": 60, "b": 50},
@@ -170,16 +182,18 @@ def interactive_map(tables: dict[str, pd.DataFrame], legend: MapLegend, years: t
 def _layers(
     zones: geopandas.GeoDataFrame,
     areas: pd.DataFrame,
-    changes: pd.DataFrame,
+    changes: pd.DataFrame | None,
     legend: MapLegend,
     years: tuple[int, ...],
 ) -> list[tuple[str, dict[str, Any]]]:
     """Title, values and intervals of what can be shown."""
-    found = [("Changed, %", _layer(zones, "changed_share", 100, "YlOrRd", None))]
+    found = [] if changes is None else [("Changed, %", _layer(zones, "changed_share", 100, "YlOrRd", None))]
     for one in legend.classes:
-        for year in (years[0], years[-1]):
+        for year in dict.fromkeys((years[0], years[-1])):
             own = areas[(areas["class"] == one.name) & (areas["year"] == year)].set_index(ZONE).reindex(zones[ZONE])
             found.append((f"{one.title} {year}, %", _layer(own, "share", 100, "YlGn", None)))
+        if changes is None:
+            continue
         own = changes[changes["class"] == one.name].set_index(ZONE).reindex(zones[ZONE])
         title = f"{one.title}, change {years[0]} to {years[-1]}"
         found.append((f"{title}, points", _layer(own, "change_points", 1, "BrBG", 0)))
@@ -207,9 +221,7 @@ def _layer(table: pd.DataFrame, name: str, factor: float, scale: str, middle: fl
     }
 
 
-def _simplified(shapes: geopandas.GeoSeries) -> dict[str, Any]:
-    west, south, east, north = shapes.total_bounds
-    step = max(east - west, north - south) / _DETAIL
+def _simplified(shapes: geopandas.GeoSeries, step: float) -> dict[str, Any]:
     simple = shapely.simplify(shapes.to_numpy(), step, preserve_topology=True)
     # Rings the other way round would be the rest of the globe to the library that draws them.
     turned = shapely.orient_polygons(simple, exterior_cw=True)
@@ -221,6 +233,18 @@ def _simplified(shapes: geopandas.GeoSeries) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
+def _view(zones: geopandas.GeoDataFrame) -> tuple[float, float, float, float]:
+    """What is shown: all zones but those far from any map, of which one would shrink the others to a point."""
+    mapped = zones["coverage"] != OUTSIDE
+    mapped |= not mapped.any()
+    west, south, east, north = zones[mapped].total_bounds
+    side = max(east - west, north - south)
+    near = zones.within(shapely.box(west - side, south - side, east + side, north + side))
+    west, south, east, north = zones[mapped | near].total_bounds
+    edge = 0.02 * max(east - west, north - south)
+    return west - edge, south - edge, east + edge, north + edge
+
+
 def _labels(zones: geopandas.GeoDataFrame) -> list[str]:
     """Names of zones, from a column `name` where there is one."""
     column = next((one for one in zones.columns if str(one).lower() in ("name", "nome", "nam", "label")), ZONE)
@@ -230,7 +254,7 @@ def _labels(zones: geopandas.GeoDataFrame) -> list[str]:
 def _draw(
     values: geopandas.GeoDataFrame, column: str, axes: Axes, scale: str, low: float, high: float, label: str
 ) -> None:
-    values.plot(
+    values[~values.geometry.is_empty & values.geometry.notna()].plot(
         column=column,
         ax=axes,
         cmap=scale,
@@ -256,7 +280,7 @@ def _figure(width: float, height: float, note: str, panels: int) -> tuple[Figure
     from matplotlib.figure import Figure as New
 
     figure = New((width, height), layout="constrained")
-    axes = figure.subplots(1, panels)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     figure.supxlabel(note, fontsize=7, color=_MUTED, x=0.01, ha="left", wrap=True)
     return figure, axes
 

@@ -111,7 +111,7 @@ def publish_zonal(
             fingerprint=fingerprint,
             geometry=_ground(zones),
             years=series.years,
-            title=f"Land cover by zone, {settings.name}, {series.years[0]} to {series.years[-1]}",
+            title=f"Land cover by zone, {settings.name}, {_span(series)}",
             lineage="Pixels counted by the share that lies in a zone, areas on the ellipsoid",
             properties=told,
             assets=assets,
@@ -127,17 +127,18 @@ def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[It
     """The files, and what the item tells of them."""
     series, legend = found.series, found.series.legend
     tables = zonal_tables(found, settings.ratio, settings.uncertainty)
-    zones, changes = tables["zones"], tables["changes"]
+    zones, changes = tables["zones"], tables.get("changes")
     assets = list(_tables(folder, tables))
     note = f"Mapped areas. {settings.uncertainty.note}"
-    shown = settings.shown or _most_changed(changes)
+    shown = settings.shown or _most(tables)
     pictures = {
         "choropleth": choropleth_png(zones, changes, legend, shown, series.years[-1], note),
         "composition": composition_png(zones, legend, series.years, note),
     }
+    alone = changes is None
     titles = {
-        "choropleth": f"Share of {shown} in {series.years[-1]}, and its relative change",
-        "composition": "Composition of the largest zones in the first and the last year",
+        "choropleth": f"Share of {shown} in {series.years[-1]}" + ("" if alone else ", and its relative change"),
+        "composition": f"Composition of the largest zones{'' if alone else ' in the first and the last year'}",
     }
     for key, content in pictures.items():
         (folder / f"{key}.png").write_bytes(content)
@@ -176,8 +177,14 @@ def _tables(folder: Path, tables: dict[str, pd.DataFrame]) -> Iterator[ItemAsset
         yield ItemAsset(AssetFile.of(f"{key}_csv", folder / f"{key}.csv"), _CSV, TITLES[key])
 
 
-def _most_changed(changes: pd.DataFrame) -> str:
-    return str(changes["change_hectares"].abs().groupby(changes["class"]).sum().idxmax())
+def _most(tables: dict[str, pd.DataFrame]) -> str:
+    """The class that changes most; of one year, that there is most of."""
+    name, column = ("changes", "change_hectares") if "changes" in tables else ("areas", "mapped_hectares")
+    return str(tables[name][column].abs().groupby(tables[name]["class"], observed=True).sum().idxmax())
+
+
+def _span(series: Series) -> str:
+    return " to ".join(map(str, dict.fromkeys((series.years[0], series.years[-1]))))
 
 
 def _account(series: Series, key: str, item: dict[str, Any], *, skipped: bool) -> ZonalAccount:

@@ -58,7 +58,7 @@ class Ratio:
 
 
 def zonal_tables(found: Zonal, ratio: Ratio | None, uncertainty: Uncertainty) -> dict[str, pd.DataFrame]:
-    """The tables, by the names of `TITLES`; `zones` with polygons.
+    """The tables, by the names of `TITLES`; `zones` with polygons. Of one year those that tell no change.
 
     Args:
         found: what was counted.
@@ -68,6 +68,10 @@ def zonal_tables(found: Zonal, ratio: Ratio | None, uncertainty: Uncertainty) ->
     known, seen = zone_intervals(found, uncertainty), found.both()[0].sum(axis=1)
     points = np.divide(100, seen, out=np.full(len(seen), np.nan), where=seen > 0)
     shares = np.divide(1, found.observed, out=np.full(found.observed.shape, np.nan), where=found.observed > 0)
+    if len(found.series.years) == 1:
+        areas = _areas(found).assign(**known.areas.columns({"hectares": 1.0, "share": shares[..., None]}))
+        told = {"zones": _zones(found, ratio), "areas": areas}
+        return {name: table.assign(source_accuracy=uncertainty.accuracy) for name, table in told.items()}
     relative = known.relative.columns({"relative_change": 1.0}).filter(like="_relative_change")
     changes = known.net.columns({"change_hectares": 1.0, "change_points": points[:, None]})
     changes["interval_reason"] = [
@@ -199,10 +203,13 @@ def _zones(found: Zonal, ratio: Ratio | None) -> geopandas.GeoDataFrame:
         "zone_hectares": found.zones.hectares,
         "coverage": np.select([least >= _WHOLE, cover.max(axis=1) <= 0], [COVERED, OUTSIDE], PARTLY),
         **{f"covered_share_{year}": cover[:, k] for k, year in enumerate(years)},
-        "covered_share_both": np.minimum(_share(observed, found.zones.hectares, nothing=0.0), 1.0),
-        "changed_hectares": np.where(observed > 0, np.maximum(changed, 0), np.nan),
-        "changed_share": _share(np.maximum(changed, 0), observed),
     }
+    if len(years) > 1:
+        ours |= {
+            "covered_share_both": np.minimum(_share(observed, found.zones.hectares, nothing=0.0), 1.0),
+            "changed_hectares": np.where(observed > 0, np.maximum(changed, 0), np.nan),
+            "changed_share": _share(np.maximum(changed, 0), observed),
+        }
     for k, year in enumerate(years):
         ours |= {f"{name}_share_{year}": shares[:, k, j] for j, name in enumerate(names)}
     if ratio is not None:

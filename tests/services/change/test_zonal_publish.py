@@ -110,6 +110,27 @@ def test_an_item_with_all_tables_and_figures(store: Store, series: Series, zones
         assert Image.open(io.BytesIO(read(store, made, name))).width > 1000
 
 
+def test_of_one_year_cover_is_told_and_no_change(store: Store, maps: str, zones: Zones) -> None:
+    alone = open_series(maps, [2019], least=1)
+    made = publish_zonal(store, alone, zones, replace(SETTINGS, uncertainty=Uncertainty()))
+    assert made.key == "lulc-zonal/squares/2019/squares-2019.json"
+    item = published(store, made)
+    assert item["properties"]["title"] == "Land cover by zone, squares, 2019"
+    kinds = {"zones", "zones_csv", "areas", "areas_csv", "choropleth", "composition", "map"}
+    assert set(item["assets"]) == kinds, "no changes, no transitions"
+    table = geopandas.read_parquet(io.BytesIO(read(store, made, "zones"))).set_index("zone")
+    assert table.crops_share_2019.loc["0"] == pytest.approx(1, abs=1e-3)
+    assert not [name for name in table if "changed" in name or name.endswith("_both")]
+
+
+def test_a_zone_far_away_does_not_shrink_the_picture(store: Store, series: Series, zones: Zones) -> None:
+    far = zones.frame.assign(geometry=[*zones.frame.geometry[:-1], shapely.box(100, 0, 101, 1)])
+    made = publish_zonal(store, series, replace(zones, frame=far), SETTINGS)
+    with Image.open(io.BytesIO(read(store, made, "choropleth"))) as picture:
+        white = np.asarray(picture.convert("L")) > 250
+    assert white.mean() < 0.75, "the zones fill their panels"
+
+
 def test_the_catalogs_server_finds_it(store: Store, series: Series, zones: Zones) -> None:
     publish_zonal(store, series, zones, SETTINGS)
     (served,) = map(read_item, Snapshot.of(store).lines("lulc-zonal", "https://example.com"))
@@ -170,7 +191,9 @@ def test_the_map_opens_without_a_network_and_draws_every_zone(
         page.goto((tmp_path / "map.html").as_uri())
         page.wait_for_selector(".choroplethlayer path")
         outlines = page.locator(".choroplethlayer path")
-        boxes = [outlines.nth(k).bounding_box() for k in range(10)]
+        assert outlines.count() == 20, "in grey, and with a value above"
+        # The tenth lies beyond the maps, and so beyond the picture.
+        boxes = [outlines.nth(k).bounding_box() for k in range(9)]
         assert all(box and 0 < box["width"] < 400 for box in boxes), "none is missing, none is the rest of the globe"
         page.locator(".updatemenu-header").click()
         page.get_by_text("Crops 2019, %").click()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
+from rich.table import Column, Table
 
 from catalog.chips import Split
 from catalog.errors import BadInput
@@ -38,7 +38,7 @@ def models_list_command() -> None:
     """List the networks that `--model` takes by name."""
     from services.inference.registry import registered_models, shipped_models
 
-    table = Table("network", "version", "pixel", "bands", "classes", "file")
+    table = Table("network", "version", "pixel", "bands", "classes", Column("file", overflow="fold"))
     for name, file in {**registered_models(), **shipped_models()}.items():
         spec = model_spec(str(file))
         table.add_row(name, spec.version, f"{spec.gsd} m", ", ".join(spec.bands), str(len(spec.classes)), str(file))

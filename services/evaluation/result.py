@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from rich import box
 from rich.table import Table
 
 SIBLINGS = "siblings"
@@ -31,6 +32,10 @@ class Estimate(BaseModel):
         if self.low is None or self.high is None:
             return f"{100 * self.value:.1f} % (not estimable)"
         return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+    def in_two_lines(self) -> str:
+        """The share over its interval, for narrow columns."""
+        return str(self).replace(" (", "\n").replace(" to ", "–").removesuffix(")")
 
 
 class ClassAgreement(BaseModel):
@@ -127,25 +132,27 @@ class Evaluation(BaseModel):
 
     def table(self) -> Table:
         """Pooled agreement by class, for the terminal."""
-        table = Table(title=f"{self.title}: {self.pooled.overall}", title_justify="left", caption_justify="left")
+        table = _table(f"{self.title}: {self.pooled.overall}")
         unit = self.reference.unit
         for column in ("class", "pixels", f"{unit}s", "precision (user's)", "recall (producer's)", "F1", "IoU"):
-            table.add_column(column, justify="left" if column == "class" else "right")
+            widest = max(map(len, column.split()))
+            table.add_column(column, justify="left" if column == "class" else "right", min_width=widest)
         for one in self.pooled.classes:
             shares = (one.precision, one.recall, one.f1, one.iou)
-            table.add_row(self.style(one.name).title, f"{one.pixels:,}", f"{one.places:,}", *map(str, shares))
+            told = [share.in_two_lines() for share in shares]
+            table.add_row(self.style(one.name).title, f"{one.pixels:,}", f"{one.places:,}", *told)
         table.caption = "\n".join(self.remarks())
         return table
 
     def calibrations(self, kinds: Sequence[str]) -> Table:
         """How far confidence and agreement lie apart in the groups of some kinds, for the terminal."""
-        table = Table(title="Calibration", title_justify="left")
+        table = _table("Calibration")
         for column in ("", "pixels", f"{self.reference.unit}s", "agreement", "mean confidence", "calibration error"):
             table.add_column(column, justify="left" if not column else "right")
         for kind in kinds:
             for one in self.groups.get(kind, []):
                 mean = f"{100 * (one.calibration.confidence or 0):.1f} %"
-                told = (str(one.overall), mean, str(one.calibration.error))
+                told = (one.overall.in_two_lines(), mean, one.calibration.error.in_two_lines())
                 table.add_row(one.name, f"{one.pixels:,}", f"{one.places:,}", *told)
             table.add_section()
         return table
@@ -171,3 +178,15 @@ class Evaluation(BaseModel):
         ]
         told += [f"Left out: {count:,} {reason}." for reason, count in self.left_out.items()]
         return told
+
+
+def _table(title: str) -> Table:
+    """So narrow that eight columns with intervals fit a terminal of 80 characters."""
+    return Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )

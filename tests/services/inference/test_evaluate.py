@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput, StoreError
@@ -227,3 +229,14 @@ def test_the_page_holds_all_and_the_json_is_the_result(tmp_path: Path):
     assert "accuracy" not in told.lower()
     fields = json.dumps(Evaluation.model_json_schema())
     assert "accuracy" not in fields.lower()
+
+
+def test_the_table_fits_a_terminal_of_80_characters():
+    chips = [wrong(chip(f"lake-{k}"), 10 * k) for k in range(6)]
+    evaluation, _ = evaluate_network(Threshold(), chips, "lakes")
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(evaluation.table())
+    shown = console.export_text()
+    assert "…" not in shown and "(producer's)" in shown
+    recall = evaluation.pooled.classes[0].recall
+    assert f"{100 * recall.low:.1f}–{100 * recall.high:.1f}" in shown

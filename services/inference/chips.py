@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from catalog.atmosphere import BANDS as TEACHER_BANDS
-from catalog.chips import UNLABELLED, Split
+from catalog.chips import UNLABELLED, Split, check_places
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
 from catalog.radar import RADAR_CHANNELS, bands_apart
@@ -89,10 +89,13 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
 
     Raises:
         BadInput: no training set there, other classes or bands than the network's, several trees of finer classes, no
-            such chip, a place to leave out that no chip lies in, or pixels that are not what the set says.
+            such chip, a place in two splits, a place to leave out that no chip lies in, or pixels that are not what
+            the set says.
     """
     chips, sets = [], [(folder, *open_training_set(open_store(folder))) for folder in folders]
     tree = _one_tree({folder: found.parents for folder, found, _ in sets})
+    # What one set learns another must not test.
+    check_places(chip for *_, records in sets for chip in records)
     places = {chip.place for *_, records in sets for chip in records}
     if strange := sorted(set(leave_out) - places):
         told = difflib.get_close_matches(strange[0], places, n=3) or sorted(places)[:3]

@@ -82,6 +82,12 @@ def test_chips_are_read_by_split_without_the_places_left_out(dataset):
         read_chips([dataset], "train", leave_out=["dleta"])
 
 
+def test_a_place_that_one_set_learns_and_another_tests_is_named(dataset, tmp_path):
+    other = write_lakes(tmp_path, ("delta", "validation"), ("pond", "train"))
+    with pytest.raises(BadInput, match="Place delta lies in two splits: delta in train and delta in validation"):
+        read_chips([dataset, str(other)], "train")
+
+
 def test_pixels_that_are_not_what_their_set_says_are_named(tmp_path):
     folder = write_lakes(tmp_path)
     labels = folder / "delta" / "delta" / "labels.tif"

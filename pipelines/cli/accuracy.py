@@ -102,7 +102,7 @@ def design_command(
         widths = [f"{made.predicted[how][one.name]:,.1f}" for how in ("chosen", "proportional", "equal")]
         table.add_row(one.name, f"{one.hectares:,.1f}", f"{expected:.2f}", f"{units:,}", *widths)
     console.print(table)
-    _tell(*[one.told for one in made.accuracies], *made.notes, *(read.notes if read else ()))
+    _tell(*dict.fromkeys(one.told for one in made.accuracies), *made.notes, *(read.notes if read else ()))
     _tell(f"{made.unobserved:,.1f} ha without a class in all years are not sampled.")
     _tell(*(f"Left out {place}: {reason}" for place, reason in made.excluded.items()))
     _tell(f"Interpreters fill {', '.join(f'reference_{one}' for one in made.years)} with {', '.join(made.names)}.")
@@ -195,9 +195,18 @@ def range_command(
     shown = ["statement", "mapped_ha", "low_ha", "high_ha", "correlation"]
     for column in shown:
         table.add_column(column.replace("_", " "), justify="right" if rows[column].dtype.kind == "f" else "left")
-    for row in rows[shown].itertuples(index=False):
+    # A reason that is the same for many rows stands below them once.
+    told = rows.assign(
+        statement=[
+            text.replace(f": {why})", ")") if why else text
+            for text, why in zip(rows["statement"], rows["reason"], strict=True)
+        ]
+    )
+    for row in told[shown].itertuples(index=False):
         table.add_row(*("" if cell != cell else f"{cell:,.1f}" if isinstance(cell, float) else cell for cell in row))
     console.print(table)
+    for kind, reasons in rows[rows["reason"] != ""].groupby("kind")["reason"]:
+        _tell(f"{str(kind).capitalize()}: {'; '.join(reasons.unique())}.")
     _tell(*dict.fromkeys(rows["source_accuracy"]), *notes)
     if csv:
         rows.to_csv(csv, index=False)

@@ -91,7 +91,9 @@ def make_report(design: Design, sample: Interpreted, other: OtherMaps | None = N
     for year, label, published in zip(design.years, labels, accuracies, strict=True):
         accuracy = assess(strata, sample.stratum, label)
         source = f"Accuracy of the map of {year}: {_told(accuracy)} from this sample of {len(sample.cell)} units. "
-        years.append(YearAccuracy(year=year, accuracy=accuracy, source=source + f"Published: {published.told}"))
+        unknown = published.matrix is None and published.overall is None
+        source += "No other is published." if unknown else f"Published: {published.told}"
+        years.append(YearAccuracy(year=year, accuracy=accuracy, source=source))
     transitions = assess(strata, sample.stratum, transition_labels(design, sample, other)) if change else None
     changed = changed_mapped = None
     if change:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,6 +14,7 @@ from services.change.estimation import Estimate
 from services.change.reference import Reference
 from services.change.scenarios import Range
 from services.change.source_accuracy import SourceAccuracy
+from services.change.told import figure_told
 
 Kind = Literal["95 % interval", "synthetic", "scenario range", "scaled by overall accuracy", "no interval"]
 _NAN = float("nan")
@@ -76,16 +76,6 @@ def interval_columns(figures: Mapping[str, Sequence[Interval]]) -> pd.DataFrame:
     columns["interval_source"] = [row[0].source for row in rows]
     columns["interval_reason"] = ["; ".join(dict.fromkeys(one.reason for one in row if one.reason)) for row in rows]
     return pd.DataFrame(columns)
-
-
-def figure_told(value: float, decimals: int = 1) -> str:
-    """A figure for people; of one below 1 two digits that count, so that what is rare is not told as 0.0.
-
-    >>> figure_told(1234.56), figure_told(0.0286), figure_told(0.0)
-    ('1,234.6', '0.029', '0.0')
-    """
-    small = 0 < abs(value) < 1
-    return f"{value:,.{max(decimals, min(6, 1 - math.floor(math.log10(abs(value))))) if small else decimals}f}"
 
 
 def interval_of(row: pd.Series, name: str) -> Interval:

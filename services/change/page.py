@@ -11,13 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from catalog.assets import AssetFile
 from services.change import figures
-from services.change.interval_columns import figure_told
 from services.change.items import ItemAsset
 from services.change.persistence import KINDS
 from services.change.series import Series
 from services.change.settings import Settings
 from services.change.tables import TITLES, change_tables, end_matrix, intervals_of_ends, summary
 from services.change.tally import UNOBSERVED, Tally
+from services.change.told import figure_told
 
 ROWS = 25
 """Transitions shown on the page, at most; the tables have all."""

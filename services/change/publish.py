@@ -189,7 +189,7 @@ def _publish_area(
             geometry=part_in(geometry, series.area),
             years=series.years,
             title=f"Land-cover change of {settings.name}, {series.years[0]} to {series.years[-1]}",
-            lineage=f"Counts of {len(items)} places added",
+            lineage=f"Counts of {len(items)} place{'s' if len(items) > 1 else ''} added",
             properties={
                 **told,
                 **summary(tally, matrix),

@@ -26,6 +26,7 @@ from scipy.optimize import nnls
 from scipy.special import gammaincinv, ndtr
 
 from services.change.source_accuracy import SourceAccuracy
+from services.change.told import figure_told
 
 DRAWS = 500
 CORRELATIONS = (0.0, 0.5, 1.0)
@@ -54,11 +55,11 @@ class Range(BaseModel):
         """As a sentence's part, in per cent of a total: `11.2 % +- 1.68 % (scaled by overall accuracy)`."""
         share = 100 * self.mapped / total
         if self.low is None or self.high is None:
-            return f"{share:.1f} % ({self.kind}: {self.reason})"
+            return f"{figure_told(share)} % ({self.kind}: {self.reason})"
         low, high = 100 * self.low / total, 100 * self.high / total
         if self.kind == "scaled by overall accuracy":
-            return f"{share:.1f} % +- {(high - low) / 2:.2f} % ({self.kind})"
-        return f"{share:.1f} %, {low:.1f} to {high:.1f} % ({self.kind})"
+            return f"{figure_told(share)} % +- {figure_told((high - low) / 2, 2)} % ({self.kind})"
+        return f"{figure_told(share)} %, {figure_told(low)} to {figure_told(high)} % ({self.kind})"
 
 
 def area_ranges(mapped: Mapping[str, float], accuracy: SourceAccuracy) -> list[Range]:

@@ -99,7 +99,7 @@ def test_statements_scaled_by_overall_accuracy(command, maps, tmp_path):
 
 def test_where_nothing_is_known_the_reason_is_told(command, maps):
     _, told = command("range", "--maps", maps, "--years", "2017")
-    assert "no interval: no accuracy of the source map is known" in told
+    assert "No interval: no accuracy of the source map is known" in told
     assert "Accuracy of the source map: unknown." in told
 
 

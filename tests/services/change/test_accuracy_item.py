@@ -74,7 +74,7 @@ def test_the_page_needs_no_other_file_and_names_its_sources(made, tmp_path):
     page = ((tmp_path / KEY).parent / read(tmp_path)["assets"]["page"]["href"]).read_text()
     assert "http://" not in page and "https://" not in page and 'src="data:image/png' in page
     assert page.count("from this sample") >= 4
-    assert "Published: Accuracy of the source map: unknown." in page
+    assert "No other is published." in page
     assert "too short" in page and "trees to crops" in page
 
 

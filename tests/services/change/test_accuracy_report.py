@@ -126,7 +126,7 @@ def test_the_table_names_the_source_of_every_row(change):
     rows = table(change)
     assert {"2017", "2018", "transitions", "net change", "gain change", "loss change", "zones"} == set(rows["table"])
     assert rows["source_accuracy"].str.contains("from this sample").all()
-    assert "Published: Accuracy of the source map: unknown." in rows["source_accuracy"][0]
+    assert "No other is published." in rows["source_accuracy"][0]
     limits = {"estimated_ha_low", "estimated_ha_high", "estimated_ha_half_width"}
     assert {"mapped_ha", "estimated_ha", *limits} <= set(rows)
     first = rows[rows["table"] == "2017"].set_index("name")

@@ -183,6 +183,8 @@ def _warped(path: str, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     with rasterio.open(path) as source:
         if source.crs is None:
             raise BadInput(f"labels unreadable: {Path(path).name} does not say its CRS")
+        if source.count != 1:
+            raise BadInput(f"labels unreadable: {Path(path).name} has {source.count} bands; 1 of classes is needed")
         with WarpedVRT(
             source,
             crs=f"EPSG:{grid.epsg}",

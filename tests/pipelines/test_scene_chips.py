@@ -70,8 +70,8 @@ def write(path: Path, values: np.ndarray, col: int = COL, row: int = ROW, **prof
     path.parent.mkdir(parents=True, exist_ok=True)
     known = {"crs": f"EPSG:{TILE.epsg}", "transform": TILE.transform @ Affine.translation(col, row), "nodata": 0}
     with rasterio.open(
-        path, "w", driver="GTiff", count=1, height=values.shape[0], width=values.shape[1], dtype=values.dtype,
-        **{**known, **profile},
+        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], dtype=values.dtype,
+        **{"count": 1, **known, **profile},
     ) as target:  # fmt: skip
         target.write(values, 1)
     return path
@@ -416,6 +416,9 @@ def test_nothing_of_use_is_an_error_that_says_why(simulated, worldcover, truth, 
     options["labels"] = str(write(tmp_path / "holes.tif", holes))
     with pytest.raises(BadInput, match=r"None of \d+ chips can be used .*--min-labelled 100"):
         made(tmp_path / "all", simulated.catalog, periods=YEAR, choice=Choice(min_labelled=100), **options)
+    options["labels"] = str(write(tmp_path / "two.tif", holes, count=2))
+    with pytest.raises(BadInput, match=r"labels unreadable: two\.tif has 2 bands"):
+        made(tmp_path / "two", simulated.catalog, periods=YEAR, **options)
 
 
 # Use

@@ -33,7 +33,7 @@ from services.change.items import (
 _ASSETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "report.json": ("report", "application/json", "All figures, as data", ("data",)),
     "areas.csv": ("table", "text/csv", "Areas and accuracies: mapped and estimated, with intervals", ("data",)),
-    "areas.png": ("thumbnail", "image/png", "Mapped and estimated areas", ("overview", "thumbnail")),
+    "areas.png": ("thumbnail", "image/png", "Mapped and estimated areas", ("thumbnail",)),
     "report.html": ("page", "text/html", "All of it on one page", ("overview",)),
     "design.json": ("design", "application/json", "Sample design: maps, strata, units", ("metadata",)),
 }

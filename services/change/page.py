@@ -66,7 +66,8 @@ def area_files(
     for key, content in drawn.items():
         file = folder / f"{key.removesuffix('_png')}.png"
         file.write_bytes(content)
-        roles = ("overview",) if key == "sankey_png" else ("data",)
+        # No overview: browsers lay these on the ground.
+        roles = ("thumbnail",) if key == "sankey_png" else ("data",)
         assets.append(ItemAsset(AssetFile.of(key, file), "image/png", _PICTURES[key], roles))
     environment = Environment(
         loader=PackageLoader("services.change", ""),

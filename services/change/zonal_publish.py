@@ -142,7 +142,8 @@ def _files(folder: Path, found: Zonal, settings: ZonalSettings) -> tuple[list[It
     }
     for key, content in pictures.items():
         (folder / f"{key}.png").write_bytes(content)
-        roles = ("overview",) if key == "choropleth" else ("data",)
+        # No overview: browsers lay these on the ground.
+        roles = ("thumbnail",) if key == "choropleth" else ("data",)
         assets.append(ItemAsset(AssetFile.of(key, folder / f"{key}.png"), _PNG, titles[key], roles))
     counted = zones["coverage"].value_counts()
     coverage = {name: int(counted.get(name, 0)) for name in (COVERED, PARTLY, OUTSIDE)}

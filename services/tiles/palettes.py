@@ -21,8 +21,8 @@ def palette_of(asset: str, item: dict[str, Any]) -> np.ndarray:
     Classes have the colours that the item tells in `classification:classes`.
     """
     colours = np.zeros((256, 4), np.uint8)
-    if asset == CLASSES:
-        for one in classes_of(item):
+    if asset not in _RAMPS:
+        for one in classes_of(item, asset):
             if "color_hint" in one:
                 colours[one["value"]] = (*bytes.fromhex(one["color_hint"]), 255)
         return colours
@@ -33,9 +33,9 @@ def palette_of(asset: str, item: dict[str, Any]) -> np.ndarray:
     return colours
 
 
-def classes_of(item: dict[str, Any]) -> list[dict[str, Any]]:
+def classes_of(item: dict[str, Any], asset: str = CLASSES) -> list[dict[str, Any]]:
     """The classes that an item, or what a collection tells of its items' assets, names; no data is none."""
-    named = item["assets"].get(CLASSES, {}).get("classification:classes", [])
+    named = item["assets"].get(asset, {}).get("classification:classes", [])
     return [one for one in named if not one.get("nodata")]
 
 

@@ -38,6 +38,8 @@ _Scale = Annotated[int, Query(ge=1, le=2, description="2 for tiles of 512 pixels
 _Lon = Annotated[float, Query(ge=-180, le=180)]
 _Lat = Annotated[float, Query(ge=-90, le=90)]
 _Asset = Literal["data", "confidence", "observations"]
+_ItemAsset = Literal["data", "confidence", "observations", "transition", "persistence"]
+"""Those of change, too."""
 
 
 def tile_router(index: ItemIndex, store: Store) -> APIRouter:
@@ -51,9 +53,11 @@ def tile_router(index: ItemIndex, store: Store) -> APIRouter:
     router = APIRouter(prefix="/tiles", tags=["Tiles"])
 
     @cached(TTLCache(1024, _REMEMBERED_SECONDS), key=lambda *which: which, lock=Lock())
-    def item_of(collection: str, item: str) -> dict[str, Any]:
+    def item_of(collection: str, item: str, asset: str = CLASSES) -> dict[str, Any]:
         found = index.item(collection, item, reader.root)
-        if found is None or CLASSES not in found["assets"]:
+        # What the classes are told beside may lack a map: then its tiles are empty.
+        needed = CLASSES if asset in ASSETS else asset
+        if found is None or needed not in found["assets"]:
             raise NotFoundError(f"There is no map {item!r} in the collection {collection!r}.")
         return found
 
@@ -88,11 +92,11 @@ def tile_router(index: ItemIndex, store: Store) -> APIRouter:
         colours = palette_of(asset, items[0]) if items else palette_of("confidence", {})
         return Response(png(values, colours), headers=headers, media_type="image/png")
 
-    @router.get("/{collection}/items/{item}/tilejson.json", dependencies=[Depends(only())])
-    def item_tilejson(collection: str, item: str, request: Request) -> dict[str, Any]:
+    @router.get("/{collection}/items/{item}/tilejson.json", dependencies=[Depends(only("asset"))])
+    def item_tilejson(collection: str, item: str, request: Request, asset: _ItemAsset = "data") -> dict[str, Any]:
         """How a viewer asks for the tiles of an item (TileJSON 3.0)."""
-        found = item_of(collection, item)
-        return _tilejson(request, f"{collection}/items/{item}", found["id"], found["bbox"], found, 0)
+        found = item_of(collection, item, asset)
+        return _tilejson(request, f"{collection}/items/{item}", found["id"], found["bbox"], found, 0, asset)
 
     @router.get("/{collection}/years/{year}/tilejson.json", dependencies=[Depends(only())])
     def year_tilejson(collection: str, year: _Year, request: Request) -> dict[str, Any]:
@@ -119,10 +123,17 @@ def tile_router(index: ItemIndex, store: Store) -> APIRouter:
 
     @router.get("/{collection}/items/{item}/{z}/{x}/{y}.png", response_class=Response, dependencies=_DRAWN)
     def item_tile(
-        collection: str, item: str, z: _Z, x: _XY, y: _XY, request: Request, asset: _Asset = "data", scale: _Scale = 1
+        collection: str,
+        item: str,
+        z: _Z,
+        x: _XY,
+        y: _XY,
+        request: Request,
+        asset: _ItemAsset = "data",
+        scale: _Scale = 1,
     ) -> Response:
         """A tile of an item; what it does not map is transparent."""
-        return drawn(request, lambda: [item_of(collection, item)], asset, z, x, y, scale)
+        return drawn(request, lambda: [item_of(collection, item, asset)], asset, z, x, y, scale)
 
     @router.get("/{collection}/years/{year}/{z}/{x}/{y}.png", response_class=Response, dependencies=_DRAWN)
     def year_tile(
@@ -170,20 +181,26 @@ def _told(item: dict[str, Any], reader: MapReader, lon: float, lat: float) -> di
 
 
 def _tilejson(
-    request: Request, path: str, name: str, bounds: list[float], item: dict[str, Any], least_zoom: int
+    request: Request,
+    path: str,
+    name: str,
+    bounds: list[float],
+    item: dict[str, Any],
+    least_zoom: int,
+    asset: str = CLASSES,
 ) -> dict[str, Any]:
     base = f"{str(request.base_url).rstrip('/')}/tiles/{path}"
     return {
         "tilejson": "3.0.0",
         "name": name,
         "attribution": "Contains modified Copernicus Sentinel data",
-        "tiles": [f"{base}/{{z}}/{{x}}/{{y}}.png"],
+        "tiles": [f"{base}/{{z}}/{{x}}/{{y}}.png" + ("" if asset == CLASSES else f"?asset={asset}")],
         "minzoom": least_zoom,
         "maxzoom": MOST_ZOOM,
         "bounds": bounds,
         "legend": [
             {"value": one["value"], "title": one.get("title", one["name"]), "color": f"#{one['color_hint']}"}
-            for one in classes_of(item)
+            for one in classes_of(item, asset)
             if "color_hint" in one
         ],
     }

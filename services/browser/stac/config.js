@@ -8,7 +8,7 @@ window.STAC_BROWSER_CONFIG = {
   buildTileUrlTemplate: (asset) => {
     const item = asset.getContext();
     const name = asset.getKey();
-    if (!item?.collection || !["data", "confidence", "observations"].includes(name)) return null;
+    if (!item?.collection || !["data", "confidence", "observations", "transition", "persistence"].includes(name)) return null;
     const tiles = new URL(`../tiles/${item.collection}/items/${item.id}/`, document.baseURI).href;
     return `${tiles}{z}/{x}/{y}.png?asset=${name}`;
   },

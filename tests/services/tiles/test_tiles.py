@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 
 import morecantile
@@ -16,8 +17,13 @@ from rasterio.warp import transform
 from catalog.collections import rebuild
 from catalog.legend import load_legend
 from catalog.store import Store, open_store
+from services.change.publish import publish_change
+from services.change.series import open_series
+from services.change.settings import Settings
+from services.change.themes import load_themes
 from tests.catalog.tile_years import manifest_of, publish, publish_all
 from tests.servers.catalog import serve_catalog
+from tests.services.change.maps import CROPS, TREES, write_years
 
 GRID = morecantile.tms.get("WebMercatorQuad")
 COLOURS = load_legend("nine").palette()
@@ -130,6 +136,27 @@ def test_tilejson_leads_to_tiles(url, store):
         tile = GRID.tile(lon, lat, told["maxzoom"])
         assert picture(told["tiles"][0].format(z=tile.z, x=tile.x, y=tile.y))[..., 3].any()
         assert {"value": 1, "title": "Water", "color": "#419BDF"} in told["legend"]
+
+
+def test_maps_of_change_are_drawn_in_the_colours_that_their_item_tells(tmp_path):
+    codes = np.full((300, 300), TREES)
+    maps = write_years(tmp_path / "maps", codes, np.where(np.arange(300) < 150, CROPS, codes))
+    made = publish_change(open_store(str(tmp_path / "out")), open_series(maps), Settings("here", load_themes()))
+    item = json.loads((tmp_path / "out" / made.items[0]).read_text())
+    named = {one["name"]: one for one in item["assets"]["transition"]["classification:classes"]}
+    with serve_catalog(str(tmp_path / "out")) as running:
+        tiles = f"{running}/tiles/{item['collection']}/items/{item['id']}"
+        told = requests.get(f"{tiles}/tilejson.json?asset=transition", timeout=30).json()
+        assert [one["title"] for one in told["legend"]] == ["No change", "Trees to Crops"]
+        west, south, east, north = item["bbox"]
+        tile = GRID.tile(west + (east - west) / 4, (south + north) / 2, 14)
+        found = picture(told["tiles"][0].format(z=tile.z, x=tile.x, y=tile.y))
+        assert requests.get(f"{tiles}/14/1/1.png", timeout=30).status_code == 404, "it has no classes"
+    colours = {
+        "".join(f"{one:02X}" for one in colour[:3]) for colour in np.unique(found.reshape(-1, 4), axis=0) if colour[3]
+    }
+    assert colours <= {named["no_change"]["color_hint"], named["trees_to_crops"]["color_hint"]}
+    assert named["trees_to_crops"]["color_hint"] in colours
 
 
 def test_a_tile_that_has_not_changed_is_not_sent_again(url, store):

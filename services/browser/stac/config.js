@@ -5,6 +5,8 @@ window.STAC_BROWSER_CONFIG = {
   allowExternalAccess: false,
   historyMode: "hash",
   socialSharing: [],
+  // Thumbnails of change are diagrams, which do not lie on the ground.
+  displayPreview: false,
   buildTileUrlTemplate: (asset) => {
     const item = asset.getContext();
     const name = asset.getKey();

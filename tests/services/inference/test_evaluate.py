@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -229,6 +230,23 @@ def test_the_page_holds_all_and_the_json_is_the_result(tmp_path: Path):
     assert "accuracy" not in told.lower()
     fields = json.dumps(Evaluation.model_json_schema())
     assert "accuracy" not in fields.lower()
+
+
+def test_the_page_tells_each_class_by_level(tmp_path: Path):
+    chips = [chip(f"lake-{k}", level="L1C" if k < 6 else "L2A") for k in range(12)]
+    chips[0] = wrong(chips[0], 59)
+    evaluation, pictures = evaluate_network(Threshold(), chips, "lakes")
+    text = write_evaluation(evaluation, pictures, tmp_path / "out").read_text()
+    (shown,) = re.findall(r'by-level"><table>(.*?)</table>', text, re.DOTALL)
+    water, crops = shown.split("<tr>")[2:]
+    of_level = {one.name: {each.name: each.recall.value for each in one.classes} for one in evaluation.groups["level"]}
+    assert of_level["L1C"]["crops"] < 1 == of_level["L2A"]["crops"]
+    for row, name in ((water, "water"), (crops, "crops")):
+        recalls = [f"{100 * of_level[level][name]:.1f}" for level in ("L1C", "L2A")]
+        cells = re.findall(r"<td>([\d.]+)<small>", row)
+        assert cells[1::2] == recalls
+    alone, _ = evaluate_network(Threshold(), chips[:6], "lakes")
+    assert 'by-level"><table>' not in write_evaluation(alone, [], tmp_path / "alone").read_text()
 
 
 def test_the_table_fits_a_terminal_of_80_characters():

@@ -12,10 +12,11 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.report import Figure
-from services.change import temporal
-from services.change.emissions import scores_log_emission, sharpened, usual_prior
+from services.change import steady_errors, temporal
+from services.change.emissions import REPEATED, scores_log_emission, sharpened, usual_prior
 from services.change.sharpness import fit_sharpness
-from services.change.temporal import fit, most_likely
+from services.change.steady_errors import looks_alike, path_and_probability
+from services.change.temporal import fit
 from tests.services.change.simulated_years import changes_found, filtered
 
 LANDSCAPES = range(1008, 1020)
@@ -74,10 +75,11 @@ def temporal_choice() -> list[Figure]:
         "expected change weighs 0.5": _model(sharpness=likely, weight=0.5),
         "change weight: 1": _model(sharpness=likely, change_weight=1.0),
         "change weight: 3": _model(sharpness=likely, change_weight=3.0),
-        "change weight: 12": _model(sharpness=likely, change_weight=12.0),
-        "before: prior even, sharpness 1, nothing expected": _model(
-            prior=_even, sharpness=lambda scores: 1.0, weight=0.0
-        ),
+        "change weight: 6": _model(sharpness=likely, change_weight=6.0),
+        "share that repeats: 0.3": _model(sharpness=likely, repeated=0.3),
+        "share that repeats: 0.7": _model(sharpness=likely, repeated=0.7),
+        "no error repeats": _model(sharpness=likely, repeated=0.0),
+        "no error repeats, change weight 6": _model(sharpness=likely, repeated=0.0, change_weight=6.0),
     }
     figures = []
     for name, way in ways.items():
@@ -99,12 +101,14 @@ def _model(
     sharpness: Callable[[np.ndarray], float],
     prior: Model = usual_prior,
     weight: float = temporal.USUAL_WEIGHT,
-    change_weight: float = temporal.CHANGE_WEIGHT,
+    change_weight: float = steady_errors.CHANGE_WEIGHT,
+    repeated: float = REPEATED,
 ) -> Model:
     def corrected(scores: np.ndarray) -> np.ndarray:
         shares = sharpened(scores, sharpness(scores))
         looks = scores_log_emission(shares, prior(shares))
-        return most_likely(looks, fit(looks, expected=weight), change_weight)
+        chain = fit(looks, expected=weight)
+        return path_and_probability(looks, chain, looks_alike(looks, chain), repeated, change_weight)[0]
 
     return corrected
 

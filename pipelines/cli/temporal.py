@@ -15,7 +15,6 @@ from pipelines.cli.options import Aoi, Bbox, Centre, SizeKm, console, ground_of,
 from pipelines.cli.workers import Job, by_places
 from services.change.emissions import REPEATED
 from services.change.requests import GivenMatrix, TemporalRequest, described
-from services.change.temporal import CHANGE_WEIGHT
 
 
 @by_places("temporal")
@@ -43,8 +42,8 @@ def temporal_command(
         float, typer.Option(parser=number, metavar="SHARE", help=described(TemporalRequest, "repeated"))
     ] = REPEATED,
     change_weight: Annotated[
-        float, typer.Option(parser=number, metavar="N", help=described(TemporalRequest, "change_weight"))
-    ] = CHANGE_WEIGHT,
+        float | None, typer.Option(parser=number, metavar="N", help=described(TemporalRequest, "change_weight"))
+    ] = None,
 ) -> None:
     """Correct the years of a series together by a hidden Markov model, and publish them as `lulc-temporal`, at
     30 m as `lulc-temporal-30m`.

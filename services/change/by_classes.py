@@ -67,7 +67,7 @@ class ByClasses:
         seen = self._histories > 0
         log_emission = codes_log_emission(self._positions(self._histories[seen]), emission)
         self.chain = chain_of(log_emission, self._counts[seen], self._settings, self.classes)
-        path = most_likely(log_emission, self.chain, self._settings.change_weight)
+        path = most_likely(log_emission, self.chain, self._settings.missed_weighs)
         true = np.einsum(
             "tcn,cd->tdn", posterior(log_emission, self.chain), steady_truth(counts, self._settings.repeated)
         )

@@ -15,12 +15,12 @@ from catalog.legend import load_legend
 from catalog.sources import read_json
 from services.change.blocks import BLOCK, Block, MapUnreadable, OpenPlace
 from services.change.correction import Settings, chain_of, check_classes, per_cent
-from services.change.emissions import LEAST_SCORE, scores_log_emission, sharpened, tempering, usual_prior
+from services.change.emissions import LEAST_SCORE, scores_log_emission, sharpened, usual_prior
 from services.change.runs import packed, unpacked
 from services.change.series import Series
 from services.change.series_items import MapItem
 from services.change.sharpness import fit_sharpness
-from services.change.temporal import most_likely, posterior
+from services.change.steady_errors import looks_alike, path_and_probability
 
 _SAMPLE = 200_000
 """Pixels from whose scores the chain is learnt."""
@@ -76,7 +76,7 @@ class ByScores:
         self._shown |= place["shown"]
 
     def learn(self) -> None:
-        """Find sharpness, prior and chain, of the classes that a map shows and that have any score."""
+        """Find sharpness, prior, chain and mean looks, of the classes that a map shows and that have any score."""
         sample = np.concatenate([np.zeros((self._years, len(self.classes), 0)), *self._sample], axis=-1)
         self._sample = []
         mean = np.nanmean(sample, axis=(0, 2)) if sample.size else np.zeros(len(self.classes))
@@ -90,7 +90,9 @@ class ByScores:
             self._prior = usual_prior(sample)
         else:
             self._prior = sharpened(self._given_prior(self._settings.prior)[:, None], self.sharpness)[:, 0]
-        self.chain = chain_of(scores_log_emission(sample, self._prior), None, self._settings, self.classes)
+        looks = scores_log_emission(sample, self._prior)
+        self.chain = chain_of(looks, None, self._settings, self.classes)
+        self._alike = looks_alike(looks, self.chain)
 
     def correct(self, place: OpenPlace, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """Strip by strip."""
@@ -101,10 +103,11 @@ class ByScores:
             rows = slice(top, min(top + step, height))
             scores = self._read(place, block, rows)
             pixels = scores.reshape(len(scores), len(self.classes), -1)
-            seen = (~np.isnan(pixels[:, 0])).sum(axis=0)
-            plain = scores_log_emission(sharpened(pixels, self.sharpness), self._prior)
-            path = most_likely(plain, self.chain, self._settings.change_weight)
-            probability = posterior(plain * tempering(seen, self._settings.repeated), self.chain)
+            seen = (~np.isnan(pixels[:, 0])).any(axis=0)
+            looks = scores_log_emission(sharpened(pixels, self.sharpness), self._prior)
+            path, probability = path_and_probability(
+                looks, self.chain, self._alike, self._settings.repeated, self._settings.missed_weighs
+            )
             shape = len(scores), rows.stop - rows.start, width
             numbers[:, rows] = np.where(seen, self.classes[path], 0).reshape(shape)
             confidence[:, rows] = np.where(seen, per_cent(probability, path), 0).reshape(shape)

@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from catalog.errors import BadInput
+from services.change import steady_errors, temporal
 from services.change.blocks import Block, OpenPlace
 from services.change.emissions import LEAST_SHARE, REPEATED
 from services.change.error_matrix import ErrorMatrix
 from services.change.reference import Reference
-from services.change.temporal import CHANGE_WEIGHT, USUAL_CHANGE, USUAL_WEIGHT, Chain, fit, posterior
+from services.change.temporal import USUAL_CHANGE, USUAL_WEIGHT, Chain, fit, posterior
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Settings:
     transition: np.ndarray | None = None
     """Probabilities of going from a class (row) to another (column) in a year, in the legend's order; None: learnt."""
     repeated: float = REPEATED
-    change_weight: float = CHANGE_WEIGHT
+    change_weight: float | None = None
+    """How many false changes a missed one weighs; None: as chosen, for maps or for scores."""
     accuracy: str = "unknown"
     """Of the source maps: a figure and where it comes from."""
     reference: Reference | None = None
@@ -44,8 +46,20 @@ class Settings:
         """
         if not 0 <= self.repeated <= 1:
             raise BadInput(f"--repeated {self.repeated} is no share of the errors. Give a number from 0 to 1.")
-        if not 1 <= self.change_weight <= 1000:
+        if self.error_matrix is None and self.repeated == 1:
+            raise BadInput(
+                "--repeated 1 leaves no error that is new in a year, so all that differs between years would be "
+                "change. Give less than 1."
+            )
+        if not 1 <= self.missed_weighs <= 1000:
             raise BadInput(f"--change-weight {self.change_weight} is not possible. Give a number from 1 to 1000.")
+
+    @property
+    def missed_weighs(self) -> float:
+        """How many false changes a missed one weighs."""
+        if self.change_weight is not None:
+            return self.change_weight
+        return steady_errors.CHANGE_WEIGHT if self.error_matrix is None else temporal.CHANGE_WEIGHT
 
     def told(self) -> dict[str, Any]:
         """What decides the correction, for fingerprints and items."""
@@ -58,7 +72,7 @@ class Settings:
             if self.transition is None
             else self.transition.tolist(),
             "repeated": self.repeated,
-            "change_weight": self.change_weight,
+            "change_weight": self.missed_weighs,
         }
 
 

@@ -5,9 +5,9 @@ Two things differ from Abercrombie and Friedl 2016, both because errors repeat f
 - an error that comes back every year cannot make a class come and go. So where emissions come from an error matrix,
   the share `repeated` of its errors is taken out of them; with it in, expectation maximisation blames true change on
   errors and finds a quarter less than there is (measured on simulated years, see the tests);
-- no number of years makes an error that repeats unlikely. So the confidence counts years that err alike as fewer looks:
-  score emissions are tempered for it. For the path they are not: tempered, they explain any history without change. On
-  the contrary, they are sharpened (`services.change.sharpness`), as the error matrix is for the path.
+- no number of years makes an error that repeats unlikely. So the confidence from an error matrix counts it in full
+  (`steady_truth`), and scores, which tell how far a pixel is from its class, are corrected with the deviation of all
+  years taken for one (`services.change.steady_errors`).
 """
 
 from __future__ import annotations
@@ -152,15 +152,3 @@ def scores_log_emission(scores: np.ndarray, prior: np.ndarray, floor: float = SC
         )
     likelihood = np.log(np.maximum(scores / (prior / prior.sum())[:, None], floor))
     return np.where(np.isnan(scores), 0.0, likelihood)
-
-
-def tempering(seen: np.ndarray, repeated: float) -> np.ndarray:
-    """Exponent of score emissions for the confidence: `n` looks whose errors correlate count as n / (1 + (n - 1) r).
-
-    The design effect of Kish 1965 (*Survey sampling*, Eq. 5.4.1), for clusters of the size n.
-
-    Args:
-        seen: years with data, `[pixels]`.
-        repeated: correlation of the errors of two years.
-    """
-    return 1 / (1 + np.maximum(seen - 1, 0) * repeated)

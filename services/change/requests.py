@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.change.emissions import REPEATED
-from services.change.temporal import CHANGE_WEIGHT
 
 _NAME = r"^([a-z][a-z0-9]*(-[a-z0-9]+)*)?$"
 _LONGEST = 100
@@ -120,8 +119,12 @@ class TemporalRequest(SeriesRequest):
         None, description='Yearly transitions: {"trees": {"trees": 0.99, "crops": 0.01}, …}; by default learnt.'
     )
     repeated: float = Field(REPEATED, ge=0, le=1, description="Share of the errors that come back every year.")
-    change_weight: float = Field(
-        CHANGE_WEIGHT, ge=1, le=1000, description="How many false changes a missed one weighs: 1 to 1000."
+    change_weight: float | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="How many false changes a missed one weighs: 1 to 1000; by default 6 from an error matrix, 2 from "
+        "scores.",
     )
 
 

@@ -160,6 +160,13 @@ def changes_found(truth: np.ndarray, series: np.ndarray, *, last_year: bool = Fa
     return Found(both / max(1, int(told.sum())), both / int(true.sum()))
 
 
+def confidence_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """The expected calibration error over ten bins: how far the confidence, 0 to 1, is from the share that is right."""
+    number = np.minimum((10 * confidence).astype(int), 9)
+    bins = [(number == k) for k in range(10) if (number == k).any()]
+    return float(sum(abs(confidence[one].mean() - right[one].mean()) * one.mean() for one in bins))
+
+
 def _drawn(probabilities: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """One class each, by inverting the distribution function."""
     return np.minimum((uniform[..., None] > probabilities.cumsum(axis=-1)).sum(axis=-1), probabilities.shape[-1] - 1)

@@ -13,7 +13,6 @@ from services.change.emissions import (
     scores_log_emission,
     sharpened,
     steady_truth,
-    tempering,
     usual_prior,
 )
 from services.change.sharpness import fit_sharpness
@@ -22,6 +21,7 @@ from tests.services.change.simulated_years import (
     CLASSES,
     Years,
     changes_found,
+    confidence_error,
     filtered,
     simulate_scores,
     simulate_years,
@@ -118,20 +118,6 @@ def test_change_is_found_far_better_than_in_the_maps_and_hardly_less_of_it(years
     assert (corrected == years.truth).mean() > (years.mapped == years.truth).mean() + 0.07
 
 
-def test_scores_find_change_better_still(years: Years) -> None:
-    scores = simulate_scores(years.truth)
-    looks = looks_of(scores)
-    corrected = most_likely(looks, fit(looks))
-    raw, model = changes_found(years.truth, scores.argmax(axis=1)), changes_found(years.truth, corrected)
-    assert model.f1 > 2 * raw.f1 and model.recall > raw.recall - 0.07
-
-
-def looks_of(scores: np.ndarray) -> np.ndarray:
-    """Emissions from scores, as they are made for a series."""
-    shares = sharpened(scores, fit_sharpness(scores))
-    return scores_log_emission(shares, usual_prior(shares))
-
-
 def test_scores_that_hedge_are_taken_surer_and_those_too_sure_less(years: Years) -> None:
     scores = simulate_scores(years.truth[:, :8000])
     as_they_are = fit_sharpness(scores)
@@ -171,13 +157,6 @@ def test_the_evidence_is_the_probability_of_all_paths_together(monkeypatch: pyte
     assert log_evidence(log_emission, TWO) == pytest.approx(total / 3)
 
 
-def confidence_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """The expected calibration error over ten bins."""
-    number = np.minimum((10 * confidence).astype(int), 9)
-    bins = [(number == k) for k in range(10) if (number == k).any()]
-    return float(sum(abs(confidence[one].mean() - right[one].mean()) * one.mean() for one in bins))
-
-
 def test_confidence_is_how_often_the_class_is_right(years: Years) -> None:
     counts = years.sample(500)
     log_emission = codes_log_emission(years.mapped, matrix_emission(counts, years.map_shares))
@@ -189,19 +168,6 @@ def test_confidence_is_how_often_the_class_is_right(years: Years) -> None:
     naive, told = (np.take_along_axis(one, path, axis=1)[:, 0] for one in (shown, true))
     assert confidence_error(told, right) < 0.03
     assert confidence_error(naive, right) > 0.05
-
-
-def test_confidence_of_scores_counts_years_that_err_alike_as_fewer(years: Years) -> None:
-    scores = simulate_scores(years.truth, distance=3.0)
-    plain = looks_of(scores)
-    chain = fit(plain)
-    path = most_likely(plain, chain)[:, None].astype(int)
-    right = path[:, 0] == years.truth
-    naive = np.take_along_axis(posterior(plain, chain), path, axis=1)[:, 0]
-    seen = np.full(plain.shape[-1], len(plain))
-    told = np.take_along_axis(posterior(plain * tempering(seen, 0.5), chain), path, axis=1)[:, 0]
-    assert confidence_error(told, right) < confidence_error(naive, right)
-    assert told.mean() <= right.mean() < naive.mean()
 
 
 def test_the_error_matrix_is_weighted_by_area() -> None:

@@ -103,14 +103,15 @@ class ByScores:
             rows = slice(top, min(top + step, height))
             scores = self._read(place, block, rows)
             pixels = scores.reshape(len(scores), len(self.classes), -1)
-            seen = (~np.isnan(pixels[:, 0])).any(axis=0)
-            looks = scores_log_emission(sharpened(pixels, self.sharpness), self._prior)
+            seen = np.flatnonzero(~np.isnan(pixels[:, 0]).all(axis=0))
+            looks = scores_log_emission(sharpened(pixels[..., seen], self.sharpness), self._prior)
             path, probability = path_and_probability(
                 looks, self.chain, self._alike, self._settings.repeated, self._settings.missed_weighs
             )
-            shape = len(scores), rows.stop - rows.start, width
-            numbers[:, rows] = np.where(seen, self.classes[path], 0).reshape(shape)
-            confidence[:, rows] = np.where(seen, per_cent(probability, path), 0).reshape(shape)
+            for found, whole in ((self.classes[path], numbers), (per_cent(probability, path), confidence)):
+                strip = np.zeros((len(scores), pixels.shape[-1]), np.uint8)
+                strip[:, seen] = found
+                whole[:, rows] = strip.reshape(len(scores), -1, width)
         return numbers, confidence
 
     def _read(self, place: OpenPlace, block: Block, rows: slice) -> np.ndarray:

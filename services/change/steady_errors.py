@@ -15,9 +15,9 @@ sum_t l_t(c) / (1 - r + n r): looks that err alike count as fewer (Kish 1965, *S
 is 0, looks are independent.
 
 The last term ties each year to all others, so Viterbi's algorithm does not find the best path. Paths with one change
-at most are few, and all of them are compared. The best one goes on to more changes: the steady deviation that it
-implies is taken off the looks, and Viterbi's path found anew. That is never a less likely one, since G is positive
-semidefinite: the tangent of the last term lies below it.
+at most are few, and all of them are compared. If the best one has a change, it goes on to more: the steady deviation
+that it implies is taken off the looks, and Viterbi's path found anew. That is never a less likely one, since G is
+positive semidefinite: the tangent of the last term lies below it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from services.change.temporal import Chain, most_likely, posterior
 
 CHANGE_WEIGHT = 2.0
 """How many changes that are none one missed change weighs: chosen by `benchmarks/temporal_choice.py`."""
-_PATHS = 1 << 22
-"""Paths with one change, of all pixels that are in memory at a time: some 50 MB."""
+_PATHS = 1 << 20
+"""Paths with one change, of all pixels that are in memory at a time: some 4 MB."""
+_NEVER = -1e6
+"""Logarithm of what does not happen: no looks make up for it, and twice as much can be reckoned with."""
 
 
 def looks_alike(log_emission: np.ndarray, chain: Chain) -> np.ndarray:
@@ -73,7 +75,10 @@ def path_and_probability(
         block = slice(start, start + step)
         looks = log_emission[..., block].astype(np.float32)
         found, probability[..., block] = _one_change(looks, chain, alike, repeated, change_weight)
-        path[:, block] = most_likely(_fresh(looks, found, alike, repeated), chain, change_weight)
+        changed = np.flatnonzero(found[0] != found[-1])
+        fresh = _fresh(looks[..., changed], found[:, changed], alike, repeated)
+        found[:, changed] = most_likely(fresh, chain, change_weight)
+        path[:, block] = found
     return path, probability
 
 
@@ -82,31 +87,34 @@ def _one_change(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best of the paths with one change at most, `[years, pixels]`, and probabilities among them."""
     years, classes, pixels = looks.shape
-    start, move = (np.log(np.maximum(one, 1e-30)).astype(np.float32) for one in (chain.initial, chain.transition))
+    with np.errstate(divide="ignore"):
+        start, move = (np.log(one).clip(_NEVER).astype(np.float32) for one in (chain.initial, chain.transition))
     seen = np.any(looks, axis=1)
     tie = _tie(seen, repeated)
     each = looks / np.float32(1 - repeated) - tie * _together(looks, seen, alike) * seen[:, None]
-    none = np.zeros((1, classes, pixels), np.float32)
-    upto, seen_upto = np.concatenate([none, each.cumsum(axis=0)]), np.concatenate([none[:, 0], seen.cumsum(axis=0)])
+    until = np.tri(years, dtype=np.float32)
+    upto, seen_upto = np.tensordot(until, each, 1), until @ seen.astype(np.float32)
     own, stay = np.diag(alike)[:, None] / 2, np.diag(move)[:, None]
-    # By the first year of the second class, the first class, the second. From the first year on: no change.
+    # By the first year of the second class, the first class, the second; from year 0: one class in all years.
     ways = np.full((years, classes, classes, pixels), -np.inf, np.float32)
     both = np.arange(classes)
     ways[0, both, both] = start[:, None] + (years - 1) * stay + upto[-1] + tie * seen_upto[-1] ** 2 * own
     for first in range(1, years):
-        earlier, later = seen_upto[first], seen_upto[-1] - seen_upto[first]
-        old = start[:, None] + (first - 1) * stay + upto[first] + tie * earlier**2 * own
-        new = (years - first - 1) * stay + upto[-1] - upto[first] + tie * later**2 * own
+        earlier, later = seen_upto[first - 1], seen_upto[-1] - seen_upto[first - 1]
+        old = start[:, None] + (first - 1) * stay + upto[first - 1] + tie * earlier**2 * own
+        new = (years - first - 1) * stay + upto[-1] - upto[first - 1] + tie * later**2 * own
         ways[first] = old[:, None] + new + move[..., None] + (tie * earlier * later) * alike[..., None]
         ways[first, both, both] = -np.inf
-    likely = np.exp(ways - ways.max(axis=(0, 1, 2)))
-    probability = np.cumsum(likely.sum(axis=1), axis=0)
-    probability[:-1] += np.cumsum(likely[:0:-1].sum(axis=2), axis=0)[::-1]
+    ways -= ways.max(axis=(0, 1, 2))
+    likely = np.exp(ways, out=ways)
+    after = (1 - until).astype(np.float32)
+    probability = np.tensordot(until, likely.sum(axis=1), 1) + np.tensordot(after, likely.sum(axis=2), 1)
     probability /= probability.sum(axis=1, keepdims=True)
     likely[1:] *= np.float32(change_weight)
-    best: np.ndarray = likely.reshape(-1, pixels).argmax(axis=0)
-    since, pair = best // classes**2, best % classes**2
-    return np.where(np.arange(years)[:, None] < since, pair // classes, pair % classes), probability
+    best: np.ndarray = likely.max(axis=1).reshape(-1, pixels).argmax(axis=0)
+    since, second = best // classes, best % classes
+    first_class = likely[since, :, second, np.arange(pixels)].argmax(axis=1)
+    return np.where(np.arange(years)[:, None] < since, first_class, second), probability
 
 
 def _fresh(looks: np.ndarray, path: np.ndarray, alike: np.ndarray, repeated: float) -> np.ndarray:

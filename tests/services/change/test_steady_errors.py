@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from catalog.errors import BadInput
 from services.change import steady_errors
+from services.change.correction import Settings
 from services.change.emissions import scores_log_emission, sharpened, usual_prior
 from services.change.sharpness import fit_sharpness
 from services.change.steady_errors import looks_alike, path_and_probability
@@ -85,10 +87,21 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_where_no_error_repeats_the_path_is_viterbis() -> None:
+def test_a_change_that_is_ruled_out_is_never_found() -> None:
+    looks = log_emission_of(CENTRES[[0, 0, 0, 2, 2, 2]] * 5)
+    assert path_and_probability(looks, CHAIN, ALIKE, REPEATED)[0][:, 0].tolist() == [0, 0, 0, 2, 2, 2]
+    without = Chain(CHAIN.initial, np.array([[0.95, 0.05, 0.0], [0.1, 0.9, 0.0], [0.0, 0.0, 1.0]]))
+    path, probability = path_and_probability(looks, without, ALIKE, REPEATED)
+    assert not {*itertools.pairwise(path[:, 0].tolist())} & {(0, 2), (1, 2)}
+    assert np.isfinite(probability).all()
+
+
+def test_where_no_error_repeats_a_path_that_changes_is_viterbis() -> None:
     looks = np.concatenate([log_emission_of(looks_at([0, 1, 0, 2, 2], seed)) for seed in range(50)], axis=2)
     path, _ = path_and_probability(looks, CHAIN, ALIKE, repeated=0.0, change_weight=3)
-    np.testing.assert_array_equal(path, most_likely(looks, CHAIN, 3))
+    changed = (path[1:] != path[:-1]).any(axis=0)
+    assert changed.sum() > 40
+    np.testing.assert_array_equal(path[:, changed], most_likely(looks[..., changed], CHAIN, 3))
 
 
 def test_how_alike_looks_are_is_learnt_from_them() -> None:
@@ -138,3 +151,8 @@ def test_confidence_is_how_often_the_class_is_right_also_where_it_changed(years:
     assert confidence_error(told, right) < 0.02
     changed = (path[1:] != path[:-1]).any(axis=0)
     assert told[:, changed].mean() == pytest.approx(right[:, changed].mean(), abs=0.05)
+
+
+def test_from_scores_some_error_must_be_new_each_year() -> None:
+    with pytest.raises(BadInput, match="Give less than 1"):
+        Settings(repeated=1.0).check()

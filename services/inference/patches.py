@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from catalog.atmosphere import Atmosphere
+from catalog.atmosphere import WAVELENGTHS, Atmosphere
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Network
@@ -136,6 +136,8 @@ class Patches:
         if random.random() < 0.12:
             crop = self._mingle(crop, self._crop(self._side))
         surface, learn, cloud = crop.image, crop.learn, crop.cloud
+        if random.random() < 0.25:
+            surface = np.where(surface.any(axis=0), surface + self._veil(), surface)
         top = air.raise_to_top(surface)
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
@@ -215,9 +217,28 @@ class Patches:
             empty = ~image.any(axis=0)
             image = Atmosphere.of(0.08, chip.sun_zenith).lower_to_surface(image)
             image[:, empty] = 0
-        image = image * random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))
+        image = image * self._light()
         turns, mirror = int(random.integers(4)), random.random() < 0.5
         return _Crop(np.clip(image, 0, 2).astype(np.float32), learn, cloud, corrected).turned(turns, mirror)
+
+    def _light(self) -> np.ndarray:
+        """A factor for each band, `[9, 1, 1]`: a little more light or less; now and then much, as in winter, drought.
+
+        Then the visible, the near infrared and the short-wave infrared change each for itself.
+        """
+        random = self._random
+        light = random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))
+        if random.random() < 0.35:
+            light *= np.repeat(np.exp(random.uniform(np.log(0.4), np.log(1.6), 3)), [3, 4, 2])[:, None, None]
+        return light
+
+    def _veil(self) -> np.ndarray:
+        """Light that a thin veil of cirrus or haze adds, here more and there less: reflectance `[9, side, side]`."""
+        random = self._random
+        field = gaussian_filter(random.normal(size=(self._side, self._side)), random.uniform(10, 40))
+        share = np.clip(0.6 + 0.3 * field / field.std(), 0, 1)
+        bluer = (WAVELENGTHS / WAVELENGTHS[0]) ** -random.uniform(0, 1.5)
+        return (random.uniform(0, 0.08) * share * bluer[:, None, None]).astype(np.float32)
 
     def _mingle(self, one: _Crop, other: _Crop) -> _Crop:
         """Two places in each pixel, in shares that vary from pixel to pixel: so savanna, steppe and marsh look."""

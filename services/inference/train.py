@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,10 +181,13 @@ class Run:
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         losses: list[float] = []
         curves = SummaryWriter(str(self._out.with_name(f"{self._out.stem}-curves")), purge_step=self.step)
-        with curves:
+        # The next batch is drawn, and the teacher asked, while this one is learned.
+        with curves, ThreadPoolExecutor(1, thread_name_prefix="lessons") as drawer:
+            drawn = drawer.submit(lessons.batch)
             while (share := max(self.seconds / limit, self.step / steps)) < 1 and not self._is_done():
                 rate = self._set_rate(share)
-                losses = [*losses[-199:], self._learn(*lessons.batch())]
+                batch, drawn = drawn.result(), drawer.submit(lessons.batch)
+                losses = [*losses[-199:], self._learn(*batch)]
                 self.step += 1
                 self.seconds = time.monotonic() - began
                 if exam and self.step % _WATCH == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol
@@ -41,8 +41,13 @@ def save(path: Path, parts: Mapping[str, Part], **told: Any) -> None:
         ) from error
 
 
-def load(path: Path, parts: Mapping[str, Part]) -> dict[str, Any]:
+def load(path: Path, parts: Mapping[str, Part], told: Sequence[str] = ()) -> dict[str, Any]:
     """Give the parts their states back.
+
+    Args:
+        path: of the checkpoint, written on any device.
+        parts: by the name with which they were saved.
+        told: names of what else must be in it.
 
     Returns:
         Everything in the file.
@@ -51,11 +56,16 @@ def load(path: Path, parts: Mapping[str, Part]) -> dict[str, Any]:
         BadInput: there is no such file, it is no checkpoint, or one of other parts.
     """
     try:
-        state = torch.load(path, weights_only=True)
+        # What was written on a GPU is read without one, too.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if missing := [name for name in (*parts, *told) if name not in state]:
+            raise KeyError(f"it has no {missing[0]}")
         for name, part in parts.items():
             part.load_state_dict(state[name])
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:300]
+        # PyTorch's own words would have it read without care.
+        foreign = isinstance(error, UnpicklingError)
+        reason = "it is no file of PyTorch's" if foreign else " ".join(str(error).split())[:300]
         raise BadInput(
             f"{str(path)!r} is no checkpoint of this network: {reason}. Give one that `landloom train` wrote."
         ) from error

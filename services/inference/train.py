@@ -100,6 +100,8 @@ def train(
             if teacher is None
             else f"The recipe learns from labels and asks no teacher: leave --teacher {teacher!r} out."
         )
+    if threads < 1:
+        raise BadInput(f"--threads {threads} is not possible. Give at least 1.")
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
     chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
@@ -121,7 +123,13 @@ def train(
     steps = math.inf
     if recipe.epochs and isinstance(lessons, Crops):
         steps = recipe.epochs * math.ceil(lessons.per_epoch / recipe.batch)
-    run.follow(lessons, exam, steps, on_progress)
+    try:
+        run.follow(lessons, exam, steps, on_progress)
+    except OSError as error:
+        raise LandloomError(
+            f"The curves beside {str(out)!r} cannot be written: {error}. Make room, and give the same command again: "
+            "training goes on from its last checkpoint."
+        ) from error
 
 
 class Run:
@@ -154,8 +162,9 @@ class Run:
         self._best_loss, self._in_vain = math.inf, 0
         self._held_out: float | None = None
         if out.exists():
-            state = checkpoint.load(out, self._parts)
-            _same_recipe(state.get("recipe", ""), recipe, out)
+            # The recipe first: that the widths differ says more than the names of layers.
+            _same_recipe(checkpoint.load(out, {}).get("recipe", ""), recipe, out)
+            state = checkpoint.load(out, self._parts, ("seconds", "step", "best", "best_loss", "in_vain"))
             self.seconds, self.step = state["seconds"], state["step"]
             self._best, self._best_loss, self._in_vain = state["best"], state["best_loss"], state["in_vain"]
 
@@ -206,9 +215,12 @@ class Run:
         self._network.train()
         loss = self._loss(images, targets)
         if not torch.isfinite(loss):
+            kept = (
+                f"The last checkpoint, {str(self._out)!r}, is sound" if self._out.exists() else "Nothing was saved yet"
+            )
             raise LandloomError(
                 f"The loss is {loss.item()} at step {self.step}: lower the recipe's learning_rate "
-                f"({self._recipe.learning_rate}). The last checkpoint, {str(self._out)!r}, is sound."
+                f"({self._recipe.learning_rate}). {kept}."
             )
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from tests.training_sets import BUILT, CROPS, FOUR, LAKES, WATER, a_chip, a_lake
 
 torch = pytest.importorskip("torch")
 
+from services.inference import checkpoint  # noqa: E402
 from services.inference import train as training  # noqa: E402
 from services.inference.crops import Crops, class_weights  # noqa: E402
 from services.inference.patches import Patches  # noqa: E402
@@ -299,9 +301,16 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     (tmp_path / "text.onnx").write_text("no network")
     begun, six = tmp_path / "begun.pt", six_bands(tmp_path / "six")
     training.train([dataset], SMALL.model_copy(update={"minutes": 0.001}), begun, teacher, threads=1)
+    garbage, unfinished = tmp_path / "garbage.pt", tmp_path / "unfinished.pt"
+    garbage.write_bytes(b"no zip" * 100)
+    torch.save({name: one for name, one in torch.load(begun, weights_only=True).items() if name != "best"}, unfinished)
     for change, told in (
         ({"begin": str(wrong)}, r"Training cannot begin with .*wrong\.pt"),
-        ({"out": wrong}, r"wrong\.pt' is no checkpoint of this network"),
+        ({"out": wrong}, r"wrong\.pt' is no checkpoint that this version can go on from"),
+        ({"out": garbage}, r"garbage\.pt' is no checkpoint of this network: it is no file of PyTorch's"),
+        ({"out": begun, "recipe": SMALL.model_copy(update={"widths": (8, 32)})}, r"begun with widths = \(8, 16\)"),
+        ({"out": unfinished}, r"unfinished\.pt' is no checkpoint of this network: 'it has no best'"),
+        ({"threads": 0}, "--threads 0 is not possible"),
         ({"teacher": str(tmp_path / "text.onnx")}, r"text\.onnx' is not an ONNX network"),
         ({"teacher": "unet-small", "datasets": [six]}, "No chip to learn from has a teacher's labels"),
         ({"teacher": None}, "learns from a teacher: give --teacher"),
@@ -328,7 +337,31 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path, monkeypatch):
     recipe = Recipe(widths=(8, 16), learn_from="labels", epochs=1, batch=1, held_out=0)
     monkeypatch.setattr(training, "normalise", lambda x: x * float("nan"))
-    with pytest.raises(LandloomError, match=r"loss is nan at step 0: lower the recipe's learning_rate"):
+    with pytest.raises(LandloomError, match=r"loss is nan at step 0: lower the recipe's learning_rate.* Nothing was"):
+        training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_checkpoint_of_a_gpu_is_read_without_one(tmp_path):
+    written, moved = tmp_path / "cpu.pt", tmp_path / "gpu.pt"
+    torch.save({"network": {"weight": torch.ones(3)}}, written)
+    # As PyTorch writes where the tensor was.
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(moved, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, content.replace(b"\x03\x00\x00\x00cpu", b"\x06\x00\x00\x00cuda:0"))
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(moved, weights_only=True)
+    assert checkpoint.load(moved, {})["network"]["weight"].tolist() == [1, 1, 1]
+
+
+def test_curves_that_find_no_room_are_named(dataset, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.SummaryWriter, "add_scalar", full)
+    recipe = Recipe(widths=(8, 16), learn_from="labels", epochs=10, batch=1, held_out=0)
+    with pytest.raises(LandloomError, match=r"curves beside .*unet\.pt' cannot be written: .*No space left"):
         training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
 
 

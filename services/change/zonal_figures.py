@@ -58,6 +58,7 @@ def choropleth_png(
         note: what is known of the maps' accuracy; stands below.
     """
     title = next(entry.title for entry in legend.classes if entry.name == name)
+    zones = _together(zones)
     values = geopandas.GeoDataFrame(
         {"share": 100 * zones[f"{name}_share_{year}"].to_numpy(np.float64)},
         geometry=zones.geometry.to_numpy(),
@@ -129,7 +130,7 @@ def interactive_map(tables: dict[str, pd.DataFrame], legend: MapLegend, years: t
 
     zones = geopandas.GeoDataFrame(tables["zones"])
     drawn = zones[~zones.geometry.is_empty]
-    west, south, east, north = _view(drawn)
+    west, south, east, north = _view(_together(drawn))
     shapes = _simplified(drawn.geometry, max(east - west, north - south) / _DETAIL)
     layers = _layers(drawn, tables["areas"], tables.get("changes"), legend, years)
     seen, when = (f"covered_share_{years[0]}", "") if len(years) == 1 else ("covered_share_both", " in both years")
@@ -231,6 +232,14 @@ def _simplified(shapes: geopandas.GeoSeries, step: float) -> dict[str, Any]:
         geometry = json.loads(shapely.to_geojson(shape), parse_float=lambda text: round(float(text), digits))
         features.append({"type": "Feature", "id": number, "properties": {}, "geometry": geometry})
     return {"type": "FeatureCollection", "features": features}
+
+
+def _together(zones: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """Zones on both sides of the antimeridian side by side: with longitudes of 0 to 360 degrees."""
+    west, _, east, _ = zones.total_bounds
+    turned = zones.geometry.transform(lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
+    narrow = np.ptp(turned.total_bounds[[0, 2]]) < 180 < east - west
+    return zones.set_geometry(turned) if narrow else zones
 
 
 def _view(zones: geopandas.GeoDataFrame) -> tuple[float, float, float, float]:

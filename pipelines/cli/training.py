@@ -187,7 +187,7 @@ def train_command(
         from services.inference.train import Standing, train
 
     with progress_bar() as progress:
-        bar = progress.add_task("Training", total=100)
+        bar = progress.add_task("Reading chips, asking the teacher" if teacher else "Reading chips", total=100)
 
         def tell(now: Standing) -> None:
             held_out = "" if now.held_out is None else f", held-out places {now.held_out:.3f}"

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from catalog.errors import BadInput
-from services.inference import checkpoint
+from services.inference.checkpoint import best_network
 from services.inference.onnx import OnnxNetwork
 from services.inference.registry import model_file
 from services.inference.unet import UNet, normalise
@@ -38,7 +38,7 @@ def begin_with(network: UNet, begin: str, images: Sequence[np.ndarray]) -> None:
     Raises:
         BadInput: no such network, or one of another depth, of other bands or classes.
     """
-    trained = _from_checkpoint(Path(begin)) if begin.endswith(".pt") else _exported(model_file(begin), images)
+    trained = best_network(Path(begin))[0] if begin.endswith(".pt") else _exported(model_file(begin), images)
     if len(trained.widths) != len(network.widths):
         raise BadInput(
             f"Training cannot begin with {begin!r}: it has the widths {_told(trained)}, and the recipe "
@@ -49,13 +49,6 @@ def begin_with(network: UNet, begin: str, images: Sequence[np.ndarray]) -> None:
         network.begin_with(trained.state_dict())
     except ValueError as error:
         raise BadInput(f"Training cannot begin with {begin!r}: {error}.") from error
-
-
-def _from_checkpoint(file: Path) -> UNet:
-    try:
-        return UNet.of(checkpoint.load(file, {})["network"])
-    except (KeyError, RuntimeError, AttributeError) as error:
-        raise BadInput(f"Training cannot begin with {str(file)!r}, which holds no U-Net: {error}.") from error
 
 
 def _exported(file: Path, images: Sequence[np.ndarray]) -> UNet:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from catalog.errors import BadInput, LandloomError
+from services.inference.unet import UNet
 
 
 class Part(Protocol):
@@ -70,3 +71,16 @@ def load(path: Path, parts: Mapping[str, Part], told: Sequence[str] = ()) -> dic
             f"{str(path)!r} is no checkpoint of this network: {reason}. Give one that `landloom train` wrote."
         ) from error
     return state
+
+
+def best_network(path: Path) -> tuple[UNet, dict[str, Any]]:
+    """The U-Net of a checkpoint, the best one where places were watched; and everything in the file.
+
+    Raises:
+        BadInput: there is no such file, or it holds no U-Net.
+    """
+    state = load(path, {})
+    try:
+        return UNet.of(state.get("best") or state["network"]), state
+    except (KeyError, RuntimeError, AttributeError) as error:
+        raise BadInput(f"{str(path)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error

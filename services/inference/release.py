@@ -18,7 +18,7 @@ from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
 from services.evaluation.result import Agreement, Estimate
-from services.inference.checkpoint import load
+from services.inference.checkpoint import best_network
 from services.inference.chips import Chip, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import describe, export
@@ -55,7 +55,7 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    network, bands = _open(checkpoint)
+    network, bands, state = _open(checkpoint)
     spec = ModelSpec(
         id=name,
         version=version,
@@ -69,7 +69,6 @@ def export_checkpoint(
     if not datasets:
         export(network, spec, out)
         return None
-    state = load(checkpoint, {})
     made = UNCALIBRATED.model_copy(
         update={
             "left_out": tuple(leave_out),
@@ -182,16 +181,12 @@ def metrics_of(one: Agreement) -> dict[str, Any]:
     }
 
 
-def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...]]:
-    """The best network of a checkpoint, without the class weights of its training; and its bands.
+def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], dict[str, Any]]:
+    """The best network of a checkpoint, without the class weights of its training; its bands; all in the file.
 
     A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
     """
-    state = load(checkpoint, {})
-    try:
-        network = UNet.of(state.get("best") or state["network"]).eval()
-    except (KeyError, RuntimeError, AttributeError) as error:
-        raise BadInput(f"{str(checkpoint)!r} holds no U-Net: {error}. Give one that `landloom train` wrote.") from error
+    network, state = best_network(checkpoint)
     bands = _bands_in(state)
     if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(MODEL_CLASSES)):  # type: ignore[index]
         raise BadInput(
@@ -201,7 +196,7 @@ def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...]]:
     shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network, bands
+    return network.eval(), bands, state
 
 
 def _bands_in(state: dict[str, Any]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def test_what_cannot_be_begun_with_is_named(images, tmp_path):
         ("unet-small", (16, 32, 160), "widths 16-32-160-320, and the recipe 16-32-160, which are 3 levels. Give"),
         ("unet-tiny", (16, 32), "no network 'unet-tiny'"),
         (str(tmp_path / "gone.pt"), (16, 32), "gone.pt' is no checkpoint"),
-        (str(tmp_path / "linear.pt"), (16, 32), "linear.pt', which holds no U-Net"),
+        (str(tmp_path / "linear.pt"), (16, 32), "linear.pt' holds no U-Net"),
         (str(file), (16, 32), "foreign.onnx', which is no U-Net that `landloom export` wrote"),
     ):
         with pytest.raises(BadInput, match=told):

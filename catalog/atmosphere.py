@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from catalog.errors import BadInput
 
+Level = Literal["L1C", "L2A"]
+"""Top-of-atmosphere or surface reflectance."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 WAVELENGTHS = np.array([0.490, 0.560, 0.665, 0.705, 0.740, 0.783, 0.842, 1.610, 2.190])
 """Micrometres, of each of `BANDS`."""
@@ -20,6 +23,8 @@ GAS = np.array([0.985, 0.94, 0.965, 0.94, 0.955, 0.985, 0.93, 0.955, 0.89])
 """Two-way transmittance of the gases, of each of `BANDS`."""
 USUAL_AEROSOL = 0.08
 """Optical depth at 0.55 micrometres, where nothing is known of a day's haze."""
+_USUAL_ZENITH = 40.0
+"""Degrees, where a scene does not tell."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +67,41 @@ class Atmosphere:
 
     def raise_to_top(self, surface: np.ndarray) -> np.ndarray:
         """Surface to top-of-atmosphere reflectance, `[bands, ...]`, as fractions."""
-        path, through, albedo, gas = self._columns(surface.ndim)
-        return gas * (path + through * surface / (1 - albedo * surface))
-
-    def raise_band(self, number: int, surface: np.ndarray) -> np.ndarray:
-        """The same for one band, `[...]`, in its own precision."""
-        path, through, albedo, gas = (
-            surface.dtype.type(a[number]) for a in (self.path, self.transmittance, self.albedo, self.gas)
-        )
+        path, through, albedo, gas = self._columns(surface)
         return gas * (path + through * surface / (1 - albedo * surface))
 
     def lower_to_surface(self, top: np.ndarray) -> np.ndarray:
         """The inverse of `raise_to_top`."""
-        path, through, albedo, gas = self._columns(top.ndim)
+        path, through, albedo, gas = self._columns(top)
         beyond = top / gas - path
         return beyond / (through + albedo * beyond)
 
-    def _columns(self, dimensions: int) -> list[np.ndarray]:
-        shape = (-1,) + (1,) * (dimensions - 1)
-        return [a.reshape(shape) for a in (self.path, self.transmittance, self.albedo, self.gas)]
+    def _columns(self, like: np.ndarray) -> list[np.ndarray]:
+        """Of as many dimensions as the reflectance, and as precise."""
+        shape = (-1,) + (1,) * (like.ndim - 1)
+        return [a.reshape(shape).astype(like.dtype) for a in (self.path, self.transmittance, self.albedo, self.gas)]
+
+
+def bring_to(
+    wanted: Level | None, image: np.ndarray, bands: Sequence[str], found: Level, sun_zenith: float | None
+) -> None:
+    """Bring a scene's reflectance, in place, to the level that a network was made for, through the usual air.
+
+    Args:
+        wanted: by the network; None: it takes either as it is.
+        image: uint16 `[bands, H, W]`, reflectance x 10,000; 0 = no data, which stays.
+        bands: its bands.
+        found: the level of the scene.
+        sun_zenith: degrees, if known.
+
+    Raises:
+        BadInput: a band of which nothing is known here.
+    """
+    if wanted in (None, found):
+        return
+    for band, numbers in zip(bands, image, strict=True):
+        air = Atmosphere.of(USUAL_AEROSOL, _USUAL_ZENITH if sun_zenith is None else sun_zenith, [band])
+        reflectance = numbers[np.newaxis].astype(np.float32) / 10_000
+        brought = air.raise_to_top(reflectance) if wanted == "L1C" else air.lower_to_surface(reflectance)
+        exact = np.clip(np.rint(brought[0] * 10_000), 1, 65535)
+        np.copyto(numbers, exact, casting="unsafe", where=numbers > 0)

@@ -22,6 +22,7 @@ from affine import Affine
 from pydantic import BaseModel, ConfigDict, Field
 from shapely.geometry import Polygon, box
 
+from catalog.atmosphere import Level
 from catalog.errors import BadInput
 
 Split = Literal["train", "validation", "test"]
@@ -45,7 +46,7 @@ class Chip(BaseModel):
     place: str = Field(pattern=r"^[\w.-]+$", description="chips of one place stay in one split")
     split: Split
     scene: str = Field(description="what it was cut from")
-    level: Literal["L1C", "L2A"]
+    level: Level
     source: str = Field(description="where image and labels come from")
     teacher: str | None = Field(default=None, description="the network whose probabilities `scores` are")
     date: datetime | None = None

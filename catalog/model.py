@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from catalog.atmosphere import Level
 from catalog.radar import bands_apart
 
 MODEL_CLASSES = (
@@ -66,8 +67,10 @@ class ModelSpec(BaseModel):
     halo: int = Field(
         ge=0, description="pixels at a chip's border whose scores are cropped; at least the receptive radius"
     )
-    level: Literal["L1C"] | None = Field(
-        default=None, description="made for top-of-atmosphere reflectance only: surface reflectance is raised to it"
+    level: Level | None = Field(
+        default=None,
+        description="made for top-of-atmosphere (L1C) or surface reflectance (L2A): scenes of the other level are "
+        "brought to it; None: takes either as it is",
     )
     architecture: str = Field(default="unknown", description="as the literature calls it")
     first: str | None = Field(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from catalog.atmosphere import Level
 from catalog.errors import SceneUnreadable
 from catalog.sensors import SENSORS, Sensor, SensorName, datatake_of, hls_tile_of, sensor_of
 
@@ -66,7 +67,7 @@ class Scene(Seen):
     datatake: str = Field(description="items with the same datatake were seen in one overpass and count once")
     datastrip: str | None = Field(description="sensing start of the part of the datatake that one station received")
     tile: str | None = Field(description="Sentinel-2's name of the 100 km square, as 48QUE")
-    level: Literal["L1C", "L2A"]
+    level: Level
     baseline: str | None
     processed: str | None = Field(description="when the product was made, ISO: the newest processing is used")
     cloud_cover: float = Field(description="per cent of the product, 0-100")
@@ -315,7 +316,7 @@ def _tile_name(properties: Mapping[str, Any]) -> str | None:
     return str(name).removeprefix("T") or None
 
 
-def _level(properties: Mapping[str, Any], item: Mapping[str, Any]) -> Literal["L1C", "L2A"]:
+def _level(properties: Mapping[str, Any], item: Mapping[str, Any]) -> Level:
     told = f"{properties.get('s2:product_type', '')} {item.get('collection', '')} {item['id']}".upper()
     return "L1C" if "1C" in told.split()[0] or "L1C" in told else "L2A"
 

@@ -151,7 +151,7 @@ class TeacherLabels:
         return self.spec.id
 
     def labels(self, sighting: Sighting, grid: Grid, reader: SceneReader) -> tuple[np.ndarray, np.ndarray]:
-        """See `LabelSource`. A network made for L1C sees L2A raised to it."""
+        """See `LabelSource`. A network sees the level that it was made for."""
         network: Network = _network(self.model)
         halo = Frame.of(network.spec).halo
         look = reader.read(sighting.datatake, network.spec, *grid.grown(halo))

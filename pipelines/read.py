@@ -24,7 +24,7 @@ from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
+from catalog.atmosphere import bring_to
 from catalog.errors import SceneUnreadable, SourceUnavailable
 from catalog.model import ModelSpec
 from catalog.quality import as_classification
@@ -55,8 +55,6 @@ _THREADS = 7
 OPEN_FILES = 256
 """Files far away kept open in a worker process: 24 datatakes of six bands and a scene classification, some of two
 products. Each holds half a megabyte: GDAL keeps the buffer of the last part it read."""
-_USUAL_ZENITH = 40.0
-"""Degrees, where a scene does not tell."""
 _BROKEN = 4
 """Failures in a row, on fresh connections to a server that is well, after which a file is taken for broken."""
 _DARK, _BRIGHT = 1, 12_000
@@ -177,8 +175,7 @@ class SceneReader:
         if not valid.any():
             return
         warning = _implausible(numbers, valid, model.bands)
-        if model.level == "L1C" and scene.level == "L2A":
-            _raise_to_top(numbers, scene, model.bands)
+        bring_to(model.level, numbers, model.bands, scene.level, scene.sun_zenith)
         if gap.all():
             look.bands = np.multiply(numbers, valid, out=numbers)
         else:
@@ -285,15 +282,6 @@ def _harmonise(numbers: np.ndarray, raster: Raster, out: np.ndarray) -> None:
     else:
         exact = np.rint(numbers * np.float32(factor) + np.float32(offset))
         np.copyto(out, np.clip(exact, 1, 65535), casting="unsafe")
-
-
-def _raise_to_top(numbers: np.ndarray, scene: Scene, bands: Sequence[str]) -> None:
-    """Surface to top-of-atmosphere reflectance, in place, as a network that knows only that wants it."""
-    zenith = _USUAL_ZENITH if scene.sun_zenith is None else scene.sun_zenith
-    air = Atmosphere.of(USUAL_AEROSOL, zenith, bands)
-    for number, band in enumerate(numbers):
-        top = air.raise_band(number, band.astype(np.float32) / 10_000)
-        np.copyto(band, np.clip(np.rint(top * 10_000), 1, 65535), casting="unsafe")
 
 
 def _implausible(bands: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> str:

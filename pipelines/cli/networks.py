@@ -55,7 +55,9 @@ def models_add_command(
     stride: Annotated[int, typer.Option(parser=whole, metavar="PX", help="H and W are multiples of it.")] = 8,
     halo: Annotated[int, typer.Option(parser=whole, metavar="PX", help="How far it sees round a pixel.")] = 48,
     gsd: Annotated[int, typer.Option(parser=whole, metavar="M", help="Metres a pixel it is made for: 10 or 30.")] = 10,
-    level: Annotated[str, typer.Option(help="L1C: made for top-of-atmosphere reflectance only.")] = "",
+    level: Annotated[
+        str, typer.Option(help="L1C or L2A: made for it, and scenes of the other are brought to it; else as they are.")
+    ] = "",
     architecture: Annotated[str, typer.Option(help="As the literature calls it.")] = "unknown",
     logits: Annotated[bool, typer.Option("--logits", help="Its output is not yet probabilities.")] = False,
 ) -> None:

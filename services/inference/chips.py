@@ -10,6 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from catalog.atmosphere import BANDS as TEACHER_BANDS
+from catalog.atmosphere import Level, bring_to
 from catalog.chips import UNLABELLED, Split, check_places
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
@@ -35,8 +36,7 @@ class Chip:
     """uint16 `[9, H, W]`, reflectance x 10,000, valid values at least 1, 0 = no data; 0, too, in bands it lacks."""
     classes: np.ndarray
     """uint8 `[H, W]`: the class to be learned among `MODEL_CLASSES`, cloud, too; elsewhere `UNLABELLED`."""
-    level: str
-    """`L1C` or `L2A`."""
+    level: Level
     sun_zenith: float
     """Degrees; 40 where unknown."""
     taught: bool
@@ -57,10 +57,11 @@ class Chip:
     radar: np.ndarray | None = None
     """uint16 `[4, H, W]`, `RADAR_CHANNELS` as `catalog.radar.encode` gives them, 0 = missing; None: no radar."""
 
-    def shown(self, bands: Sequence[str]) -> np.ndarray:
-        """What a network of these bands and radar channels is shown: uint16 `[bands, H, W]`."""
+    def shown(self, bands: Sequence[str], level: Level | None = None) -> np.ndarray:
+        """What a network of these bands and radar channels, made for a level, is shown: uint16 `[bands, H, W]`."""
         optical, channels = bands_apart(bands)
         image = self.image[[TEACHER_BANDS.index(band) for band in optical]]
+        bring_to(level, image, optical, self.level, self.sun_zenith)
         if not channels:
             return image
         radar = np.zeros((len(RADAR_CHANNELS), *self.classes.shape), np.uint16) if self.radar is None else self.radar

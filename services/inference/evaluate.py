@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.legend import CLOUD, load_legend
@@ -169,18 +168,12 @@ def check(spec: ModelSpec, tree: Tree = TEN, level: int = 1) -> np.ndarray:
 def as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
     """A chip's image in a network's bands, uint16 `[bands, H, W]`, at the level it was made for."""
     bands, seen = spec.optical.bands, chip.image.any(axis=0)
-    image = chip.shown(bands)
-    for band, pixels in zip(bands, image, strict=True):
+    for band, pixels in zip(bands, chip.shown(bands), strict=True):
         if seen.any() and not pixels.any():
             raise BadInput(
                 f"Chip {chip.id} lacks band {band}, which network {spec.id} wants. Give chips with all bands."
             )
-    if spec.level == "L1C" and chip.level == "L2A":
-        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith, bands)
-        top = np.clip(np.rint(10_000 * air.raise_to_top(image / 10_000)), 1, 65535)
-        image = np.where(image > 0, top, 0).astype(np.uint16)
-    # Radar may be missing; light may not.
-    return np.concatenate([image, chip.shown(spec.bands)[len(bands) :]]) if spec.radar else image
+    return chip.shown(spec.bands, spec.level)
 
 
 def reference_of(chips: Sequence[Chip], name: str = "") -> Reference:

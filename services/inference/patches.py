@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from catalog.atmosphere import WAVELENGTHS, Atmosphere
+from catalog.atmosphere import USUAL_AEROSOL, WAVELENGTHS, Atmosphere
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Network
@@ -29,7 +29,7 @@ class Patch:
     surface: np.ndarray
     """uint16 `[6, side, side]`, surface reflectance x 10,000."""
     top: np.ndarray
-    """The same at the top of the atmosphere."""
+    """The same at the top of the atmosphere, or corrected for other air than its own."""
     target: np.ndarray
     """uint8 `[classes, side, side]`, probabilities x 250; all 0 where nothing is learned."""
 
@@ -131,7 +131,8 @@ class Patches:
             return self._draw_labelled()
         # The teacher answers under clearer air than the network is shown, which so learns to see through haze.
         clear = Atmosphere.of(float(random.uniform(0.02, 0.1)), float(random.uniform(20, 60)))
-        air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
+        sun_zenith = float(random.uniform(15, 75))
+        air = Atmosphere.of(float(random.uniform(0.02, 0.25)), sun_zenith)
         crop = self._crop(self._side) if random.random() < 0.4 else self._quartered()
         if random.random() < 0.12:
             crop = self._mingle(crop, self._crop(self._side))
@@ -156,6 +157,9 @@ class Patches:
             # The teacher saw what lies there; the network is to do without.
             empty = empty | self._beyond_edge()
             known, cloud = known & ~empty, cloud & ~empty
+        if random.random() < 0.5:
+            # As maps show the network a scene of L1C: corrected, but for the usual air and not for its own.
+            top = Atmosphere.of(USUAL_AEROSOL, sun_zenith).lower_to_surface(top)
         # Labels across the seams of the quarters are the teacher's own: it saw the same seam.
         target[:, ~known] = 0
         target[:, cloud] = 0

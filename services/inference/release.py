@@ -55,7 +55,8 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
-    network, bands, state = _open(checkpoint)
+    network, recipe, steps = _open(checkpoint)
+    bands = _bands_of(recipe)
     spec = ModelSpec(
         id=name,
         version=version,
@@ -63,6 +64,8 @@ def export_checkpoint(
         classes=MODEL_CLASSES,
         stride=network.stride,
         halo=network.halo,
+        # A teacher's answers are learned for L1C as it is corrected, too; labels for the chips as they are.
+        level="L2A" if recipe.get("learn_from") == "teacher" else None,
         architecture="U-Net",
         gsd=gsd_of(datasets),
     )
@@ -72,8 +75,8 @@ def export_checkpoint(
     made = UNCALIBRATED.model_copy(
         update={
             "left_out": tuple(leave_out),
-            "recipe": json.loads(state.get("recipe", "{}")),
-            "steps": state.get("step", 0),
+            "recipe": recipe,
+            "steps": steps,
         }
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +142,7 @@ def calibrate_network(
             )
         describe(file, spec.model_copy(update={"version": version, "vote": vote}), out)
         return None
-    fitted = fit_temperature(logits_of(file, spec), chips, spec.bands)
+    fitted = fit_temperature(logits_of(file, spec), chips, spec.bands, spec.level)
     names = [open_training_set(open_store(dataset))[0].id for dataset in datasets]
     made = before.model_copy(
         update={
@@ -181,13 +184,14 @@ def metrics_of(one: Agreement) -> dict[str, Any]:
     }
 
 
-def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], dict[str, Any]]:
-    """The best network of a checkpoint, without the class weights of its training; its bands; all in the file.
+def _open(checkpoint: Path) -> tuple[UNet, dict[str, Any], int]:
+    """The best network of a checkpoint, without the class weights of its training; its recipe; the steps it took.
 
     A loss whose classes weigh `w` teaches probabilities in proportion to `w p`.
     """
     network, state = best_network(checkpoint)
-    bands = _bands_in(state)
+    recipe = json.loads(state.get("recipe") or "{}")
+    bands = _bands_of(recipe)
     if (found := (network.down[0][0].in_channels, network.head.out_channels)) != (len(bands), len(MODEL_CLASSES)):  # type: ignore[index]
         raise BadInput(
             f"{str(checkpoint)!r} holds a network of {found[0]} bands and {found[1]} classes; {len(bands)} "
@@ -196,12 +200,12 @@ def _open(checkpoint: Path) -> tuple[UNet, tuple[str, ...], dict[str, Any]]:
     shift = torch.tensor(state.get("class_weights", [1.0] * len(MODEL_CLASSES))).log()
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
-    return network.eval(), bands, state
+    return network.eval(), recipe, state.get("step", 0)
 
 
-def _bands_in(state: dict[str, Any]) -> tuple[str, ...]:
-    """The bands of a checkpoint's network, and the radar channels of its recipe."""
-    return (*BANDS, *json.loads(state.get("recipe") or "{}").get("radar", ()))
+def _bands_of(recipe: dict[str, Any]) -> tuple[str, ...]:
+    """The bands of a recipe's network, and its radar channels."""
+    return (*BANDS, *recipe.get("radar", ()))
 
 
 def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: int = 32) -> list[np.ndarray]:

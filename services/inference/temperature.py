@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from catalog.atmosphere import Level
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, Provenance
 from catalog.scenes import BANDS
@@ -42,6 +43,7 @@ def fit_temperature(
     logits_of: Callable[[np.ndarray], np.ndarray],
     chips: Sequence[Chip],
     bands: Sequence[str] = BANDS,
+    level: Level | None = None,
 ) -> Temperature:
     """Fit a temperature on labelled chips of places that were not learned.
 
@@ -52,6 +54,7 @@ def fit_temperature(
         logits_of: uint16 `[bands, H, W]` to logits `[classes, H, W]`.
         chips: with labels.
         bands: of the network.
+        level: that it was made for.
 
     Raises:
         BadInput: labels in fewer than two places.
@@ -68,7 +71,7 @@ def fit_temperature(
     for chip, here in zip(chips, labelled, strict=True):
         if pixels := int(np.ceil(share * here.size)):
             here = random.permutation(here)[:pixels]
-            logits = logits_of(chip.shown(bands)).reshape(len(MODEL_CLASSES), -1)[:, here]
+            logits = logits_of(chip.shown(bands, level)).reshape(len(MODEL_CLASSES), -1)[:, here]
             wanted = chip.classes.ravel()[here]
             surprise[chip.place] += _surprise(logits, wanted)
             drawn.append((chip.place, logits, wanted))

@@ -71,10 +71,17 @@ def write_scene(
         write_band(folder / name / f"{band}.tif", numbers(k) if values is None else values, where or transform())
 
 
-def look(*scenes: Scene, col: int = 100, row: int = 200, size: int = 256, retry_seconds: float = 2.0):
-    reader = SceneReader(retry_seconds)
+def look(
+    *scenes: Scene,
+    col: int = 100,
+    row: int = 200,
+    size: int = 256,
+    retry_seconds: float = 2.0,
+    level: str | None = None,
+):
+    reader, spec = SceneReader(retry_seconds), SIX_BANDS.model_copy(update={"level": level})
     datatake = Datatake(id="GS2A_1", datetime=scenes[0].datetime, scenes=scenes)
-    return reader.read(datatake, SIX_BANDS, EPSG, transform(col, row), (size, size))
+    return reader.read(datatake, spec, EPSG, transform(col, row), (size, size))
 
 
 def test_bands_of_20_m_are_interpolated_between_pixel_centres_with_the_edges_kept():
@@ -119,6 +126,15 @@ def test_the_offset_is_removed_exactly_once(tmp_path):
     assert (look(scene(tmp_path, offset=0.0)).bands == 1500).all()
     # Rufiji's scale: 0.001 a number.
     assert (look(scene(tmp_path, scale=0.001)).bands == 15000).all()
+
+
+def test_a_network_sees_the_level_that_it_was_made_for(tmp_path):
+    write_scene(tmp_path, values=np.full((SIZE, SIZE), 1500, np.uint16))
+    surface = scene(tmp_path)
+    top = surface.model_copy(update={"level": "L1C", "sun_zenith": 60.0})
+    for wanted, one, changed in (("L2A", top, -1), ("L1C", surface, 1), ("L2A", surface, 0), (None, top, 0)):
+        blue = look(one, level=wanted).bands[0, 5, 5]
+        assert np.sign(int(blue) - 1500) == changed, (wanted, one.level)
 
 
 def test_no_data_is_decided_on_the_sources_numbers(tmp_path):

@@ -156,6 +156,14 @@ def test_surface_reflectance_is_raised_for_a_network_that_knows_only_the_top_of_
         assert next(one for one in evaluation.pooled.classes if one.name == "water").recall.value == share
 
 
+def test_reflectance_at_the_top_is_lowered_for_a_network_that_knows_only_surfaces():
+    bright = chip("lake", level="L1C")
+    bright.image[:] = 1700
+    for level, share in ((None, 0), ("L2A", 1)):
+        found, _ = evaluate_network(Threshold(level=level), [bright], "lakes")
+        assert next(one for one in found.pooled.classes if one.name == "water").recall.value == share
+
+
 def test_chips_of_any_size_are_answered_pixel_by_pixel():
     image = np.full((6, 45, 70), 400, np.uint16)
     image[:, 20:] = 2500

@@ -129,7 +129,13 @@ def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teache
     surface, top = (np.stack([getattr(patch, level)[0] for patch in drawn]) for level in ("surface", "top"))
     assert (surface[learned & (classes == CROPS)] > 1000).mean() > 0.99
     assert (surface[learned & (classes == WATER)] < 1800).mean() > 0.99
-    assert (top > surface)[learned & (classes == WATER)].mean() > 0.99
+    # Through air, which for half of them is corrected as if it were the usual air: blue water is brighter by less.
+    brighter = [
+        np.median((there.astype(int) - here)[where])
+        for there, here, where in zip(top, surface, learned & (classes == WATER), strict=True)
+        if where.any()
+    ]
+    assert 0.25 < np.mean(np.array(brighter) > 300) < 0.75 and min(brighter) > -300, brighter
     assert np.median(top[learned & (classes == CLOUD)]) > 3000
     assert all((patch.surface == 0).all(axis=0)[(patch.surface == 0).any(axis=0)].all() for patch in drawn)
     # Some are cut by the edge of the data, far inside; a chip's own empty rows are ten.
@@ -172,7 +178,8 @@ def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path):
     assert state["seconds"] >= 0.3 * 60 and state["step"] >= 20
     assert list((tmp_path / "unet-curves").glob("events.*"))
     export_checkpoint(checkpoint, [], tmp_path / "unet.onnx", "tiny", "1")
-    assert open_network(str(tmp_path / "unet.onnx")).spec.stride == 2
+    spec = open_network(str(tmp_path / "unet.onnx")).spec
+    assert (spec.stride, spec.level) == (2, "L2A"), "L1C is corrected for what a teacher taught"
     assert agreement(tmp_path / "unet.onnx", dataset) > 0.9
 
 
@@ -187,6 +194,7 @@ def test_training_from_labels_by_the_published_recipe(dataset, tmp_path, caplog)
     assert seen[-1].step == 100 * 3 * 2 / 3
     assert seen[-1].loss < seen[0].loss
     export_checkpoint(tmp_path / "unet.pt", [], tmp_path / "unet.onnx", "tiny", "1")
+    assert open_network(str(tmp_path / "unet.onnx")).spec.level is None, "chips were learned as they are"
     assert agreement(tmp_path / "unet.onnx", dataset) > 0.95
     with pytest.raises(BadInput, match="labels in 1"):
         export_checkpoint(tmp_path / "unet.pt", [dataset], tmp_path / "unet.onnx", "tiny", "1")

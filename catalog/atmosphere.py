@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -23,8 +24,8 @@ GAS = np.array([0.985, 0.94, 0.965, 0.94, 0.955, 0.985, 0.93, 0.955, 0.89])
 """Two-way transmittance of the gases, of each of `BANDS`."""
 USUAL_AEROSOL = 0.08
 """Optical depth at 0.55 micrometres, where nothing is known of a day's haze."""
-_USUAL_ZENITH = 40.0
-"""Degrees, where a scene does not tell."""
+USUAL_ZENITH = 40.0
+"""Degrees, where neither a chip tells the sun's nor its date and place do."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,38 @@ def bring_to(
     if wanted in (None, found):
         return
     for band, numbers in zip(bands, image, strict=True):
-        air = Atmosphere.of(USUAL_AEROSOL, _USUAL_ZENITH if sun_zenith is None else sun_zenith, [band])
+        air = Atmosphere.of(USUAL_AEROSOL, USUAL_ZENITH if sun_zenith is None else sun_zenith, [band])
         reflectance = numbers[np.newaxis].astype(np.float32) / 10_000
         brought = air.raise_to_top(reflectance) if wanted == "L1C" else air.lower_to_surface(reflectance)
         exact = np.clip(np.rint(brought[0] * 10_000), 1, 65535)
         np.copyto(numbers, exact, casting="unsafe", where=numbers > 0)
+
+
+def sun_zenith(when: datetime, longitude: float, latitude: float) -> float:
+    """The sun's distance from the zenith in degrees, to about half a degree.
+
+    Spencer 1971, "Fourier series representation of the position of the sun".
+
+    Args:
+        when: with a time zone.
+        longitude: degrees east.
+        latitude: degrees north.
+    """
+    utc = when.astimezone(UTC)
+    hours = utc.hour + utc.minute / 60 + utc.second / 3600
+    year = 2 * np.pi * (utc.timetuple().tm_yday - 1 + (hours - 12) / 24) / 365
+    declination = (
+        0.006918
+        - 0.399912 * np.cos(year)
+        + 0.070257 * np.sin(year)
+        - 0.006758 * np.cos(2 * year)
+        + 0.000907 * np.sin(2 * year)
+        - 0.002697 * np.cos(3 * year)
+        + 0.00148 * np.sin(3 * year)
+    )
+    ahead = 0.000075 + 0.001868 * np.cos(year) - 0.032077 * np.sin(year)
+    ahead -= 0.014615 * np.cos(2 * year) + 0.040849 * np.sin(2 * year)
+    hour_angle = np.radians(15 * (hours - 12) + longitude) + ahead
+    north = np.radians(latitude)
+    high = np.sin(north) * np.sin(declination) + np.cos(north) * np.cos(declination) * np.cos(hour_angle)
+    return float(np.degrees(np.arccos(np.clip(high, -1, 1))))

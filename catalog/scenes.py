@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from catalog.atmosphere import Level
+from catalog.atmosphere import Level, sun_zenith
 from catalog.errors import SceneUnreadable
 from catalog.sensors import SENSORS, Sensor, SensorName, datatake_of, hls_tile_of, sensor_of
 
@@ -169,7 +169,7 @@ def scene_from_item(
         baseline=_baseline(properties),
         processed=_processed(properties, name),
         cloud_cover=float(properties.get("eo:cloud_cover") or 0.0),
-        sun_zenith=_sun_zenith(properties),
+        sun_zenith=_sun_zenith(item),
         footprint=item["geometry"],
         bands=rasters,
         scl=None if scl is None else Raster(href=resolved(scl["href"], href), nodata=sensor.classification_nodata),
@@ -321,11 +321,15 @@ def _level(properties: Mapping[str, Any], item: Mapping[str, Any]) -> Level:
     return "L1C" if "1C" in told.split()[0] or "L1C" in told else "L2A"
 
 
-def _sun_zenith(properties: Mapping[str, Any]) -> float | None:
+def _sun_zenith(item: Mapping[str, Any]) -> float:
+    """As the product tells; else by date and place."""
+    properties = item["properties"]
     if (zenith := properties.get("s2:mean_solar_zenith")) is not None:
         return float(zenith)
-    elevation = properties.get("view:sun_elevation")
-    return None if elevation is None else 90.0 - float(elevation)
+    if (elevation := properties.get("view:sun_elevation")) is not None:
+        return 90.0 - float(elevation)
+    inside = shape(item["geometry"]).representative_point()
+    return sun_zenith(moment_of(properties), inside.x, inside.y)
 
 
 def _baseline(properties: Mapping[str, Any]) -> str | None:

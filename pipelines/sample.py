@@ -7,6 +7,7 @@ OpenStreetMap polygons (ODbL). Only its data are wanted: it is installed without
 from __future__ import annotations
 
 import importlib.util
+from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas
@@ -19,6 +20,7 @@ from catalog.errors import BadInput
 from catalog.scenes import BANDS
 
 SCENE = "S2A_MSIL1C_20170216T102101_T33UUU_sample"
+SENSED = datetime(2017, 2, 16, 10, 21, 1, tzinfo=UTC)
 POLYGONS = "polygons.geojson"
 CLASS_OF = {
     "meadow": "grass",
@@ -74,7 +76,7 @@ def write_sample(out: Path) -> Path:
             },
         )
     item = stactools.core.create.item(str((folder / "B02.tif").absolute()))
-    item.id, item.datetime, item.assets = SCENE, pystac.utils.str_to_datetime("2017-02-16T10:21:01Z"), assets
+    item.id, item.datetime, item.assets = SCENE, SENSED, assets
     item.stac_extensions += [
         "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
         "https://stac-extensions.github.io/raster/v1.1.0/schema.json",

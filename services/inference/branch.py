@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from catalog.atmosphere import USUAL_AEROSOL, Atmosphere
+from catalog.atmosphere import USUAL_AEROSOL, Atmosphere, Level, bring_to
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.scenes import BANDS
 from catalog.tree import Tree
 from services.inference.chips import NINE_TO_SIX, Chip, mirror
 from services.inference.features import Features
@@ -102,7 +103,7 @@ def pixels_of(
     seen, drawn = [], []
     for done, (number, look) in enumerate((number, look) for number in telling for look in range(looks)):
         on_progress(done, len(telling) * looks)
-        image, labels = _shown(chips[number], look % 2 == 0, random)
+        image, labels = _shown(chips[number], base.level, look % 2 == 0, random)
         mirrored, (rows, cols) = mirror(image, base.stride, base.halo)
         found = features.of(mirrored)
         for part, label in enumerate(parts):
@@ -155,8 +156,8 @@ def fitted(seen: torch.Tensor, wanted: torch.Tensor, sizes: Sequence[int]) -> nn
     return linear.requires_grad_(False)
 
 
-def _shown(chip: Chip, as_top: bool, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A chip turned and in other light, as surface or top-of-atmosphere reflectance, and its labels.
+def _shown(chip: Chip, level: Level | None, as_top: bool, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A chip turned and in other light, as a network made for a level is shown it if it is L2A or L1C; and its labels.
 
     Returns:
         uint16 `[6, H, W]`, and numbers among the tree's classes, uint8 `[H, W]`.
@@ -165,9 +166,11 @@ def _shown(chip: Chip, as_top: bool, random: np.random.Generator) -> tuple[np.nd
     if chip.level == "L1C":
         image = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith).lower_to_surface(image)
     image = np.maximum(image, 0.001) * random.normal(1, 0.08) * random.normal(1, 0.03, (len(image), 1, 1))
+    sun_zenith = random.uniform(15, 75)
     if as_top:
-        image = Atmosphere.of(random.uniform(0.02, 0.25), random.uniform(15, 75)).raise_to_top(image)
+        image = Atmosphere.of(random.uniform(0.02, 0.25), sun_zenith).raise_to_top(image)
     packed = np.clip(np.rint(image[NINE_TO_SIX] * 10_000), 1, 65535).astype(np.uint16) * seen
+    bring_to(level, packed, BANDS, "L1C" if as_top else "L2A", sun_zenith)
     turns, mirrored = int(random.integers(4)), random.random() < 0.5
     packed, labels = np.rot90(packed, turns, (1, 2)), np.rot90(chip.labels, turns)
     return (packed[..., ::-1], labels[..., ::-1]) if mirrored else (packed, labels)

@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from catalog.atmosphere import BANDS as TEACHER_BANDS
-from catalog.atmosphere import Level, bring_to
+from catalog.atmosphere import USUAL_ZENITH, Level, bring_to
 from catalog.chips import UNLABELLED, Split, check_places
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
@@ -125,7 +125,7 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
             corrected = np.zeros(classes.shape, bool)
             if pixels.scores is not None:
                 corrected = (classes < CLOUD) & (classes != pixels.scores[: len(MODEL_CLASSES)].argmax(axis=0))
-            zenith = 40.0 if chip.sun_zenith is None else chip.sun_zenith
+            zenith = USUAL_ZENITH if chip.sun_zenith is None else chip.sun_zenith
             chips.append(
                 Chip(
                     chip.id,

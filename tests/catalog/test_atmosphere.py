@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import numpy as np
 import pytest
 
-from catalog.atmosphere import BANDS, USUAL_AEROSOL, Atmosphere, bring_to
+from catalog.atmosphere import BANDS, USUAL_AEROSOL, Atmosphere, bring_to, sun_zenith
 from catalog.errors import BadInput
 
 
 def test_what_was_raised_is_lowered_again():
     surface = np.linspace(0.01, 0.6, 9 * 5).reshape(9, 5).astype(np.float32)
-    for aerosol, sun_zenith in ((0.02, 20), (0.25, 75)):
-        air = Atmosphere.of(aerosol, sun_zenith)
+    for aerosol, zenith in ((0.02, 20), (0.25, 75)):
+        air = Atmosphere.of(aerosol, zenith)
         top = air.raise_to_top(surface)
         assert top.dtype == np.float32
         np.testing.assert_allclose(air.lower_to_surface(top), surface, atol=1e-5)
@@ -48,6 +50,19 @@ def test_a_scene_of_the_right_level_stays_as_it_is(wanted, found):
     image = np.arange(9, dtype=np.uint16).reshape(9, 1, 1)
     bring_to(wanted, image, BANDS, found, 40.0)
     assert (image.ravel() == np.arange(9)).all()
+
+
+def test_the_suns_place_is_known_by_date_and_place():
+    """A morning in Brandenburg, an equinox, the polar night."""
+    at = [
+        (datetime(2017, 2, 16, 10, 21, 1, tzinfo=UTC), 12.4, 52.4, 66.2),
+        (datetime(2021, 3, 20, 12, 7, 20, tzinfo=UTC), 0.0, 0.0, 0.0),
+        (datetime(2021, 12, 21, 12, tzinfo=UTC), 0.0, 70.0, 93.4),
+    ]
+    for when, longitude, latitude, degrees in at:
+        assert sun_zenith(when, longitude, latitude) == pytest.approx(degrees, abs=0.7)
+    east = datetime(2017, 2, 16, 18, 21, 1, tzinfo=timezone(timedelta(hours=8)))
+    assert sun_zenith(east, 12.4, 52.4) == sun_zenith(at[0][0], 12.4, 52.4)
 
 
 def test_a_band_of_which_nothing_is_known_is_named():

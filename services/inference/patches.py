@@ -232,7 +232,7 @@ class Patches:
         """
         random = self._random
         light = random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))
-        if random.random() < 0.35:
+        if random.random() < 0.1:
             light *= np.repeat(np.exp(random.uniform(np.log(0.4), np.log(1.6), 3)), [3, 4, 2])[:, None, None]
         return light
 

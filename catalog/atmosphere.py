@@ -100,12 +100,14 @@ def bring_to(
     """
     if wanted in (None, found):
         return
-    for band, numbers in zip(bands, image, strict=True):
-        air = Atmosphere.of(USUAL_AEROSOL, USUAL_ZENITH if sun_zenith is None else sun_zenith, [band])
-        reflectance = numbers[np.newaxis].astype(np.float32) / 10_000
-        brought = air.raise_to_top(reflectance) if wanted == "L1C" else air.lower_to_surface(reflectance)
-        exact = np.clip(np.rint(brought[0] * 10_000), 1, 65535)
-        np.copyto(numbers, exact, casting="unsafe", where=numbers > 0)
+    air = Atmosphere.of(USUAL_AEROSOL, USUAL_ZENITH if sun_zenith is None else sun_zenith, bands)
+    numbers = np.broadcast_to(np.arange(1, 1 << 16) / 10_000, (len(bands), (1 << 16) - 1))
+    brought = air.raise_to_top(numbers) if wanted == "L1C" else air.lower_to_surface(numbers)
+    # There are fewer numbers than pixels.
+    table = np.zeros((len(bands), 1 << 16), np.uint16)
+    table[:, 1:] = np.clip(np.rint(10_000 * brought), 1, (1 << 16) - 1)
+    for one, of_band in zip(table, image, strict=True):
+        of_band[...] = one[of_band]
 
 
 def sun_zenith(when: datetime, longitude: float, latitude: float) -> float:

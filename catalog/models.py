@@ -93,6 +93,7 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
             "version": spec.version,
             "landloom:stride": spec.stride,
             "landloom:halo": spec.halo,
+            **({"landloom:level": spec.level} if spec.level else {}),
             **({} if spec.gsd == 10 else {"gsd": spec.gsd}),
             "landloom:confidence": spec.confidence,
             **({"landloom:parents": dict(spec.parents)} if spec.parents else {}),
@@ -124,7 +125,8 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
 
 
 def _input(spec: ModelSpec) -> dict[str, Any]:
-    scene = "Reflectance x 10,000 without offset, valid values at least 1, 0 = no data"
+    of = {"L1C": "Top-of-atmosphere reflectance", "L2A": "Surface reflectance", None: "Reflectance"}[spec.level]
+    scene = f"{of} x 10,000 without offset, valid values at least 1, 0 = no data"
     if spec.radar:
         scene += "; radar channels (gamma0 in dB + 50) x 200, 0 = missing"
     planes = "Shares of the vote x 10,000 (vote:CLASS), and bands of the asset seasons in its own numbers"

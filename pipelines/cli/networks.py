@@ -38,10 +38,12 @@ def models_list_command() -> None:
     """List the networks that `--model` takes by name."""
     from services.inference.registry import registered_models, shipped_models
 
-    table = Table("network", "version", "pixel", "bands", "classes", Column("file", overflow="fold"))
+    table = Table("network", "version", "pixel", "level", "bands", "classes", Column("file", overflow="fold"))
     for name, file in {**registered_models(), **shipped_models()}.items():
         spec = model_spec(str(file))
-        table.add_row(name, spec.version, f"{spec.gsd} m", ", ".join(spec.bands), str(len(spec.classes)), str(file))
+        level = spec.level or "either"
+        told = (name, spec.version, f"{spec.gsd} m", level, ", ".join(spec.bands), str(len(spec.classes)), str(file))
+        table.add_row(*told)
     console.print(table)
 
 

@@ -30,6 +30,8 @@ def test_a_network_becomes_a_valid_item_that_holds_its_weights(tmp_path: Path, s
     (item,) = pystac.Catalog.from_file(str(tmp_path / "catalog.json")).get_items(recursive=True)
     assert [band["name"] for band in item.properties["bands"]] == list(spec.bands)
     assert item.properties["mlm:input"][0]["input"]["shape"] == [-1, 6, -1, -1]
+    assert item.properties["landloom:level"] == "L2A"
+    assert item.properties["mlm:input"][0]["name"].startswith("Surface reflectance x 10,000")
     told = item.properties["landloom:confidence"]
     assert told["calibrated"] and 0 < told["correlation"] < 1 and told["places"] >= 2 and told["error"] < 0.05
     classes = item.properties["mlm:output"][0]["classification:classes"]

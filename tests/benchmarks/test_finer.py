@@ -17,6 +17,7 @@ from services.inference.branch import Pixels  # noqa: E402
 TREE = class_tree(load_legend("finer").finer(), "finer")
 
 
+@pytest.mark.slow
 def test_parts_are_judged_class_by_class_and_level_by_level_in_places_held_out(monkeypatch):
     monkeypatch.setattr(branch, "STEPS", 60)
     generator = torch.Generator().manual_seed(0)

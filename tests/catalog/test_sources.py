@@ -147,6 +147,7 @@ def test_assets_that_only_their_bands_names_tell_are_asked_for_whole(web: WebSer
     assert sum(entry["path"] == "/stac/search" for entry in web.log()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_api_is_asked_again_after_the_time_it_names(web: WebServer, status):
     source = open_source(f"{web.url}/stac")
@@ -158,6 +159,7 @@ def test_a_busy_api_is_asked_again_after_the_time_it_names(web: WebServer, statu
     assert log[2]["at"] - log[1]["at"] >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["catalog.json", "stac"])
 @pytest.mark.parametrize("how", [{"status": 503, "retry_after": 1}, {"drop": True}])
 def test_a_source_that_fails_for_a_moment_is_opened_all_the_same(web: WebServer, where, how):
@@ -165,6 +167,7 @@ def test_a_source_that_fails_for_a_moment_is_opened_all_the_same(web: WebServer,
     assert len(ids(open_source(f"{web.url}/{where}"))) == 5
 
 
+@pytest.mark.slow
 def test_a_search_whose_connection_drops_is_asked_again(web: WebServer):
     source = open_source(f"{web.url}/stac")
     web.behave(fail={"path": "/stac/search", "drop": True, "times": 2})

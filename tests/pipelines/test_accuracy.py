@@ -48,6 +48,7 @@ def fill(design: Path, sample: Path, truths: list[np.ndarray]) -> None:
     rows.to_csv(sample, index=False)
 
 
+@pytest.mark.slow
 def test_from_maps_to_a_published_report(command, maps, tmp_path):
     files, told = command(
         "design", "--maps", maps, "--years", "2017,2018", "--expected-accuracy", "0.9", "--size", "500",

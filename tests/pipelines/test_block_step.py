@@ -58,6 +58,7 @@ def test_what_another_is_at_is_left_to_it(manifest, worker, tmp_path):
         assert done(worker.finish_bundle()) == []
 
 
+@pytest.mark.slow
 def test_a_block_at_which_another_helps_is_passed_over_and_done_if_it_does_not_come(manifest, worker, tmp_path):
     first, second = manifest.blocks
     with noted_try(open_store(str(tmp_path)), manifest, first, worker._job.run, gives_way_to="anybody"):

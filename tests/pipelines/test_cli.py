@@ -233,6 +233,7 @@ def test_a_map_prints_what_was_published_and_what_was_not(command, simulated, ne
     assert "Skipped 33UUT-2021: no usable scene" in told
 
 
+@pytest.mark.slow
 def test_a_dead_lettered_tile_year_is_told_by_the_exit_code(command, simulated, network, tmp_path):
     code, printed, told = command(
         *("map", "--source", simulated.catalog, "--out", tmp_path, "--model", network, "--tiles", "33UUU"),
@@ -387,6 +388,7 @@ def test_an_evaluation_prints_the_table_and_where_the_page_lies(command, tmp_pat
     assert [one["name"] for one in found["groups"]["place"]] == ["shore"]
 
 
+@pytest.mark.slow
 def test_the_confidence_of_maps_is_calibrated_on_places_of_several_dates_and_evaluated(command, tmp_path):
     store, out = open_store(str(tmp_path / "lakes")), tmp_path / "calibrated.onnx"
     before = open_network(DEFAULT_MODEL)

@@ -133,6 +133,7 @@ def test_the_output_may_be_an_s3_bucket(published, simulated, network, s3, tmp_p
     assert contents(tmp_path) == contents(published)
 
 
+@pytest.mark.slow
 def test_accounts_add_up(simulated, network, tmp_path):
     accounts = map_tiles(simulated.catalog, tmp_path, network, tiles="33UUU,33UUT", years=(2020, 2021))
     assert accounts.planned == 4

@@ -171,6 +171,7 @@ def test_a_file_that_is_gone_leaves_its_scene_out(radar, tmp_path):
     assert "iw-vh.rtc.tiff.gone" in problems[0].reason
 
 
+@pytest.mark.slow
 def test_chips_cut_from_scenes_carry_the_channels_of_their_month(simulated, radar, radar_network, tmp_path):
     """The same numbers as a map shows its network there."""
     labels = str(simulated.truth["33UUU", 2021])

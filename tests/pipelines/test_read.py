@@ -264,6 +264,7 @@ def test_a_dropped_connection_is_tried_again(web: WebServer, how):
     assert len(cut) > 3
 
 
+@pytest.mark.slow
 def test_a_source_that_stays_down_is_given_up_after_the_time_allowed(web: WebServer):
     web.behave(fail={"path": "B08.tif", "status": 503, "times": 10_000})
     with pytest.raises(SourceUnavailable, match=r"one/B08\.tif could not be read for 2 s"):

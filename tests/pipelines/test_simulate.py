@@ -90,6 +90,7 @@ def test_a_large_landscape_has_every_class():
     assert shares.max() < 0.5, "none is nearly everywhere"
 
 
+@pytest.mark.slow
 def test_what_is_seen_has_the_spectrum_of_what_is_there(simulation):
     """Where it is clear, the nearest spectrum of summer is the true class."""
     year = truth(simulation, "33UUU", 2021)
@@ -101,6 +102,7 @@ def test_what_is_seen_has_the_spectrum_of_what_is_there(simulation):
     assert (distance.argmin(axis=0) == year)[clear].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_seasons_dry_the_fields_and_leave_the_woods(overcast):
     year, ratio = truth(overcast, "33UUU", 2021), {}
     for item in scenes(overcast):

@@ -32,6 +32,7 @@ def standing(command, out, *run):
     return json.loads(printed)
 
 
+@pytest.mark.slow
 def test_a_run_that_ended(command, simulated, network, tmp_path):
     accounts = map_tiles(simulated.catalog, tmp_path, network, tiles="33UUU,33UUT")
     found = standing(command, tmp_path)

@@ -37,6 +37,7 @@ def notes(out: Path) -> list[str]:
     return open_store(str(out)).list("staging/")
 
 
+@pytest.mark.slow
 def test_a_block_is_left_when_its_worker_died_in_each_try_but_another_run_tries_again(tmp_path):
     worker = run_worker(
         tmp_path,

@@ -104,6 +104,7 @@ def test_from_the_sample_to_a_published_report(change, tmp_path, monkeypatch, ca
     }
 
 
+@pytest.mark.slow
 def test_products_of_change_find_the_report_and_tell_its_intervals(change, tmp_path):
     """Interpreted by the later map at both dates: it is right, nothing changed, and all mapped change is error."""
     series, design, drawn = change

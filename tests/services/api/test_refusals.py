@@ -11,6 +11,8 @@ import requests
 
 from tests.servers.catalog import serve_catalog
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("query", "said"),

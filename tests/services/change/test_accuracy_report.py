@@ -149,6 +149,7 @@ def test_one_map_is_assessed_by_its_classes(tmp_path, truths):
     assert overall.low < (truths[0] == maps[0]).mean() < overall.high
 
 
+@pytest.mark.slow
 def test_estimates_are_right_on_average(tmp_path, truths):
     """Of 60 samples of 150 units: their mean is the truth, which the map's area is not, and they spread as told."""
     _, maps = truth_and_maps()

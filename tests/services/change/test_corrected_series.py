@@ -227,6 +227,7 @@ def test_published_scores_correct_without_an_error_matrix(
     assert "scores" in item_of(store, 2018)["properties"]["processing:lineage"]
 
 
+@pytest.mark.slow
 def test_scores_make_no_class_that_no_map_shows_and_a_prior_may_be_given(
     years: Years, store: Store, tmp_path: Path
 ) -> None:

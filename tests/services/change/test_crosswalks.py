@@ -85,6 +85,7 @@ def test_the_matrix_of_the_guidance_is_whole() -> None:
     assert ["".join(sign[one] for one in row.values()) for row in meanings.transitions.values()] == rows
 
 
+@pytest.mark.slow
 def test_degradation_stands_in_the_product_with_the_reason_for_no_interval(tmp_path: Path) -> None:
     series = crosswalked(open_series(write_years(tmp_path / "maps", FIRST, SECOND)), load_crosswalk("unccd"))
     store = open_store(str(tmp_path / "out"))

@@ -90,6 +90,7 @@ def test_places_and_their_area_are_valid_items_of_one_collection(published: tupl
     assert area["landloom:source_accuracy"]["interval"].startswith("none: the accuracy of the source maps is not known")
 
 
+@pytest.mark.slow
 def test_tables_of_the_area_add_its_places_and_tell_the_accuracy(tmp_path: Path) -> None:
     account, store = _published(tmp_path / "out", _maps(tmp_path / "maps"), uncertainty=KNOWN)
     for name in TITLES.keys() - {"degradation"}:
@@ -142,6 +143,7 @@ def test_pictures_open_and_the_page_needs_no_network(published: tuple[ChangeAcco
     assert page.count("Plotly.newPlot(") >= 3
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_only_what_has_changed(tmp_path: Path) -> None:
     maps = _maps(tmp_path / "maps")
     first, store = _published(tmp_path / "out", maps)

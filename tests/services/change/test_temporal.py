@@ -118,6 +118,7 @@ def test_change_is_found_far_better_than_in_the_maps_and_hardly_less_of_it(years
     assert (corrected == years.truth).mean() > (years.mapped == years.truth).mean() + 0.07
 
 
+@pytest.mark.slow
 def test_scores_that_hedge_are_taken_surer_and_those_too_sure_less(years: Years) -> None:
     scores = simulate_scores(years.truth[:, :8000])
     as_they_are = fit_sharpness(scores)

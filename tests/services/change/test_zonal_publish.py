@@ -143,6 +143,7 @@ def test_zones_on_both_sides_of_the_antimeridian_stand_side_by_side(store: Store
     assert white.mean() < 0.65, "both are seen, and fill their panels"
 
 
+@pytest.mark.slow
 def test_the_catalogs_server_finds_it(store: Store, series: Series, zones: Zones) -> None:
     publish_zonal(store, series, zones, SETTINGS)
     (served,) = map(read_item, Snapshot.of(store).lines("lulc-zonal", "https://example.com"))

@@ -46,6 +46,7 @@ def alike(network: UNet, name: str, images: list[np.ndarray]) -> float:
     return float(np.concatenate(same).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "widths"), [("unet-small", (16, 32, 160, 320)), ("unet-30m", (16, 32, 160))])
 def test_a_shipped_network_learns_on_from_what_it_says(name, widths, images):
     network = unet(*widths)
@@ -56,6 +57,7 @@ def test_a_shipped_network_learns_on_from_what_it_says(name, widths, images):
     assert norm.running_var.min() > 0 and torch.allclose(norm.weight, (norm.running_var + norm.eps).sqrt(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_branch_for_finer_classes_is_left_behind(images):
     network = unet(16, 32, 160, 320)
     begin_with(network, "unet-finer", images)

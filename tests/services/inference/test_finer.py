@@ -84,6 +84,7 @@ def finer(base, fields) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_parts_add_up_to_the_class_and_all_else_stays(base, finer) -> None:
     network, before = open_network(str(finer)), open_network(str(base))
     assert network.spec.classes == TREE.leaves and network.spec.parents == TREE.finer

@@ -200,6 +200,7 @@ def test_training_from_labels_by_the_published_recipe(dataset, tmp_path, caplog)
         export_checkpoint(tmp_path / "unet.pt", [dataset], tmp_path / "unet.onnx", "tiny", "1")
 
 
+@pytest.mark.slow
 def test_an_export_is_calibrated_and_tells_how_it_was_made_and_how_good_it_is(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("LANDLOOM_MODELS", str(tmp_path / "registry"))
     more = write_lakes(tmp_path / "more", ("bay", "validation"))
@@ -252,6 +253,7 @@ def test_patches_of_labels_are_made_brighter_and_darker(dataset):
     assert spread[0.0] < 1e-6 and 0.05 < spread[recipe.brightness] < 0.12
 
 
+@pytest.mark.slow
 def test_an_export_calibrates_votes_where_places_have_several_dates(dataset, tmp_path):
     store = open_store(str(tmp_path / "dated"))
     for number in range(4):

@@ -108,6 +108,7 @@ def test_what_is_as_bright_in_the_short_wave_infrared_is_cloud_and_no_snow(tmp_p
     assert (found[:, 32:] == MODEL_CLASSES.index("snow_ice")).all()
 
 
+@pytest.mark.slow
 def test_eight_bits_change_little(network, image, tmp_path):
     export(network, SPEC, tmp_path / "float.onnx")
     export(network, SPEC, tmp_path / "quantised.onnx", samples=[image])

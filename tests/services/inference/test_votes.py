@@ -118,6 +118,7 @@ def test_each_place_is_judged_by_the_others():
     assert fit_by_the_others(outcomes(Made(), place("alone", 3, 0, 0), load_legend("nine"))) == {}
 
 
+@pytest.mark.slow
 def test_calibration_tells_what_it_was_fitted_on():
     chips = [*places(0.3), *place("one date", 1, 0, 9)]
     told = calibrate(Made(), chips)
@@ -127,6 +128,7 @@ def test_calibration_tells_what_it_was_fitted_on():
     assert calibrate(Made(), chips, "experts").reference == "experts"
 
 
+@pytest.mark.slow
 def test_votes_are_evaluated_with_any_confidence_and_their_class_is_the_same():
     chips = [*places(0.0), *place("one date", 1, 0, 9)]
     calibration = VoteCalibration(correlation=0.02, reference="experts", places=4, error=0.01)

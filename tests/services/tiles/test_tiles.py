@@ -25,6 +25,8 @@ from tests.catalog.tile_years import manifest_of, publish, publish_all
 from tests.servers.catalog import serve_catalog
 from tests.services.change.maps import CROPS, TREES, write_years
 
+pytestmark = pytest.mark.slow
+
 GRID = morecantile.tms.get("WebMercatorQuad")
 COLOURS = load_legend("nine").palette()
 ANNUAL = "lulc-annual"

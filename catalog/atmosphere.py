@@ -25,7 +25,7 @@ GAS = np.array([0.985, 0.94, 0.965, 0.94, 0.955, 0.985, 0.93, 0.955, 0.89])
 USUAL_AEROSOL = 0.08
 """Optical depth at 0.55 micrometres, where nothing is known of a day's haze."""
 USUAL_ZENITH = 40.0
-"""Degrees, where neither a chip tells the sun's nor its date and place do."""
+"""Degrees, of a chip or scene that does not tell the sun's."""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ def draw_cloud(source: Chip, side: int, random: np.random.Generator) -> tuple[np
     """
     row, col = random.integers(0, np.array(source.classes.shape) - side + 1)
     there = source.image[:, row : row + side, col : col + side].astype(np.float32) / 10000
-    bright = there if source.level == "L2A" else Atmosphere.of(0.08, source.sun_zenith).lower_to_surface(there)
-    bright = np.clip(bright * random.uniform(0.9, 2.5), 0, 2)
+    if source.level == "L1C":
+        there = Atmosphere.of(USUAL_AEROSOL, source.sun_zenith).lower_to_surface(there)
+    bright = np.clip(there * random.uniform(0.9, 2.5), 0, 2)
     # From small scattered clouds, as over the sea, to decks; some let the ground through at their thickest, too.
     field = gaussian_filter(random.normal(size=(side, side)), np.exp(random.uniform(np.log(2), np.log(16))))
     field = (field - np.quantile(field, random.uniform(0.3, 0.97))) / field.std()

@@ -167,13 +167,14 @@ def check(spec: ModelSpec, tree: Tree = TEN, level: int = 1) -> np.ndarray:
 
 def as_wanted(chip: Chip, spec: ModelSpec) -> np.ndarray:
     """A chip's image in a network's bands, uint16 `[bands, H, W]`, at the level it was made for."""
-    bands, seen = spec.optical.bands, chip.image.any(axis=0)
-    for band, pixels in zip(bands, chip.shown(bands), strict=True):
+    seen, image = chip.image.any(axis=0), chip.shown(spec.bands, spec.level)
+    # Radar, which follows, may be missing; light may not.
+    for band, pixels in zip(spec.optical.bands, image, strict=False):
         if seen.any() and not pixels.any():
             raise BadInput(
                 f"Chip {chip.id} lacks band {band}, which network {spec.id} wants. Give chips with all bands."
             )
-    return chip.shown(spec.bands, spec.level)
+    return image
 
 
 def reference_of(chips: Sequence[Chip], name: str = "") -> Reference:

@@ -219,7 +219,7 @@ class Patches:
             image = self._in_another_climate(image, chip.level)
         if chip.level == "L1C":
             empty = ~image.any(axis=0)
-            image = Atmosphere.of(0.08, chip.sun_zenith).lower_to_surface(image)
+            image = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith).lower_to_surface(image)
             image[:, empty] = 0
         image = image * self._light()
         turns, mirror = int(random.integers(4)), random.random() < 0.5

@@ -170,7 +170,7 @@ def _recipe(design: Design, folder: Path) -> Recipe:
 
 def _draw(learned: list[Chip], teacher: str, count: int, folder: Path) -> None:
     """Ask the teacher, once for all designs."""
-    patches = Patches(learned, open_network(teacher), load_recipe("match-teacher", _LONG), np.random.default_rng(0))
+    patches = Patches(learned, [open_network(teacher)], load_recipe("match-teacher", _LONG), np.random.default_rng(0))
     drawn = [patches.draw() for _ in track(range(count), "Asking the teacher")]
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("surface", "top", "target"):  # Whoever finds the last finds all.

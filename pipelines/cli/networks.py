@@ -20,6 +20,7 @@ from pipelines.cli.options import (
     app,
     console,
     extra,
+    number,
     progress_of,
     whole,
 )
@@ -62,6 +63,10 @@ def models_add_command(
     ] = "",
     architecture: Annotated[str, typer.Option(help="As the literature calls it.")] = "unknown",
     logits: Annotated[bool, typer.Option("--logits", help="Its output is not yet probabilities.")] = False,
+    temperature: Annotated[
+        float,
+        typer.Option(parser=number, metavar="T", help="Its logits are divided by it: below 1 its scores become surer."),
+    ] = 1.0,
 ) -> None:
     """Register a network, Landloom's own or another maker's, so that `landloom map --model ID` finds it."""
     from services.inference.registry import register, registry
@@ -90,7 +95,7 @@ def models_add_command(
                 reason = first["msg"].removeprefix("Value error, ")
                 raise BadInput(f"--{first['loc'][0]} {_given(first['input'])!r} is not possible: {reason}.") from error
             adopted = Path(folder) / "network.onnx"
-            adopt(file, spec, adopted, logits=logits)
+            adopt(file, spec, adopted, logits=logits, temperature=temperature)
             file = adopted
         key = register(model_spec(str(file)), file, model_provenance(str(file)))
     typer.echo(registry().href(key))

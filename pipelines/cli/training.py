@@ -168,8 +168,12 @@ def train_command(
         str, typer.Option(help="Recipe: match-teacher, karra-2021, or a TOML file.", show_default=DEFAULT_RECIPE)
     ] = "",
     teacher: Annotated[
-        str, typer.Option(help="Network that answers for the same pixels, if the recipe asks for one: ID or ONNX file.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="Network that answers for the same pixels, if the recipe asks for one: ID or ONNX file. May be given "
+            "often: the mean of their answers is learned."
+        ),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(parser=number, metavar="M", help="How long in all, instead of the recipe's length.")
     ] = None,
@@ -194,7 +198,7 @@ def train_command(
             told = f"Training, step {now.step:,}, loss {now.loss:.3f}{held_out}"
             progress.update(bar, completed=round(100 * now.share), description=told)
 
-        train(dataset, recipe, out, teacher or None, threads, begin or None, leave_out or [], tell)
+        train(dataset, recipe, out, teacher or [], threads, begin or None, leave_out or [], tell)
     typer.echo(out)
 
 

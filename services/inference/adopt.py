@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.version_converter import convert_version
 
 from catalog.errors import BadInput
 from catalog.model import METADATA_KEY, ModelSpec
 
 
-def adopt(file: Path, spec: ModelSpec, out: Path, *, logits: bool = False) -> None:
+def adopt(file: Path, spec: ModelSpec, out: Path, *, logits: bool = False, temperature: float = 1.0) -> None:
     """Write a foreign network in Landloom's form.
 
     Args:
@@ -21,13 +22,19 @@ def adopt(file: Path, spec: ModelSpec, out: Path, *, logits: bool = False) -> No
         spec: its description.
         out: ONNX file to write.
         logits: the output is not yet probabilities: a softmax is put behind it.
+        temperature: logits are divided by it (Guo et al. 2017, "On calibration of modern neural networks"); below 1
+            the network's answers become surer, which one trained with smoothed labels wants.
 
     Raises:
-        BadInput: it is no ONNX file, or its input or output are not as described.
+        BadInput: it is no ONNX file, its input or output are not as described, or the temperature is not above 0.
     """
+    if not temperature > 0:
+        raise BadInput(f"--temperature {temperature:g} is not possible. Give a number above 0; 1 leaves scores alone.")
     try:
         model = onnx.load(file)
         onnx.checker.check_model(model)
+        if logits or temperature != 1:
+            model = _with_softmax_of_one_axis(model)
     except Exception as error:
         raise BadInput(f"{str(file)!r} is not an ONNX network that can be read: {error}.") from error
     graph = model.graph
@@ -43,6 +50,13 @@ def adopt(file: Path, spec: ModelSpec, out: Path, *, logits: bool = False) -> No
     if inputs[0].type.tensor_type.elem_type == TensorProto.FLOAT:
         graph.node.insert(0, helper.make_node("Cast", ["landloom_image"], [inputs[0].name], to=TensorProto.FLOAT))
         inputs[0].CopyFrom(_tensor("landloom_image", TensorProto.UINT16, len(spec.bands)))
+    if temperature != 1:
+        graph.initializer.append(numpy_helper.from_array(np.array(temperature, np.float32), "landloom_temperature"))
+        if not logits:
+            graph.node.append(helper.make_node("Log", [found], ["landloom_logits"]))
+            found, logits = "landloom_logits", True
+        graph.node.append(helper.make_node("Div", [found, "landloom_temperature"], ["landloom_tempered"]))
+        found = "landloom_tempered"
     if logits:
         graph.node.append(helper.make_node("Softmax", [found], ["landloom_probability"], axis=1))
         found = "landloom_probability"
@@ -65,6 +79,12 @@ def adopt(file: Path, spec: ModelSpec, out: Path, *, logits: bool = False) -> No
     onnx.checker.check_model(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, out)
+
+
+def _with_softmax_of_one_axis(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Before version 13 of ONNX's operators, a softmax took all axes after the first for one."""
+    versions = [one.version for one in model.opset_import if not one.domain]
+    return convert_version(model, 13) if min(versions) < 13 else model
 
 
 def _check(file: Path, tensor: onnx.ValueInfoProto, axis: str, named: tuple[str, ...], kinds: set[int]) -> None:

@@ -1,7 +1,8 @@
-"""Augmented patches for training, each with the teacher's answer for the surface that the network is shown."""
+"""Augmented patches for training, each with the teachers' answer for the surface that the network is shown."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -92,26 +93,44 @@ class _Drawn:
         return self.chips[self._random.choice(len(self.chips), p=self._chances[:, wanted])], wanted
 
 
-class Patches:
-    """Draws augmented patches and asks the teacher about them."""
+class _Teacher:
+    """A network that is asked, in its own bands and classes."""
 
-    def __init__(self, chips: list[Chip], teacher: Network, recipe: Recipe, random: np.random.Generator):
+    def __init__(self, network: Network):
+        """Raise BadInput if it cannot be asked for what is learned."""
+        _check(network.spec)
+        self._network = network
+        self._bands = [TEACHER_BANDS.index(band) for band in network.spec.bands]
+        self._classes = [MODEL_CLASSES.index(name) for name in network.spec.classes]
+
+    def answer(self, surface: np.ndarray, air: Atmosphere, empty: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 `[classes, side, side]`, of reflectance `[9, side, side]` seen through air."""
+        shown = air.raise_to_top(surface) if self._network.spec.level == "L1C" else surface
+        asked = np.clip(shown[self._bands] * 10000, 1, 65535).astype(np.uint16)
+        asked[:, empty] = 0
+        told = np.zeros((len(MODEL_CLASSES), *empty.shape), np.float32)
+        told[self._classes] = self._network.scores(asked[np.newaxis])[0] / np.float32(255)
+        return told
+
+
+class Patches:
+    """Draws augmented patches and asks the teachers about them."""
+
+    def __init__(self, chips: list[Chip], teachers: Sequence[Network], recipe: Recipe, random: np.random.Generator):
         """Make ready.
 
         Args:
-            chips: the teacher is asked about those that it labelled; of others, of at least a patch a side, the
-                labels count.
-            teacher: network whose bands chips have, and whose classes are among the network's.
+            chips: the teachers are asked about those that a teacher labelled; of others, of at least a patch a side,
+                the labels count.
+            teachers: networks whose bands chips have, and whose classes are among the network's; the mean of their
+                answers is learned (Hinton et al. 2015, "Distilling the knowledge in a neural network").
             recipe: size of patches, share and smoothing of hard labels.
             random: of all that is random.
 
         Raises:
-            BadInput: the teacher is no such network, or no chip has a teacher's labels.
+            BadInput: a teacher is no such network, or no chip has a teacher's labels.
         """
-        _check(teacher.spec)
-        self._teacher = teacher
-        self._asked = [TEACHER_BANDS.index(band) for band in teacher.spec.bands]
-        self._told = [MODEL_CLASSES.index(name) for name in teacher.spec.classes]
+        self._teachers = [_Teacher(network) for network in teachers]
         self._random, self._recipe, self._side = random, recipe, recipe.patch
         labelled = [chip for chip in chips if not chip.taught and min(chip.classes.shape) >= self._side]
         chips = [chip for chip in chips if chip.taught]
@@ -129,7 +148,7 @@ class Patches:
         random = self._random
         if self._labelled.chips and random.random() < self._recipe.hard_labels:
             return self._draw_labelled()
-        # The teacher answers under clearer air than the network is shown, which so learns to see through haze.
+        # The teachers answer under clearer air than the network is shown, which so learns to see through haze.
         clear = Atmosphere.of(float(random.uniform(0.02, 0.1)), float(random.uniform(20, 60)))
         sun_zenith = float(random.uniform(15, 75))
         air = Atmosphere.of(float(random.uniform(0.02, 0.25)), sun_zenith)
@@ -142,11 +161,7 @@ class Patches:
         top = air.raise_to_top(surface)
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
-        target = np.zeros((len(MODEL_CLASSES), self._side, self._side), np.float32)
-        shown = clear.raise_to_top(surface) if self._teacher.spec.level == "L1C" else surface
-        asked = np.clip(shown[self._asked] * 10000, 1, 65535).astype(np.uint16)
-        asked[:, empty] = 0
-        target[self._told] = self._teacher.scores(asked[np.newaxis])[0] / np.float32(255)
+        target = np.mean([one.answer(surface, clear, empty) for one in self._teachers], axis=0)
         better = crop.corrected != UNLABELLED
         hard = hard_target(crop.corrected, better, self._recipe.label_smoothing, CLOUD)
         target[:, better] = hard[:, better]
@@ -154,13 +169,13 @@ class Patches:
         if random.random() < 0.4 and self._clouds:
             surface, top, known, cloud = self._paste_cloud(surface, top, known, cloud, air)
         if random.random() < 0.2:
-            # The teacher saw what lies there; the network is to do without.
+            # The teachers saw what lies there; the network is to do without.
             empty = empty | self._beyond_edge()
             known, cloud = known & ~empty, cloud & ~empty
         if random.random() < 0.5:
             # As maps show the network a scene of L1C: corrected, but for the usual air and not for its own.
             top = Atmosphere.of(USUAL_AEROSOL, sun_zenith).lower_to_surface(top)
-        # Labels across the seams of the quarters are the teacher's own: it saw the same seam.
+        # Labels across the seams of the quarters are the teachers' own: they saw the same seam.
         target[:, ~known] = 0
         target[:, cloud] = 0
         target[CLOUD, cloud & ~empty] = 1

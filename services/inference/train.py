@@ -69,7 +69,7 @@ def train(
     datasets: Sequence[str],
     recipe: Recipe,
     out: Path,
-    teacher: str | None = None,
+    teachers: Sequence[str] = (),
     threads: int = 2,
     begin: str | None = None,
     leave_out: Sequence[str] = (),
@@ -84,7 +84,7 @@ def train(
             part of.
         recipe: how.
         out: checkpoint; its entry `network` holds the weights.
-        teacher: ID or ONNX file of the network that teaches, if the recipe asks for one.
+        teachers: IDs or ONNX files of the networks that teach, if the recipe asks for any: the mean of their answers.
         threads: processor threads, for network and teacher.
         begin: network to begin with, of the same depth: ID, ONNX file or checkpoint; see `begin_with`.
         leave_out: places of the split `train` that are not learned.
@@ -94,11 +94,11 @@ def train(
         BadInput: no chips, or a teacher or a checkpoint that does not fit.
         LandloomError: the loss is no longer a number, or the checkpoint cannot be written.
     """
-    if (teacher is None) == (recipe.learn_from == "teacher"):
+    if bool(teachers) != (recipe.learn_from == "teacher"):
         raise BadInput(
             "The recipe learns from a teacher: give --teacher, a network that `landloom models list` names."
-            if teacher is None
-            else f"The recipe learns from labels and asks no teacher: leave --teacher {teacher!r} out."
+            if not teachers
+            else f"The recipe learns from labels and asks no teacher: leave --teacher {teachers[0]!r} out."
         )
     if threads < 1:
         raise BadInput(f"--threads {threads} is not possible. Give at least 1.")
@@ -114,7 +114,7 @@ def train(
     run = Run(recipe, network, out, class_weights(chips))
     # A run that goes on draws other patches than it began with.
     random = np.random.default_rng([recipe.seed, run.step])
-    taught_by = open_network(teacher, threads) if teacher else None
+    taught_by = [open_network(teacher, threads) for teacher in teachers]
     lessons = _lessons(chips, recipe, random, taught_by)
     exam = []
     if watched:
@@ -280,10 +280,12 @@ def softened(targets: torch.Tensor, temperature: float) -> torch.Tensor:
     return powers / powers.sum(dim=1, keepdim=True).clamp(min=torch.finfo(powers.dtype).tiny)
 
 
-def _lessons(chips: list[Chip], recipe: Recipe, random: np.random.Generator, teacher: Network | None) -> Buffer | Crops:
-    if teacher is None:
+def _lessons(
+    chips: list[Chip], recipe: Recipe, random: np.random.Generator, teachers: Sequence[Network]
+) -> Buffer | Crops:
+    if not teachers:
         return Crops(chips, recipe, random)
-    return Buffer(Patches(chips, teacher, recipe, random), recipe, random)
+    return Buffer(Patches(chips, teachers, recipe, random), recipe, random)
 
 
 def _check_radar(chips: Sequence[Chip], recipe: Recipe) -> None:

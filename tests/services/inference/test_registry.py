@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,9 @@ def own_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANDLOOM_MODELS", str(tmp_path / "registry"))
 
 
-def foreign(path: Path, kind: int = TensorProto.UINT16, bands: int = 2, *, logits: bool = False) -> Path:
+def foreign(
+    path: Path, kind: int = TensorProto.UINT16, bands: int = 2, *, logits: bool = False, opset: int = 17
+) -> Path:
     """Water is what is dark in the first band: 1 / (1 + exp((first - 1000) / 100))."""
     weights = np.zeros((2, bands, 1, 1), np.float32)
     weights[1, 0] = 0.01
@@ -42,7 +45,7 @@ def foreign(path: Path, kind: int = TensorProto.UINT16, bands: int = 2, *, logit
         [helper.make_tensor_value_info("logits" if logits else "probabilities", TensorProto.FLOAT, ["n", 2, "h", "w"])],
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.float32([0, -10]), "bias")],
     )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9), path)
     return path
 
 
@@ -55,6 +58,17 @@ def test_it_answers_as_before_in_landlooms_form(tmp_path: Path, kind: int, logit
     chips = np.tile(np.array([800, 1000, 1100, 1200], np.uint16), (1, 2, 2, 1))
     water, trees = network.scores(chips)[0, :, 0]
     assert water.tolist() == [round(255 / (1 + np.exp((value - 1000) / 100))) for value in (800, 1000, 1100, 1200)]
+    assert (np.abs(water.astype(int) + trees - 255) <= 1).all()
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize("logits", [False, True])
+def test_its_scores_can_be_made_surer(tmp_path: Path, logits: bool, opset: int) -> None:
+    source = foreign(tmp_path / "in.onnx", logits=logits, opset=opset)
+    adopt(source, SPEC, tmp_path / "out.onnx", logits=logits, temperature=0.5)
+    chips = np.tile(np.array([800, 1000, 1050, 1200], np.uint16), (1, 2, 2, 1))
+    water, trees = open_network(str(tmp_path / "out.onnx")).scores(chips)[0, :, 0]
+    assert water.tolist() == [round(255 / (1 + np.exp((value - 1000) / 50))) for value in (800, 1000, 1050, 1200)]
     assert (np.abs(water.astype(int) + trees - 255) <= 1).all()
 
 
@@ -97,10 +111,11 @@ def test_what_is_not_as_described_is_refused(tmp_path: Path, change: dict[str, t
         ({"bands": "B04,B99"}, "--bands 'B99' is no band of Sentinel-2, which has B01, B02"),
         ({"name": "../foreign"}, r"--id '\.\./foreign' is not possible"),
         ({"version": "1/2"}, "--version '1/2' is not possible"),
+        ({"temperature": 0.0}, "--temperature 0 is not possible. Give a number above 0"),
         ({"level": "L1B"}, "--level 'L1B' is not possible"),
     ],
 )
-def test_a_description_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, str], told: str) -> None:
+def test_a_description_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
     known = {"name": "foreign", "bands": "B04, B8A", "classes": "water, trees"}
     with pytest.raises(BadInput, match=told):
         models_add_command(foreign(tmp_path / "in.onnx"), **{**known, **change})

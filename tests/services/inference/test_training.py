@@ -52,22 +52,36 @@ def teacher(tmp_path_factory) -> str:
     weights[CROPS, 0], weights[WATER, 0] = 0.01, -0.01
     bias = np.full(9, -40.0, np.float32)
     bias[CROPS], bias[WATER] = -16, 16
+    spec = ModelSpec(
+        id="threshold", version="1", bands=TEACHER_BANDS, classes=MODEL_CLASSES[:9], stride=1, halo=0, level="L1C"
+    )
+    return write_network(tmp_path_factory.mktemp("teacher"), spec, weights, bias)
+
+
+@pytest.fixture(scope="module")
+def forester(tmp_path_factory) -> str:
+    """Says trees everywhere, and sees the six bands of surface reflectance."""
+    bias = np.full(10, -40.0, np.float32)
+    bias[TREES] = 0
+    spec = ModelSpec(id="forester", version="1", bands=BANDS, classes=MODEL_CLASSES, stride=1, halo=0, level="L2A")
+    return write_network(tmp_path_factory.mktemp("forester"), spec, np.zeros((10, 6, 1, 1), np.float32), bias)
+
+
+def write_network(folder: Path, spec: ModelSpec, weights: np.ndarray, bias: np.ndarray) -> str:
+    """A network of one pixel's view: the classes' logits are sums of the bands."""
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["image"], ["bands"], to=TensorProto.FLOAT),
             helper.make_node("Conv", ["bands", "weights", "bias"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         ],
-        "threshold",
-        [helper.make_tensor_value_info("image", TensorProto.UINT16, ["n", 9, "h", "w"])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 9, "h", "w"])],
+        spec.id,
+        [helper.make_tensor_value_info("image", TensorProto.UINT16, ["n", weights.shape[1], "h", "w"])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(weights), "h", "w"])],
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
     )
-    path = tmp_path_factory.mktemp("teacher") / "threshold.onnx"
+    path = folder / f"{spec.id}.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    spec = ModelSpec(
-        id="threshold", version="1", bands=TEACHER_BANDS, classes=MODEL_CLASSES[:9], stride=1, halo=0, level="L1C"
-    )
     adopt(path, spec, path)
     return str(path)
 
@@ -119,7 +133,7 @@ def test_labels_of_a_map_are_learned_from_six_bands_but_not_under_snow(tmp_path)
 
 def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teacher):
     chips = read_chips([dataset], "train", leave_out=["delta"])
-    patches = Patches(chips, open_network(teacher), SMALL, np.random.default_rng(1))
+    patches = Patches(chips, [open_network(teacher)], SMALL, np.random.default_rng(1))
     drawn = [patches.draw() for _ in range(40)]
     learned = np.stack([patch.target.sum(axis=0) > 0 for patch in drawn])
     assert not learned[:, :8].any() and not learned[:, :, -8:].any()
@@ -144,6 +158,15 @@ def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teache
     assert drawn[0].surface.shape == (len(NINE_TO_SIX), 128, 128)
 
 
+def test_of_several_teachers_the_mean_is_learned(dataset, teacher, forester):
+    chips = read_chips([dataset], "train", leave_out=["delta"])
+    patches = Patches(chips, [open_network(teacher), open_network(forester)], SMALL, np.random.default_rng(1))
+    targets = np.stack([patches.draw().target for _ in range(20)]).astype(float) / 250
+    learned = (targets.sum(axis=1) > 0) & (targets[:, CLOUD] < 0.5)
+    assert np.allclose(targets[:, TREES][learned], 0.5, atol=0.01)
+    assert np.allclose((targets[:, CROPS] + targets[:, WATER])[learned], 0.5, atol=0.01)
+
+
 def test_labels_that_correct_the_teacher_are_learned_instead_of_its_answer(tmp_path, teacher):
     store, lake = open_store(str(tmp_path)), a_lake()
     labels = lake.labels.copy()
@@ -152,7 +175,7 @@ def test_labels_that_correct_the_teacher_are_learned_instead_of_its_answer(tmp_p
     LAKES.publish(store)
     (chip,) = read_chips([str(tmp_path)], "train")
     assert chip.corrected[10:, 120:].all() and not chip.corrected[:, :120].any()
-    patches = Patches([chip], open_network(teacher), SMALL, np.random.default_rng(0))
+    patches = Patches([chip], [open_network(teacher)], SMALL, np.random.default_rng(0))
     targets = np.stack([patches.draw().target for _ in range(20)]).astype(float) / 250
     built = targets[:, BUILT] > 0.5
     assert 0.03 < built.mean() < 0.4
@@ -173,7 +196,7 @@ def test_training_learns_goes_on_and_is_exported(dataset, teacher, tmp_path):
     checkpoint = tmp_path / "unet.pt"
     for minutes in (0.1, 0.3):
         recipe = SMALL.model_copy(update={"minutes": minutes})
-        training.train([dataset], recipe, checkpoint, teacher, threads=1)
+        training.train([dataset], recipe, checkpoint, [teacher], threads=1)
     state = torch.load(checkpoint, weights_only=True)
     assert state["seconds"] >= 0.3 * 60 and state["step"] >= 20
     assert list((tmp_path / "unet-curves").glob("events.*"))
@@ -310,7 +333,7 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     torch.save({"network": torch.nn.Linear(2, 2).state_dict()}, wrong)
     (tmp_path / "text.onnx").write_text("no network")
     begun, six = tmp_path / "begun.pt", six_bands(tmp_path / "six")
-    training.train([dataset], SMALL.model_copy(update={"minutes": 0.001}), begun, teacher, threads=1)
+    training.train([dataset], SMALL.model_copy(update={"minutes": 0.001}), begun, [teacher], threads=1)
     garbage, unfinished = tmp_path / "garbage.pt", tmp_path / "unfinished.pt"
     garbage.write_bytes(b"no zip" * 100)
     torch.save({name: one for name, one in torch.load(begun, weights_only=True).items() if name != "best"}, unfinished)
@@ -321,9 +344,9 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
         ({"out": begun, "recipe": SMALL.model_copy(update={"widths": (8, 32)})}, r"begun with widths = \(8, 16\)"),
         ({"out": unfinished}, r"unfinished\.pt' is no checkpoint of this network: 'it has no best'"),
         ({"threads": 0}, "--threads 0 is not possible"),
-        ({"teacher": str(tmp_path / "text.onnx")}, r"text\.onnx' is not an ONNX network"),
-        ({"teacher": "unet-small", "datasets": [six]}, "No chip to learn from has a teacher's labels"),
-        ({"teacher": None}, "learns from a teacher: give --teacher"),
+        ({"teachers": [teacher, str(tmp_path / "text.onnx")]}, r"text\.onnx' is not an ONNX network"),
+        ({"teachers": ["unet-small"], "datasets": [six]}, "No chip to learn from has a teacher's labels"),
+        ({"teachers": []}, "learns from a teacher: give --teacher"),
         ({"datasets": [str(tmp_path)]}, "no training set"),
         (
             {"out": begun, "recipe": SMALL.model_copy(update={"learning_rate": 0.02})},
@@ -331,7 +354,7 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
         ),
         ({"recipe": SMALL.model_copy(update={"patience": 1, "held_out": 0.1})}, "which is none"),
     ):
-        known = {"datasets": [dataset], "recipe": SMALL, "out": tmp_path / "unet.pt", "teacher": teacher}
+        known = {"datasets": [dataset], "recipe": SMALL, "out": tmp_path / "unet.pt", "teachers": [teacher]}
         with pytest.raises(BadInput, match=told):
             training.train(**{**known, **change})
     with pytest.raises(StoreError, match=r"network cannot be written to .*Make room"):

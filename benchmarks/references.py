@@ -178,7 +178,8 @@ def learn_red_edge(chips: Sequence[Chip]) -> np.ndarray:
     for chip in chips:
         if not chip.image.any(axis=(1, 2)).all():
             continue
-        surface = _surface(chip)[:, random.permutation(np.flatnonzero(chip.image.all(axis=0)))[:_DRAWN]]
+        surface = chip.surface()[:, chip.image.all(axis=0)]
+        surface = surface[:, random.permutation(surface.shape[1])[:_DRAWN]]
         known.append(_products(surface[NINE_TO_SIX]))
         wanted.append(surface[_RED_EDGE].T)
     return np.linalg.lstsq(np.concatenate(known), np.concatenate(wanted), rcond=None)[0]
@@ -186,7 +187,7 @@ def learn_red_edge(chips: Sequence[Chip]) -> np.ndarray:
 
 def with_red_edge(chip: Chip, coefficients: np.ndarray) -> Chip:
     """A chip whose red edge is what the other bands foretell, whatever it was."""
-    surface = _surface(chip)
+    surface = chip.surface().reshape(len(TEACHER_BANDS), -1)
     predicted = np.maximum((_products(surface[NINE_TO_SIX]) @ coefficients).T, 0.0001)
     if chip.level == "L1C":
         surface[_RED_EDGE] = predicted
@@ -210,12 +211,6 @@ def kept(teacher: OnnxNetwork, chips: Sequence[Chip], coefficients: np.ndarray) 
 
 
 _RED_EDGE = [number for number in range(len(TEACHER_BANDS)) if number not in NINE_TO_SIX]
-
-
-def _surface(chip: Chip) -> np.ndarray:
-    """Surface reflectance, float `[9, pixels]`."""
-    image = chip.image.reshape(len(TEACHER_BANDS), -1) / 10_000
-    return image if chip.level == "L2A" else Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith).lower_to_surface(image)
 
 
 def _products(six: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from catalog.atmosphere import USUAL_AEROSOL, Atmosphere, Level, bring_to
+from catalog.atmosphere import Atmosphere, Level, bring_to
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.scenes import BANDS
@@ -162,9 +162,7 @@ def _shown(chip: Chip, level: Level | None, as_top: bool, random: np.random.Gene
     Returns:
         uint16 `[6, H, W]`, and numbers among the tree's classes, uint8 `[H, W]`.
     """
-    image, seen = chip.image / np.float32(10_000), chip.image.any(axis=0)
-    if chip.level == "L1C":
-        image = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith).lower_to_surface(image)
+    image, seen = chip.surface(), chip.image.any(axis=0)
     image = np.maximum(image, 0.001) * random.normal(1, 0.08) * random.normal(1, 0.03, (len(image), 1, 1))
     sun_zenith = random.uniform(15, 75)
     if as_top:

@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from catalog.atmosphere import BANDS as TEACHER_BANDS
-from catalog.atmosphere import USUAL_ZENITH, Level, bring_to
+from catalog.atmosphere import USUAL_AEROSOL, USUAL_ZENITH, Atmosphere, Level, bring_to
 from catalog.chips import UNLABELLED, Split, check_places
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES
@@ -66,6 +66,14 @@ class Chip:
             return image
         radar = np.zeros((len(RADAR_CHANNELS), *self.classes.shape), np.uint16) if self.radar is None else self.radar
         return np.concatenate([image, radar[[RADAR_CHANNELS.index(channel) for channel in channels]]])
+
+    def surface(self, rows: slice = slice(None), cols: slice = slice(None)) -> np.ndarray:
+        """Surface reflectance, L1C through the usual air: float32 `[9, H, W]`, at least 0.0001; 0 where `image` is."""
+        reflectance = self.image[:, rows, cols] / np.float32(10_000)
+        if self.level == "L2A":
+            return reflectance
+        corrected = Atmosphere.of(USUAL_AEROSOL, self.sun_zenith).lower_to_surface(reflectance)
+        return np.where(reflectance > 0, np.maximum(corrected, np.float32(0.0001)), np.float32(0))
 
     @property
     def valid(self) -> np.ndarray:

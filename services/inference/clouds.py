@@ -39,9 +39,7 @@ def draw_cloud(source: Chip, side: int, random: np.random.Generator) -> tuple[np
         The cloud's surface reflectance, `[9, side, side]`, and how much of the ground it hides, `[side, side]`, 0 to 1.
     """
     row, col = random.integers(0, np.array(source.classes.shape) - side + 1)
-    there = source.image[:, row : row + side, col : col + side].astype(np.float32) / 10000
-    if source.level == "L1C":
-        there = Atmosphere.of(USUAL_AEROSOL, source.sun_zenith).lower_to_surface(there)
+    there = source.surface(slice(row, row + side), slice(col, col + side))
     bright = np.clip(there * random.uniform(0.9, 2.5), 0, 2)
     # From small scattered clouds, as over the sea, to decks; some let the ground through at their thickest, too.
     field = gaussian_filter(random.normal(size=(side, side)), np.exp(random.uniform(np.log(2), np.log(16))))
@@ -85,13 +83,12 @@ def under_clouds(chips: Sequence[Chip], sources: Sequence[Chip], seed: int = 0) 
         bright, opacity = draw_cloud(clouds[random.integers(len(clouds))], side, random)
         bright, opacity = bright[:, :height, :width], opacity[:height, :width]
         seen = chip.image.any(axis=0)
-        surface, air = chip.image.astype(np.float32) / 10000, Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith)
-        if chip.level == "L1C":
-            surface = np.maximum(air.lower_to_surface(surface), 0)
-        ground, surface = surface, surface * (1 - opacity) + bright * opacity
+        ground = chip.surface()
+        surface = ground * (1 - opacity) + bright * opacity
         cloud, clear = told(ground, surface, opacity)
         if not (cloud & seen).any():
             continue  # Nothing but a veil: neither clear nor cloud.
+        air = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith)
         shown = air.raise_to_top(surface) if chip.level == "L1C" else surface
         image = np.where((chip.image > 0) & seen, np.clip(np.rint(shown * 10000), 1, 65535), 0).astype(np.uint16)
         labels = np.where(clear, chip.classes, UNLABELLED)

@@ -63,7 +63,6 @@ class _Crop:
 
 @dataclass(frozen=True)
 class _Climate:
-    level: str
     mean: np.ndarray
     """Of each band, reflectance."""
     spread: np.ndarray
@@ -72,8 +71,8 @@ class _Climate:
 
 def _climate(chip: Chip) -> _Climate | None:
     """How a place looks on the whole; None if little of it is seen."""
-    seen = chip.image[:, chip.valid].astype(np.float32) / 10000
-    return _Climate(chip.level, seen.mean(axis=1), seen.std(axis=1)) if seen.shape[1] > 1000 else None
+    seen = chip.surface()[:, chip.valid]
+    return _Climate(seen.mean(axis=1), seen.std(axis=1)) if seen.shape[1] > 1000 else None
 
 
 class _Drawn:
@@ -202,7 +201,7 @@ class Patches:
         chip, _ = self._labelled.draw()
         row, col = random.integers(0, np.array(chip.classes.shape) - self._side + 1)
         here = (slice(row, row + self._side), slice(col, col + self._side))
-        surface = chip.image[(slice(None), *here)].astype(np.float32) / 10000
+        surface = chip.surface(*here)
         surface *= (random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))).astype(np.float32)
         classes, empty = chip.classes[here], np.logical_not(surface.any(axis=0))
         known = np.isin(classes, _AGREED) & ~empty
@@ -223,7 +222,7 @@ class Patches:
         row, col = places[random.integers(len(places))] - random.integers(0, size, 2)
         row, col = int(np.clip(row, 0, height - size)), int(np.clip(col, 0, width - size))
         window = (slice(row, row + size), slice(col, col + size))
-        image = chip.image[(slice(None), *window)].astype(np.float32) / 10000
+        image = chip.surface(*window)
         learn, cloud = chip.valid[window], chip.classes[window] == CLOUD
         corrected = np.where(chip.corrected[window], chip.classes[window], UNLABELLED).astype(np.uint8)
         if size != side:
@@ -231,11 +230,7 @@ class Patches:
             masks = (learn, cloud, corrected)
             learn, cloud, corrected = (zoom(mask, side / size, order=0) for mask in masks)
         if random.random() < 0.15:
-            image = self._in_another_climate(image, chip.level)
-        if chip.level == "L1C":
-            empty = ~image.any(axis=0)
-            image = Atmosphere.of(USUAL_AEROSOL, chip.sun_zenith).lower_to_surface(image)
-            image[:, empty] = 0
+            image = self._in_another_climate(image)
         image = image * self._light()
         turns, mirror = int(random.integers(4)), random.random() < 0.5
         return _Crop(np.clip(image, 0, 2).astype(np.float32), learn, cloud, corrected).turned(turns, mirror)
@@ -271,7 +266,7 @@ class Patches:
         nothing = np.full_like(one.corrected, UNLABELLED)
         return _Crop(mingled, one.learn & other.learn & told, one.cloud & other.cloud, nothing)
 
-    def _in_another_climate(self, image: np.ndarray, level: str) -> np.ndarray:
+    def _in_another_climate(self, image: np.ndarray) -> np.ndarray:
         """Mean and spread of each band moved towards those of another place: the same forms, greener or drier.
 
         As Reinhard et al. 2001 ("Color transfer between images") move the colours of a picture.
@@ -279,7 +274,7 @@ class Patches:
         random = self._random
         there = self._climates[random.integers(len(self._climates))]
         seen = image.any(axis=0)
-        if there is None or there.level != level or seen.sum() < 100:
+        if there is None or seen.sum() < 100:
             return image
         mean, spread = image[:, seen].mean(axis=1), image[:, seen].std(axis=1) + 1e-3
         gain = np.clip(there.spread / spread, 0.5, 2)

@@ -25,11 +25,11 @@ from pipelines.cli.options import (
     extra,
     ground_of,
     number,
-    progress_of,
     request_of,
     whole,
     years_of,
 )
+from pipelines.cli.progress import progress_of
 from services.change.requests import DesignRequest, ReportRequest, described
 
 accuracy = typer.Typer(

@@ -40,9 +40,9 @@ from pipelines.cli.options import (
     area_of,
     console,
     periods_of,
-    progress_bar,
     set_log_level,
 )
+from pipelines.cli.progress import progress_bar
 from pipelines.estimate import PriceTable, Running, default_prices, estimate, load_prices
 from pipelines.plan import Planned, Settings
 from pipelines.request import Request

@@ -45,10 +45,9 @@ from pipelines.cli.options import (
     console,
     number,
     periods_of,
-    progress_bar,
-    progress_of,
     set_log_level,
 )
+from pipelines.cli.progress import progress_bar, progress_of
 from pipelines.flink.submit import complete, is_flink, job_server, told_if_lost
 from pipelines.plan import Settings
 from pipelines.records import Records

@@ -16,14 +16,8 @@ from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from catalog.radar import bands_apart
 from catalog.second_stage import check_second_stage
 from catalog.sensors import ALL_BANDS
-from pipelines.cli.options import (
-    app,
-    console,
-    extra,
-    number,
-    progress_of,
-    whole,
-)
+from pipelines.cli.options import app, console, extra, number, whole
+from pipelines.cli.progress import progress_of
 from services.inference import DEFAULT_MODEL, model_file, model_provenance, model_spec, open_network
 
 if TYPE_CHECKING:

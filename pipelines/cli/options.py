@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from catalog.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from catalog.errors import BadInput
@@ -133,33 +132,6 @@ Products = Annotated[
 ]
 Anew = Annotated[bool, typer.Option("--overwrite", help=described(ProductRequest, "overwrite"))]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
-
-
-def progress_bar() -> Progress:
-    """For work that takes a while."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-@contextmanager
-def progress_of(what: str, maps: str = "") -> Iterator[Callable[[int, int], None]]:
-    """A bar of what is done, which is gone in the end.
-
-    Args:
-        what: is counted.
-        maps: where they are looked for first, which it says until anything is counted; empty: nowhere.
-    """
-    with progress_bar() as progress:
-        bar = progress.add_task(f"Looking for maps in {maps}" if maps else what, total=None)
-        yield lambda done, total: progress.update(bar, description=what, completed=done, total=total)
 
 
 def area_of(bbox: str, centre: str, size_km: str, tiles: str, aoi: str) -> Area:

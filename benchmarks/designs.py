@@ -221,12 +221,21 @@ def _judge(
 ) -> dict[str, Any]:
     """Write the network in floating point and in 8-bit integers, and tell the agreement of both."""
     spec = ModelSpec(
-        id="design", version="0", bands=BANDS, classes=MODEL_CLASSES, stride=network.stride, halo=network.halo
+        id="design",
+        version="0",
+        bands=BANDS,
+        classes=MODEL_CLASSES,
+        stride=network.stride,
+        halo=network.halo,
+        level="L2A",
     )
     trained = deepcopy(network).to("cpu").eval()
     weights = sum(one.numel() for one in trained.parameters())
     told: dict[str, Any] = {"weights": weights, "core_seconds_a_step": core_seconds}
-    for kind, suffix, samples in (("integers", ".onnx", range_samples(learned)), ("floats", ".float.onnx", [])):
+    for kind, suffix, samples in (
+        ("integers", ".onnx", range_samples(learned, BANDS, spec.level)),
+        ("floats", ".float.onnx", []),
+    ):
         file = folder / f"{design.name}{suffix}"
         export(trained, spec, file, samples)
         found, _ = evaluate_network(OnnxNetwork(file), unseen, "fold")

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from catalog.atmosphere import Level
 from catalog.errors import BadInput
 from catalog.radar import RADAR_CHANNELS
 
@@ -85,6 +86,11 @@ class Recipe(BaseModel):
         if any(width < 1 for width in self.widths):
             raise ValueError("widths are at least 1")
         return self
+
+
+def level_learned(learn_from: str | None) -> Level | None:
+    """The level that a network wants to see: a teacher's answers are learned for corrected L1C, labels for either."""
+    return "L2A" if learn_from == "teacher" else None
 
 
 def load_recipe(name: str, minutes: float | None = None) -> Recipe:

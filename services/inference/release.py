@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from catalog.atmosphere import Level
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Provenance
 from catalog.scenes import BANDS
@@ -24,6 +25,7 @@ from services.inference.evaluate import evaluate_network
 from services.inference.export import describe, export
 from services.inference.head import divide_logits, has_head, logits_of
 from services.inference.onnx import OnnxNetwork
+from services.inference.recipe import level_learned
 from services.inference.temperature import Temperature, fit_temperature
 from services.inference.unet import UNet
 from services.inference.votes import calibrate
@@ -33,7 +35,14 @@ UNCALIBRATED = Provenance(training_sets=(), temperature=1, reference="", metrics
 
 
 def export_checkpoint(
-    checkpoint: Path, datasets: Sequence[str], out: Path, name: str, version: str, leave_out: Sequence[str] = ()
+    checkpoint: Path,
+    datasets: Sequence[str],
+    out: Path,
+    name: str,
+    version: str,
+    leave_out: Sequence[str] = (),
+    *,
+    float32: bool = False,
 ) -> Temperature | None:
     """Export what `train` wrote.
 
@@ -48,6 +57,7 @@ def export_checkpoint(
         name: ID of the network.
         version: of the network.
         leave_out: places that were not learned, and set no range either.
+        float32: no 8-bit integers, whatever training sets there are.
 
     Returns:
         The temperature, if one was fitted.
@@ -64,8 +74,7 @@ def export_checkpoint(
         classes=MODEL_CLASSES,
         stride=network.stride,
         halo=network.halo,
-        # A teacher's answers are learned for L1C as it is corrected, too; labels for the chips as they are.
-        level="L2A" if recipe.get("learn_from") == "teacher" else None,
+        level=level_learned(recipe.get("learn_from")),
         architecture="U-Net",
         gsd=gsd_of(datasets),
     )
@@ -81,7 +90,8 @@ def export_checkpoint(
     )
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "network.onnx"
-        export(network, spec, exported, range_samples(read_chips(datasets, "train", leave_out), bands))
+        ranges = [] if float32 else range_samples(read_chips(datasets, "train", leave_out), bands, spec.level)
+        export(network, spec, exported, ranges)
         describe(exported, spec, exported, made)
         return calibrate_network(exported, datasets, out, version)
 
@@ -208,7 +218,9 @@ def _bands_of(recipe: dict[str, Any]) -> tuple[str, ...]:
     return (*BANDS, *recipe.get("radar", ()))
 
 
-def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: int = 32) -> list[np.ndarray]:
+def range_samples(
+    learned: Sequence[Chip], bands: Sequence[str], level: Level | None, count: int = 32
+) -> list[np.ndarray]:
     """Images that set the ranges of 8-bit integers: large chips from end to end of the list, which is ordered by place.
 
     Where none is of 256 px and labelled by a teacher, those of 64 px and more, cut to multiples of 16.
@@ -216,6 +228,7 @@ def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: 
     Args:
         learned: the chips that a network learned.
         bands: of the network.
+        level: that it was made for.
         count: about so many.
 
     Returns:
@@ -223,5 +236,5 @@ def range_samples(learned: Sequence[Chip], bands: Sequence[str] = BANDS, count: 
     """
     chips = [chip for chip in learned if chip.taught and min(chip.classes.shape) >= 256]
     chips = chips or [chip for chip in learned if min(chip.classes.shape) >= 64]
-    some = [chip.shown(bands) for chip in chips[:: max(1, len(chips) // count)]]
+    some = [chip.shown(bands, level) for chip in chips[:: max(1, len(chips) // count)]]
     return [image[:, : image.shape[1] // 16 * 16, : image.shape[2] // 16 * 16] for image in some]

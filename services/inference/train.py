@@ -31,7 +31,7 @@ from services.inference.buffer import Buffer
 from services.inference.chips import Chip, read_chips
 from services.inference.crops import Crops, class_pixels, class_weights
 from services.inference.patches import Patches
-from services.inference.recipe import Recipe
+from services.inference.recipe import Recipe, level_learned
 from services.inference.release import range_samples
 from services.inference.unet import UNet, normalise
 
@@ -110,7 +110,7 @@ def train(
     _check_radar(chips, recipe)
     network = UNet(len(BANDS) + len(recipe.radar), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
     if begin is not None and not out.exists():
-        begin_with(network, begin, range_samples(chips, (*BANDS, *recipe.radar)))
+        begin_with(network, begin, range_samples(chips, (*BANDS, *recipe.radar), level_learned(recipe.learn_from)))
     run = Run(recipe, network, out, class_weights(chips))
     # A run that goes on draws other patches than it began with.
     random = np.random.default_rng([recipe.seed, run.step])

@@ -64,6 +64,7 @@ def test_a_branch_for_finer_classes_is_left_behind(images):
     assert alike(network, "unet-small", images) > 0.93
 
 
+@pytest.mark.slow
 def test_radar_comes_to_a_network_without_it_as_new_channels(images):
     network = UNet(8, len(MODEL_CLASSES), (16, 32, 160))
     begin_with(network, "unet-30m", [np.concatenate([image, image[:2]]) for image in images])

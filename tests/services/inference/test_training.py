@@ -299,6 +299,7 @@ def test_an_export_calibrates_votes_where_places_have_several_dates(dataset, tmp
     assert found.provenance.temperature > 0
 
 
+@pytest.mark.slow
 def test_training_stops_when_places_it_does_not_learn_get_no_better(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_WATCH", 2)
     recipe = Recipe(

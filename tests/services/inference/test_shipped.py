@@ -100,7 +100,9 @@ def test_a_gap_is_felt_no_further_than_the_halo(network, landscape):
 
 def test_chips_of_a_batch_do_not_touch_each_other(network, landscape):
     pair = np.stack([landscape[:, :128, :128], landscape[:, 128:256, 128:256]])
-    assert np.array_equal(network.scores(pair)[1], network.scores(pair[1:])[0])
+    together, alone = network.scores(pair)[1].astype(int), network.scores(pair[1:])[0]
+    # One score in a million is rounded the other way, since sums are taken in another order.
+    assert np.abs(together - alone).max() <= 1 and (together != alone).mean() < 1e-4
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 98, 128), (1, 5, 128, 128), (6, 128, 128), (1, 6, 0, 128)])

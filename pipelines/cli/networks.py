@@ -65,6 +65,11 @@ def models_add_command(
     """Register a network, Landloom's own or another maker's, so that `landloom map --model ID` finds it."""
     from services.inference.registry import register, registry
 
+    if temperature != 1 and not bands:
+        raise BadInput(
+            f"--temperature {temperature:g} is for networks of other makers, which --bands and --classes describe. "
+            "Landloom's own are calibrated: landloom models calibrate."
+        )
     with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
         if bands:
             with extra("train"):

@@ -112,6 +112,7 @@ def test_what_is_not_as_described_is_refused(tmp_path: Path, change: dict[str, t
         ({"name": "../foreign"}, r"--id '\.\./foreign' is not possible"),
         ({"version": "1/2"}, "--version '1/2' is not possible"),
         ({"temperature": 0.0}, "--temperature 0 is not possible. Give a number above 0"),
+        ({"temperature": 0.5, "bands": ""}, "--temperature 0.5 is for networks of other makers, which --bands"),
         ({"level": "L1B"}, "--level 'L1B' is not possible"),
     ],
 )

@@ -16,7 +16,7 @@ import shapely
 from rich.console import Console
 
 from catalog.store import open_store
-from pipelines.cli import options, run
+from pipelines.cli import progress, run
 from tests.catalog.tile_years import publish_all
 from tests.pipelines.running import landloom
 from tests.servers.s3 import S3Server
@@ -104,7 +104,7 @@ def test_while_maps_are_looked_for_it_says_so(
 ) -> None:
     geopandas.GeoDataFrame(geometry=[shapely.box(15, 52, 16, 53)], crs=4326).to_file(tmp_path / "zones.geojson")
     terminal = io.StringIO()
-    monkeypatch.setattr(options, "console", Console(file=terminal, force_terminal=True, width=500))
+    monkeypatch.setattr(progress, "console", Console(file=terminal, force_terminal=True, width=500))
     monkeypatch.chdir(tmp_path)
     arguments = ["landloom", *command, "--maps", maps, "--out", str(tmp_path / "out"), "--years", "2031,2032"]
     monkeypatch.setattr(sys, "argv", arguments)

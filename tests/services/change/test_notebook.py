@@ -62,7 +62,8 @@ def test_it_runs_from_a_clean_kernel_and_reads_a_remote_catalog_as_well(
     # The study area has 1472 ha; all of it is mapped.
     assert areas.sum().between(1465, 1475).all()
     assert net["net_hectares"].sum() == pytest.approx(0, abs=0.5)
-    assert (net["gain_hectares"].sum() - transitions["mapped_hectares"].sum()) / net["gain_hectares"].sum() < 0.1
+    # The largest transitions are shown: most of all change.
+    assert 0.8 * net["gain_hectares"].sum() < transitions["mapped_hectares"].sum() <= net["gain_hectares"].sum()
     pictures = [Image.open(io.BytesIO(base64.b64decode(one))) for one in outputs(notebook, "image/png")]
     assert len(pictures) == 7
     assert all(len(one.convert("RGB").getcolors(1 << 24)) > 5 for one in pictures), "none is empty"

@@ -115,7 +115,7 @@ def test_what_cannot_be_begun_with_is_named(images, tmp_path):
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10), file)
     adopt(file, ModelSpec(id="f", version="1", bands=BANDS, classes=MODEL_CLASSES[:6], stride=1, halo=0), file)
     for begin, widths, told in (
-        ("unet-small", (16, 32, 160), "widths 16-32-160-320, and the recipe 16-32-160, which are 3 levels. Give"),
+        ("unet-small", (16, 32, 160), "widths 16-32-96-256, and the recipe 16-32-160, which are 3 levels. Give"),
         ("unet-tiny", (16, 32), "no network 'unet-tiny'"),
         (str(tmp_path / "gone.pt"), (16, 32), "gone.pt' is no checkpoint"),
         (str(tmp_path / "linear.pt"), (16, 32), "linear.pt' holds no U-Net"),

@@ -25,13 +25,11 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window, from_bounds
 
-from catalog.chips import UNLABELLED
 from catalog.legend import Legend, load_legend
-from catalog.model import MODEL_CLASSES
 from services.evaluation.pictures import in_colours, true_colour
 from services.inference import DEFAULT_MODEL, open_network
-from services.inference.chips import NINE_TO_SIX, Chip, read_chips
-from services.inference.evaluate import as_wanted, predict
+from services.inference.chips import Chip, read_chips
+from services.inference.evaluate import evaluate_network
 
 CHIPS = {
     "Andalusia": "andalusia-20180805_01_01",
@@ -43,8 +41,6 @@ CHIPS = {
     "Saskatchewan": "satclip-saskatchewan-322265_00_00",
     "Sea": "hydro-1_00_00",
 }
-_TEN = load_legend("ten")
-_COLOURS = [next(one.color for one in _TEN.classes if name in one.model_classes) for name in MODEL_CLASSES]
 
 
 @dataclass(frozen=True)
@@ -73,19 +69,11 @@ def draw_chips(chips: Sequence[Chip], model: str) -> Figure:
     figure, axes = plt.subplots(len(CHIPS) // 2, 6, figsize=(12.4, 9.2), layout="compressed")
     for number, (name, chip_id) in enumerate(CHIPS.items()):
         chip, here = by_id[chip_id], axes.flat[3 * number : 3 * number + 3]
-        found = predict(network, as_wanted(chip, network.spec)).argmax(axis=0).astype(np.uint8)
-        known, seen = chip.classes != UNLABELLED, chip.image.any(axis=0)
-        agreement = (found == chip.classes)[known].mean()
-        inside = np.ix_(seen.any(axis=1), seen.any(axis=0))
-        pictures = (
-            true_colour(chip.image[NINE_TO_SIX][[2, 1, 0]]),
-            in_colours(chip.classes, _COLOURS, UNLABELLED),
-            in_colours(np.where(seen, found, UNLABELLED), _COLOURS, UNLABELLED),
-        )
-        for axis, picture in zip(here, pictures, strict=True):
-            _show(axis, picture[inside])
-        here[0].set_title(f"{name}, {chip.level}: {100 * agreement:.0f} % agree", loc="left", fontsize=10)
-    _legend(figure, _TEN)
+        _, (picture,) = evaluate_network(network, [chip], chip.id)
+        for axis, (_, panel) in zip(here, picture.panels, strict=True):
+            _show(axis, panel)
+        here[0].set_title(f"{name}, {picture.caption.partition(', ')[2]}", loc="left", fontsize=10)
+    _legend(figure, load_legend("ten"))
     return figure
 
 

@@ -25,6 +25,13 @@ _WORLD = [-180.0, -90.0, 180.0, 90.0]
 _FROM = "2015-06-23T00:00:00Z"
 """Launch of Sentinel-2A."""
 _TASK = "semantic-segmentation"
+FLOATS = "float32"
+"""Asset with the same network in floats."""
+
+
+def floats_beside(weights: Path) -> Path:
+    """Where the same network lies in floats, if its maker wrote it: `unet.float32.onnx` beside `unet.onnx`."""
+    return weights.with_suffix(f".{FLOATS}{weights.suffix}")
 
 
 def model_key(spec: ModelSpec) -> str:
@@ -39,7 +46,7 @@ def add_model(store: Store, spec: ModelSpec, weights: Path, provenance: Provenan
     Args:
         store: the catalog.
         spec: of the network.
-        weights: its ONNX file.
+        weights: its ONNX file; the file beside it with the same in floats goes with it.
         provenance: how it was made, where known.
 
     Returns:
@@ -56,8 +63,15 @@ def add_model(store: Store, spec: ModelSpec, weights: Path, provenance: Provenan
     if file.checksum != "1220" + spec.sha256:
         raise BadInput(f"{str(weights)!r} has changed since its description was read. Start again.")
     folder = key.rpartition("/")[0]
-    store.upload(f"{folder}/{spec.id}.onnx", weights)
-    item = _item(spec, file, key.rpartition("/")[2].removesuffix(".json"))
+    files = [(weights, file)]
+    if (floats := floats_beside(weights)).exists():
+        files.append((floats, AssetFile.of(FLOATS, floats)))
+    assets = {}
+    for local, told in files:
+        name = spec.id if told is file else f"{spec.id}.{FLOATS}"
+        store.upload(f"{folder}/{name}.onnx", local)
+        assets[told.name] = _asset(spec, told, f"./{name}.onnx")
+    item = _item(spec, assets, key.rpartition("/")[2].removesuffix(".json"))
     if provenance:
         told = provenance.model_dump(mode="json")
         item["properties"] |= {"landloom:metrics": told.pop("metrics"), "landloom:training": told}
@@ -67,7 +81,24 @@ def add_model(store: Store, spec: ModelSpec, weights: Path, provenance: Provenan
     return key
 
 
-def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
+def _asset(spec: ModelSpec, file: AssetFile, href: str) -> pystac.Asset:
+    within = "Weights, normalisation and softmax inside"
+    return pystac.Asset(
+        href,
+        title=f"{within}, in floats" if file.name == FLOATS else within,
+        media_type="application/octet-stream; application=onnx",
+        roles=["mlm:model", "mlm:weights", "data"],
+        extra_fields={
+            # MLM wants the bands in the properties, and STAC allows them there only if an asset has some.
+            "bands": [{"name": band} for band in spec.bands],
+            "mlm:artifact_type": "onnx",
+            "file:size": file.size,
+            "file:checksum": file.checksum,
+        },
+    )
+
+
+def _item(spec: ModelSpec, assets: dict[str, pystac.Asset], name: str) -> dict[str, Any]:
     west, south, east, north = _WORLD
     item = pystac.Item(
         id=name,
@@ -102,22 +133,8 @@ def _item(spec: ModelSpec, file: AssetFile, name: str) -> dict[str, Any]:
         stac_extensions=[*_EXTENSIONS, _FILE],
         collection=MODELS,
     )
-    item.add_asset(
-        "model",
-        pystac.Asset(
-            f"./{spec.id}.onnx",
-            title="Weights, normalisation and softmax inside",
-            media_type="application/octet-stream; application=onnx",
-            roles=["mlm:model", "mlm:weights", "data"],
-            extra_fields={
-                # MLM wants the bands in the properties, and STAC allows them there only if an asset has some.
-                "bands": [{"name": band} for band in spec.bands],
-                "mlm:artifact_type": "onnx",
-                "file:size": file.size,
-                "file:checksum": file.checksum,
-            },
-        ),
-    )
+    for key, asset in assets.items():
+        item.add_asset(key, asset)
     for rel, href in (("collection", ".."), ("parent", ".."), ("root", "../..")):
         target = "catalog.json" if rel == "root" else "collection.json"
         item.add_link(pystac.Link(rel, f"{href}/{target}", JSON))

@@ -215,15 +215,15 @@ def export_command(
         ),
     ] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Place that was not learned; may be given often.")] = None,
-    float32: Annotated[
-        bool, typer.Option("--float32", help="Floats instead of 8-bit integers: for GPUs, and to tell what those cost.")
-    ] = False,
 ) -> None:
-    """Write a trained network as ONNX, for `landloom map --model FILE`. Needs the extra `train`."""
+    """Write a trained network as ONNX, for `landloom map --model FILE`. Needs the extra `train`.
+
+    With a training set it is written twice: in 8-bit integers, and in floats for GPUs, as FILE.float32.onnx beside.
+    """
     with extra("train"):
         from services.inference.release import export_checkpoint
 
-    fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [], float32=float32)
+    fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
     if fitted:
         tell_calibration(fitted, out)
     typer.echo(out)

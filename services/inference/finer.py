@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES, Provenance
+from catalog.model import MODEL_CLASSES, ModelSpec, Provenance
+from catalog.models import floats_beside
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
@@ -50,7 +51,7 @@ def train_finer(
         file: ONNX file of the network, as `landloom export` writes it.
         datasets: training sets of one tree of classes; pixels are learned whose label is a leaf of it, below one of
             the ten classes.
-        out: ONNX file to write.
+        out: ONNX file to write; the same in floats, if `file` has that beside it, is written beside it, too.
         name: ID of what is written.
         version: its version.
         leave_out: places of the split `train` that are not learned.
@@ -84,25 +85,32 @@ def train_finer(
             "architecture": f"{base.spec.architecture} with a branch for finer classes",
         }
     )
-    write(_grown(file, features, branch, tree), spec, out)
+    floats_beside(out).unlink(missing_ok=True)  # Of an earlier network.
+    for whole, grown in ((floats_beside(file), floats_beside(out)), (file, out)):
+        if whole.exists():
+            write(_grown(whole, features, branch, tree), spec, grown)
+            judged = _judge(grown, spec, datasets, tree.depth, leave_out, OnnxNetwork(whole))
+    return judged
+
+
+def _judge(
+    file: Path, spec: ModelSpec, datasets: Sequence[str], level: int, left_out: Sequence[str], base: OnnxNetwork
+) -> Evaluation:
+    """Judge a network with its branch by the split `validation`, and write how it was made and how good it is into it."""
     titles = tuple(open_training_set(open_store(dataset))[0].id for dataset in datasets)
     judged, _ = evaluate_network(
-        OnnxNetwork(out), read_chips(datasets, "validation"), f"{', '.join(titles)}, validation", level=tree.depth
+        OnnxNetwork(file), read_chips(datasets, "validation"), f"{', '.join(titles)}, validation", level=level
     )
-    describe(
-        out,
-        spec,
-        out,
-        Provenance(
-            training_sets=titles,
-            left_out=tuple(leave_out),
-            recipe={"branch_of": f"{base.spec.id} {base.spec.version}"},
-            steps=STEPS,
-            temperature=base.provenance.temperature if base.provenance else 1.0,
-            reference=judged.reference.name,
-            metrics={one.name: metrics_of(one) for one in (judged.pooled, *judged.groups.get(SIBLINGS, ()))},
-        ),
+    made = Provenance(
+        training_sets=titles,
+        left_out=tuple(left_out),
+        recipe={"branch_of": f"{base.spec.id} {base.spec.version}"},
+        steps=STEPS,
+        temperature=base.provenance.temperature if base.provenance else 1.0,
+        reference=judged.reference.name,
+        metrics={one.name: metrics_of(one) for one in (judged.pooled, *judged.groups.get(SIBLINGS, ()))},
     )
+    describe(file, spec, file, made)
     return judged
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from catalog.errors import BadInput
 from catalog.model import ModelSpec, Provenance
-from catalog.models import MODELS, add_model
+from catalog.models import FLOATS, MODELS, add_model
 from catalog.store import Store, open_store
 
 _FOLDER = "LANDLOOM_MODELS"
@@ -38,19 +38,24 @@ def model_file(model: str) -> Path:
 
 
 def shipped_models() -> dict[str, Path]:
-    """ID to ONNX file of the networks that come with Landloom."""
+    """ID to ONNX file of the networks that come with Landloom; `unet-small.float32` is `unet-small` in floats."""
     folder = Path(str(resources.files("services.inference"))) / "models"
     return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
 
 
 def registered_models() -> dict[str, Path]:
-    """ID to ONNX file of the user's networks; of several versions the one that was registered last."""
+    """ID to ONNX file of the user's networks; of several versions the one that was registered last.
+
+    `my-unet.float32` is `my-unet` in floats, if it was registered with them.
+    """
     store = registry()
     items = [key for key in store.list(f"{MODELS}/") if key.count("/") == 2 and key.endswith(".json")]
     found = {}
     for path in sorted((Path(store.href(key)) for key in items), key=lambda path: path.stat().st_mtime):
         item = json.loads(path.read_text())
-        found[item["properties"]["mlm:name"]] = path.parent / item["assets"]["model"]["href"]
+        for asset, suffix in (("model", ""), (FLOATS, f".{FLOATS}")):
+            if asset in item["assets"]:
+                found[item["properties"]["mlm:name"] + suffix] = path.parent / item["assets"][asset]["href"]
     return found
 
 

@@ -15,6 +15,7 @@ import torch
 from catalog.atmosphere import Level
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec, Provenance
+from catalog.models import floats_beside
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
@@ -41,10 +42,8 @@ def export_checkpoint(
     name: str,
     version: str,
     leave_out: Sequence[str] = (),
-    *,
-    float32: bool = False,
 ) -> Temperature | None:
-    """Export what `train` wrote.
+    """Export what `train` wrote: in 8-bit integers, and beside them in floats, as GPUs want it.
 
     The class weights of the training are taken back, and the scores, and the confidence of votes over several of them,
     are brought to mean what they say on the training sets' split `validation`.
@@ -53,14 +52,13 @@ def export_checkpoint(
         checkpoint: as `train` wrote it.
         datasets: training sets whose large chips set the ranges of 8-bit integers, and whose validation places the
             temperature; without any: float32, and scores as they were learned.
-        out: ONNX file.
+        out: ONNX file; `floats_beside` it lies the other.
         name: ID of the network.
         version: of the network.
         leave_out: places that were not learned, and set no range either.
-        float32: no 8-bit integers, whatever training sets there are.
 
     Returns:
-        The temperature, if one was fitted.
+        The temperature of the integers, if one was fitted.
 
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
@@ -80,6 +78,7 @@ def export_checkpoint(
     )
     if not datasets:
         export(network, spec, out)
+        floats_beside(out).unlink(missing_ok=True)  # Of an earlier network.
         return None
     made = UNCALIBRATED.model_copy(
         update={
@@ -90,9 +89,10 @@ def export_checkpoint(
     )
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "network.onnx"
-        ranges = [] if float32 else range_samples(read_chips(datasets, "train", leave_out), bands, spec.level)
-        export(network, spec, exported, ranges)
-        describe(exported, spec, exported, made)
+        ranges = range_samples(read_chips(datasets, "train", leave_out), bands, spec.level)
+        for file, samples in ((exported, ranges), (floats_beside(exported), [])):
+            export(network, spec, file, samples)
+            describe(file, spec, file, made)
         return calibrate_network(exported, datasets, out, version)
 
 
@@ -118,7 +118,7 @@ def calibrate_network(
 ) -> Temperature | None:
     """Write a network anew whose scores, and the confidence of whose maps, mean what they say; its weights stay.
 
-    Its logits are divided by a temperature if Landloom exported it, and the correlation of the errors of two looks is
+    So is the same in floats that lies beside it. Its logits are divided by a temperature if Landloom exported it, and the correlation of the errors of two looks is
     fitted if there are two places of several dates. It is judged as it was written, 8-bit integers and all.
 
     Args:
@@ -129,12 +129,16 @@ def calibrate_network(
         reference: whose labels they are; by default as the training sets tell.
 
     Returns:
-        The temperature by which the logits were divided; None for a network of another maker.
+        The temperature by which the logits of `file` were divided; None for a network of another maker.
 
     Raises:
         BadInput: no such network or training sets, one of other bands or classes or with finer ones, labels in fewer
             than two places, or neither can be fitted.
     """
+    if (floats := floats_beside(file)).exists():
+        calibrate_network(floats, datasets, floats_beside(out), version, reference)
+    else:
+        floats_beside(out).unlink(missing_ok=True)  # Of an earlier network.
     network, chips = OnnxNetwork(file), read_chips(datasets, "validation")
     spec, before = network.spec, network.provenance or UNCALIBRATED
     if spec.parents:

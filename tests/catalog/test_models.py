@@ -11,7 +11,7 @@ import pytest
 
 from catalog.errors import BadInput
 from catalog.model import ModelSpec
-from catalog.models import add_model, model_key
+from catalog.models import add_model, floats_beside, model_key
 from catalog.store import open_store
 from catalog.validation import validate
 from services.inference import DEFAULT_MODEL, model_file, model_spec
@@ -38,6 +38,19 @@ def test_a_network_becomes_a_valid_item_that_holds_its_weights(tmp_path: Path, s
     assert [one["name"] for one in classes] == list(spec.classes)
     weights = Path(item.assets["model"].get_absolute_href()).read_bytes()
     assert hashlib.sha256(weights).hexdigest() == spec.sha256
+
+
+def test_the_same_network_in_floats_goes_with_it(tmp_path: Path, spec: ModelSpec) -> None:
+    file = tmp_path / "mine.onnx"
+    file.write_bytes(model_file(DEFAULT_MODEL).read_bytes())
+    floats_beside(file).write_bytes(b"floats")
+    store = open_store(str(tmp_path / "out"))
+    item = json.loads(store.read(add_model(store, spec, file)))
+    validate(item)
+    assert [one["href"] for one in item["assets"].values()] == ["./unet-small.onnx", "./unet-small.float32.onnx"]
+    told = pystac.Item.from_dict(item).assets["float32"]
+    assert told.extra_fields["file:checksum"] == "1220" + hashlib.sha256(b"floats").hexdigest()
+    assert store.exists(f"{model_key(spec).rpartition('/')[0]}/unet-small.float32.onnx")
 
 
 def test_registering_twice_changes_nothing(tmp_path: Path, spec: ModelSpec) -> None:

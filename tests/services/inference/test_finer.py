@@ -11,6 +11,7 @@ from catalog.chips import Pixels
 from catalog.errors import BadInput
 from catalog.legend import load_legend
 from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.models import floats_beside
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import TrainingSet
@@ -74,6 +75,7 @@ def base(tmp_path_factory) -> Path:
     out, network = tmp_path_factory.mktemp("base") / "base.onnx", UNet(len(BANDS), len(MODEL_CLASSES), (8, 16, 16))
     spec = SIX_BANDS.model_copy(update={"id": "base", "stride": network.stride, "halo": network.halo})
     export(network, spec, out)
+    export(network, spec, floats_beside(out))
     return out
 
 
@@ -92,6 +94,8 @@ def test_parts_add_up_to_the_class_and_all_else_stays(base, finer) -> None:
     scores = network.scores(chips).astype(int)
     together = TREE.members(MODEL_CLASSES, TREE.leaves).astype(int) @ scores.reshape(2, len(TREE.leaves), -1)
     assert np.array_equal(together.reshape(2, -1, 64, 48), before.scores(chips))
+    in_floats = open_network(str(floats_beside(finer)))
+    assert np.array_equal(in_floats.scores(chips), scores) and in_floats.provenance == network.provenance
 
 
 def test_a_score_is_dealt_out_in_whole_numbers_none_below_nought() -> None:

@@ -16,10 +16,11 @@ from catalog.atmosphere import GAS, Atmosphere
 from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput, LandloomError, StoreError
 from catalog.model import MODEL_CLASSES, ModelSpec
+from catalog.models import floats_beside
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.validation import validate
-from services.inference import open_network
+from services.inference import model_file, open_network
 from services.inference.adopt import adopt
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, read_chips
 from services.inference.evaluate import evaluate_network
@@ -238,13 +239,15 @@ def test_an_export_is_calibrated_and_tells_how_it_was_made_and_how_good_it_is(da
     assert told.metrics["pooled"]["overall"] == pytest.approx(agreement(file, dataset, str(more)), abs=1e-4)
     assert told.metrics["L2A"]["classes"]["crops"]["recall"] is not None
     assert open_network(str(file)).spec.vote is None, "no place has several dates"
-    floats = tmp_path / "floats.onnx"
-    export_checkpoint(tmp_path / "unet.pt", [dataset, str(more)], floats, "tiny", "1", ["delta"], float32=True)
+    floats = floats_beside(file)
     in_integers, in_floats = ({node.op_type for node in onnx.load(one).graph.node} for one in (file, floats))
     assert in_integers - in_floats == {"QuantizeLinear", "DequantizeLinear"}
     assert agreement(floats, dataset, str(more)) == pytest.approx(told.metrics["pooled"]["overall"], abs=0.02)
     assert open_network(str(floats)).provenance.temperature_without.keys() == {"shore", "bay"}
     item = json.loads(registry().read(register(open_network(str(file)).spec, file, told)))
+    assert item["assets"]["float32"]["file:size"] == floats.stat().st_size
+    assert model_file("tiny").read_bytes() == file.read_bytes()
+    assert model_file("tiny.float32").read_bytes() == floats.read_bytes()
     assert item["properties"]["landloom:metrics"] == told.metrics
     assert item["properties"]["landloom:training"]["recipe"]["learn_from"] == "labels"
     validate(item)

@@ -59,19 +59,15 @@ def add_model(store: Store, spec: ModelSpec, weights: Path, provenance: Provenan
     key = model_key(spec)
     if store.exists(key):
         return key
-    file = AssetFile.of("model", weights)
-    if file.checksum != "1220" + spec.sha256:
+    files = [AssetFile.of("model", weights)]
+    if files[0].checksum != "1220" + spec.sha256:
         raise BadInput(f"{str(weights)!r} has changed since its description was read. Start again.")
     folder = key.rpartition("/")[0]
-    files = [(weights, file)]
-    if (floats := floats_beside(weights)).exists():
-        files.append((floats, AssetFile.of(FLOATS, floats)))
-    assets = {}
-    for local, told in files:
-        name = spec.id if told is file else f"{spec.id}.{FLOATS}"
-        store.upload(f"{folder}/{name}.onnx", local)
-        assets[told.name] = _asset(spec, told, f"./{name}.onnx")
-    item = _item(spec, assets, key.rpartition("/")[2].removesuffix(".json"))
+    if floats_beside(weights).exists():
+        files.append(AssetFile.of(FLOATS, floats_beside(weights)))
+    for file in files:
+        store.upload(f"{folder}/{_published_as(spec, file)}", weights.with_name(file.file))
+    item = _item(spec, files, key.rpartition("/")[2].removesuffix(".json"))
     if provenance:
         told = provenance.model_dump(mode="json")
         item["properties"] |= {"landloom:metrics": told.pop("metrics"), "landloom:training": told}
@@ -81,10 +77,14 @@ def add_model(store: Store, spec: ModelSpec, weights: Path, provenance: Provenan
     return key
 
 
-def _asset(spec: ModelSpec, file: AssetFile, href: str) -> pystac.Asset:
+def _published_as(spec: ModelSpec, file: AssetFile) -> str:
+    return floats_beside(Path(f"{spec.id}.onnx")).name if file.name == FLOATS else f"{spec.id}.onnx"
+
+
+def _asset(spec: ModelSpec, file: AssetFile) -> pystac.Asset:
     within = "Weights, normalisation and softmax inside"
     return pystac.Asset(
-        href,
+        f"./{_published_as(spec, file)}",
         title=f"{within}, in floats" if file.name == FLOATS else within,
         media_type="application/octet-stream; application=onnx",
         roles=["mlm:model", "mlm:weights", "data"],
@@ -98,7 +98,7 @@ def _asset(spec: ModelSpec, file: AssetFile, href: str) -> pystac.Asset:
     )
 
 
-def _item(spec: ModelSpec, assets: dict[str, pystac.Asset], name: str) -> dict[str, Any]:
+def _item(spec: ModelSpec, files: list[AssetFile], name: str) -> dict[str, Any]:
     west, south, east, north = _WORLD
     item = pystac.Item(
         id=name,
@@ -133,8 +133,8 @@ def _item(spec: ModelSpec, assets: dict[str, pystac.Asset], name: str) -> dict[s
         stac_extensions=[*_EXTENSIONS, _FILE],
         collection=MODELS,
     )
-    for key, asset in assets.items():
-        item.add_asset(key, asset)
+    for file in files:
+        item.add_asset(file.name, _asset(spec, file))
     for rel, href in (("collection", ".."), ("parent", ".."), ("root", "../..")):
         target = "catalog.json" if rel == "root" else "collection.json"
         item.add_link(pystac.Link(rel, f"{href}/{target}", JSON))

@@ -96,7 +96,7 @@ def train_finer(
 def _judge(
     file: Path, spec: ModelSpec, datasets: Sequence[str], level: int, left_out: Sequence[str], base: OnnxNetwork
 ) -> Evaluation:
-    """Judge a network with its branch by the split `validation`, and write how it was made and how good it is into it."""
+    """Judge a network with its branch by the split `validation`; its file then tells how it was made and how good."""
     titles = tuple(open_training_set(open_store(dataset))[0].id for dataset in datasets)
     judged, _ = evaluate_network(
         OnnxNetwork(file), read_chips(datasets, "validation"), f"{', '.join(titles)}, validation", level=level

@@ -118,8 +118,9 @@ def calibrate_network(
 ) -> Temperature | None:
     """Write a network anew whose scores, and the confidence of whose maps, mean what they say; its weights stay.
 
-    So is the same in floats that lies beside it. Its logits are divided by a temperature if Landloom exported it, and the correlation of the errors of two looks is
-    fitted if there are two places of several dates. It is judged as it was written, 8-bit integers and all.
+    So is the same in floats that lies beside it. Its logits are divided by a temperature if Landloom exported it, and
+    the correlation of the errors of two looks is fitted if there are two places of several dates. It is judged as it
+    was written, 8-bit integers and all.
 
     Args:
         file: of the network.

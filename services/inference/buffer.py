@@ -43,7 +43,7 @@ class Buffer:
 
     def _turned(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
         random = self._random
-        image, target = (patch.surface if random.random() < 0.5 else patch.top), patch.target
+        image, target = (patch.surface if random.random() < 0.5 else patch.through_air), patch.target
         turns = int(random.integers(4))
         image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
         if random.random() < 0.5:

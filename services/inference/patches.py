@@ -29,8 +29,8 @@ class Patch:
 
     surface: np.ndarray
     """uint16 `[6, side, side]`, surface reflectance x 10,000."""
-    top: np.ndarray
-    """The same at the top of the atmosphere, or corrected for other air than its own."""
+    through_air: np.ndarray
+    """The same as maps show a scene of L1C: through air of its own, and corrected for the usual one."""
     target: np.ndarray
     """uint8 `[classes, side, side]`, probabilities x 250; all 0 where nothing is learned."""
 
@@ -171,16 +171,14 @@ class Patches:
             # The teachers saw what lies there; the network is to do without.
             empty = empty | self._beyond_edge()
             known, cloud = known & ~empty, cloud & ~empty
-        if random.random() < 0.5:
-            # As maps show the network a scene of L1C: corrected, but for the usual air and not for its own.
-            top = Atmosphere.of(USUAL_AEROSOL, sun_zenith).lower_to_surface(top)
+        through_air = Atmosphere.of(USUAL_AEROSOL, sun_zenith).lower_to_surface(top)
         # Labels across the seams of the quarters are the teachers' own: they saw the same seam.
         target[:, ~known] = 0
         target[:, cloud] = 0
         target[CLOUD, cloud & ~empty] = 1
         target[:, :_BORDER] = target[:, -_BORDER:] = 0
         target[:, :, :_BORDER] = target[:, :, -_BORDER:] = 0
-        return Patch(_pack(surface, empty), _pack(top, empty), np.rint(target * 250).astype(np.uint8))
+        return Patch(_pack(surface, empty), _pack(through_air, empty), np.rint(target * 250).astype(np.uint8))
 
     def _quartered(self) -> _Crop:
         side = self._side
@@ -206,10 +204,10 @@ class Patches:
         classes, empty = chip.classes[here], np.logical_not(surface.any(axis=0))
         known = np.isin(classes, _AGREED) & ~empty
         target = hard_target(classes, known, self._recipe.label_smoothing, CLOUD)
-        air = Atmosphere.of(float(random.uniform(0.02, 0.25)), float(random.uniform(15, 75)))
-        return Patch(
-            _pack(surface, empty), _pack(air.raise_to_top(surface), empty), np.rint(target * 250).astype(np.uint8)
-        )
+        sun_zenith = float(random.uniform(15, 75))
+        top = Atmosphere.of(float(random.uniform(0.02, 0.25)), sun_zenith).raise_to_top(surface)
+        through_air = Atmosphere.of(USUAL_AEROSOL, sun_zenith).lower_to_surface(top)
+        return Patch(_pack(surface, empty), _pack(through_air, empty), np.rint(target * 250).astype(np.uint8))
 
     def _crop(self, side: int) -> _Crop:
         """A square of surface reflectance round a pixel of an evenly drawn class, turned, zoomed and re-lit."""
@@ -236,12 +234,13 @@ class Patches:
         return _Crop(np.clip(image, 0, 2).astype(np.float32), learn, cloud, corrected).turned(turns, mirror)
 
     def _light(self) -> np.ndarray:
-        """A factor for each band, `[9, 1, 1]`: a little more light or less; now and then much, as in winter, drought.
+        """A factor for each band, `[9, 1, 1]`: more light or less, as ground looks brighter under a higher sun.
 
-        Then the visible, the near infrared and the short-wave infrared change each for itself.
+        Now and then, as in winter and drought, the visible, the near infrared and the short-wave infrared change much,
+        and each for itself.
         """
         random = self._random
-        light = random.normal(1, 0.08) * random.normal(1, 0.025, (9, 1, 1))
+        light = np.exp(random.normal(0, 0.15)) * random.normal(1, 0.025, (9, 1, 1))
         if random.random() < 0.1:
             light *= np.repeat(np.exp(random.uniform(np.log(0.4), np.log(1.6), 3)), [3, 4, 2])[:, None, None]
         return light

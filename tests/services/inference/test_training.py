@@ -141,17 +141,19 @@ def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teache
     assert 0.2 < learned.mean() < 0.9
     classes = np.stack([patch.target.argmax(axis=0) for patch in drawn])
     # The teacher's threshold is one of 1,600 at the top of the atmosphere.
-    surface, top = (np.stack([getattr(patch, level)[0] for patch in drawn]) for level in ("surface", "top"))
+    surface, through_air = (
+        np.stack([getattr(patch, shown)[0] for patch in drawn]) for shown in ("surface", "through_air")
+    )
     assert (surface[learned & (classes == CROPS)] > 1000).mean() > 0.99
     assert (surface[learned & (classes == WATER)] < 1800).mean() > 0.99
-    # Through air, which for half of them is corrected as if it were the usual air: blue water is brighter by less.
+    # Through hazier or clearer air than that which it is corrected for: blue water is somewhat brighter or darker.
     brighter = [
         np.median((there.astype(int) - here)[where])
-        for there, here, where in zip(top, surface, learned & (classes == WATER), strict=True)
+        for there, here, where in zip(through_air, surface, learned & (classes == WATER), strict=True)
         if where.any()
     ]
-    assert 0.25 < np.mean(np.array(brighter) > 300) < 0.75 and min(brighter) > -300, brighter
-    assert np.median(top[learned & (classes == CLOUD)]) > 3000
+    assert -300 < min(brighter) < 0 < max(brighter) < 600, brighter
+    assert np.median(through_air[learned & (classes == CLOUD)]) > 3000
     assert all((patch.surface == 0).all(axis=0)[(patch.surface == 0).any(axis=0)].all() for patch in drawn)
     # Some are cut by the edge of the data, far inside; a chip's own empty rows are ten.
     empty = np.array([(patch.surface == 0).any(axis=0).mean() for patch in drawn])

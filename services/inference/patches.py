@@ -11,11 +11,12 @@ from scipy.ndimage import gaussian_filter, zoom
 from catalog.atmosphere import USUAL_AEROSOL, WAVELENGTHS, Atmosphere
 from catalog.chips import UNLABELLED
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES, ModelSpec, Network
-from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, Chip
+from catalog.model import MODEL_CLASSES, Network
+from services.inference.chips import CLOUD, NINE_TO_SIX, Chip
 from services.inference.clouds import all_cloud, draw_cloud, told
 from services.inference.crops import hard_target
 from services.inference.recipe import Recipe
+from services.inference.teachers import Teachers
 
 _BORDER = 8
 """Pixels at a patch's edge that are not learned: the teacher pads them with zeros."""
@@ -92,26 +93,6 @@ class _Drawn:
         return self.chips[self._random.choice(len(self.chips), p=self._chances[:, wanted])], wanted
 
 
-class _Teacher:
-    """A network that is asked, in its own bands and classes."""
-
-    def __init__(self, network: Network):
-        """Raise BadInput if it cannot be asked for what is learned."""
-        _check(network.spec)
-        self._network = network
-        self._bands = [TEACHER_BANDS.index(band) for band in network.spec.bands]
-        self._classes = [MODEL_CLASSES.index(name) for name in network.spec.classes]
-
-    def answer(self, surface: np.ndarray, air: Atmosphere, empty: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 `[classes, side, side]`, of reflectance `[9, side, side]` seen through air."""
-        shown = air.raise_to_top(surface) if self._network.spec.level == "L1C" else surface
-        asked = np.clip(shown[self._bands] * 10000, 1, 65535).astype(np.uint16)
-        asked[:, empty] = 0
-        told = np.zeros((len(MODEL_CLASSES), *empty.shape), np.float32)
-        told[self._classes] = self._network.scores(asked[np.newaxis])[0] / np.float32(255)
-        return told
-
-
 class Patches:
     """Draws augmented patches and asks the teachers about them."""
 
@@ -122,14 +103,14 @@ class Patches:
             chips: the teachers are asked about those that a teacher labelled; of others, of at least a patch a side,
                 the labels count.
             teachers: networks whose bands chips have, and whose classes are among the network's; the mean of their
-                answers is learned (Hinton et al. 2015, "Distilling the knowledge in a neural network").
+                answers is learned.
             recipe: size of patches, share and smoothing of hard labels.
             random: of all that is random.
 
         Raises:
             BadInput: a teacher is no such network, or no chip has a teacher's labels.
         """
-        self._teachers = [_Teacher(network) for network in teachers]
+        self._teachers = Teachers(teachers)
         self._random, self._recipe, self._side = random, recipe, recipe.patch
         labelled = [chip for chip in chips if not chip.taught and min(chip.classes.shape) >= self._side]
         chips = [chip for chip in chips if chip.taught]
@@ -160,7 +141,7 @@ class Patches:
         top = air.raise_to_top(surface)
         empty = np.logical_not(surface.any(axis=0))
         top[:, empty] = 0
-        target = np.mean([one.answer(surface, clear, empty) for one in self._teachers], axis=0)
+        target = self._teachers.answer(surface, clear, empty)
         better = crop.corrected != UNLABELLED
         hard = hard_target(crop.corrected, better, self._recipe.label_smoothing, CLOUD)
         target[:, better] = hard[:, better]
@@ -297,19 +278,6 @@ class Patches:
         top = top * (1 - opacity) + air.raise_to_top(bright) * opacity
         certain, clear = told(ground, surface, opacity)
         return surface, top, known & clear, (cloud & clear) | certain
-
-
-def _check(teacher: ModelSpec) -> None:
-    """A teacher that can be asked for what the network learns, of bands that chips have."""
-    if unknown := [band for band in teacher.bands if band not in TEACHER_BANDS]:
-        raise BadInput(
-            f"Teacher {teacher.id} wants band {unknown[0]}; chips have {', '.join(TEACHER_BANDS)}. Use another teacher."
-        )
-    if unknown := [name for name in teacher.classes if name not in MODEL_CLASSES]:
-        raise BadInput(
-            f"Teacher {teacher.id} knows the class {unknown[0]!r}, which is none of the network's: "
-            f"{', '.join(MODEL_CLASSES)}. Register it with their names: landloom models add --classes …"
-        )
 
 
 def _pack(reflectance: np.ndarray, empty: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,15 @@ class Design:
     separable: bool = False
     """Convolutions by channel and then by pixel (Howard et al. 2017, "MobileNets"), but for the first."""
     temperature: float = 1.0
+    metres: int = 10
+    """A pixel that the network computes with; its scores are interpolated."""
 
     @property
     def name(self) -> str:
         """As the table tells it."""
         told = ["-".join(map(str, self.widths))]
         told += ["separable"] if self.separable else []
+        told += [f"at {self.metres} m"] if self.metres != 10 else []
         told += [f"temperature {self.temperature:g}"] if self.temperature != 1 else []
         return ", ".join(told)
 
@@ -83,14 +86,18 @@ DESIGNS = (
     Design((16, 32, 160, 320), temperature=0.5),
     Design((16, 32, 160), temperature=0.5),
     Design((32, 64, 128, 256)),
+    Design((16, 32, 96, 256)),
+    Design((16, 32, 160, 320), metres=20),
+    Design((32, 64, 160, 320), metres=20),
 )
+_STORED = [field.name for field in fields(Patch)]
 
 
 class Stored:
     """Patches in a file, dealt in their order, over and over."""
 
     def __init__(self, folder: Path):
-        self._parts = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("surface", "top", "target")]
+        self._parts = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in _STORED]
         self._next = 0
 
     def draw(self) -> Patch:
@@ -107,6 +114,15 @@ def separated(network: UNet) -> UNet:
             if isinstance(one, nn.Conv2d) and one.in_channels != len(BANDS):
                 by_channel = nn.Conv2d(one.in_channels, one.in_channels, 3, padding=1, groups=one.in_channels)
                 convolutions[number] = nn.Sequential(by_channel, nn.Conv2d(one.in_channels, one.out_channels, 1))
+    return network
+
+
+def coarsened(network: UNet, times: int) -> UNet:
+    """The network on the means of `times` by `times` pixels, its logits interpolated to the pixels that came."""
+    network.register_forward_pre_hook(lambda _, images: nn.functional.avg_pool2d(images[0], times))
+    network.register_forward_hook(
+        lambda _, images, logits: nn.functional.interpolate(logits, scale_factor=times, mode="bilinear")
+    )
     return network
 
 
@@ -173,7 +189,7 @@ def _draw(learned: list[Chip], teacher: str, count: int, folder: Path) -> None:
     patches = Patches(learned, [open_network(teacher)], load_recipe("match-teacher", _LONG), np.random.default_rng(0))
     drawn = [patches.draw() for _ in track(range(count), "Asking the teacher")]
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("surface", "top", "target"):  # Whoever finds the last finds all.
+    for name in _STORED:  # Whoever finds the last finds all.
         np.save(folder / f"{name}.npy", np.stack([getattr(patch, name) for patch in drawn]))
 
 
@@ -204,6 +220,8 @@ def _begin(design: Design, recipe: Recipe, folder: Path) -> tuple[Run, UNet]:
     network = UNet(len(BANDS), len(MODEL_CLASSES), design.widths)
     if design.separable:
         separated(network)
+    if design.metres != 10:
+        coarsened(network, design.metres // 10)
     return Run(recipe, network, folder / f"{design.name}.pt", np.ones(len(MODEL_CLASSES), np.float32)), network
 
 
@@ -225,8 +243,8 @@ def _judge(
         version="0",
         bands=BANDS,
         classes=MODEL_CLASSES,
-        stride=network.stride,
-        halo=network.halo,
+        stride=network.stride * design.metres // 10,
+        halo=network.halo * design.metres // 10,
         level="L2A",
     )
     trained = deepcopy(network).to("cpu").eval()

@@ -57,6 +57,16 @@ def test_each_resolutions_network_is_shipped_small_and_tells_what_it_takes_and_g
     assert len(spec.sha256) == 64
 
 
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, "unet-finer"])
+def test_the_same_is_shipped_in_floats(name, landscape):
+    integers, floats = open_network(name), open_network(f"{name}.float32")
+    assert shipped_models()[f"{name}.float32"].stat().st_size < 6_000_000
+    told = {"exclude": {"sha256", "vote"}}
+    assert integers.spec.model_dump(**told) == floats.spec.model_dump(**told)
+    one, other = (network.scores(landscape[np.newaxis])[0].argmax(axis=0) for network in (integers, floats))
+    assert 0.97 < (one == other).mean() < 1
+
+
 def test_finer_classes_add_up_to_what_the_network_without_them_says(landscape):
     finer, ten = (open_network(name) for name in ("unet-finer", DEFAULT_MODEL))
     assert shipped_models()["unet-finer"].with_suffix(".md").is_file()

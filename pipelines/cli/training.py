@@ -178,9 +178,12 @@ def train_command(
     ] = None,
     threads: Annotated[int, typer.Option(parser=whole, metavar="N", help="Processor threads.")] = 2,
     begin: Annotated[
-        str,
-        typer.Option(help="Network to begin with, which may be wider or narrower: ID, ONNX file or checkpoint (.pt)."),
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="Network to begin with, which may be wider or narrower: ID, ONNX file or checkpoint (.pt). Given "
+            "often: with the mean of their weights."
+        ),
+    ] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
 ) -> None:
     """Train a network by a recipe; one that was stopped goes on. Needs the extra `train`."""
@@ -197,7 +200,7 @@ def train_command(
             told = f"Training, step {now.step:,}, loss {now.loss:.3f}{held_out}"
             progress.update(bar, completed=round(100 * now.share), description=told)
 
-        train(dataset, recipe, out, teacher or [], threads, begin or None, leave_out or [], tell)
+        train(dataset, recipe, out, teacher or [], threads, begin or [], leave_out or [], tell)
     typer.echo(out)
 
 

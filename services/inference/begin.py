@@ -22,8 +22,8 @@ from services.inference.registry import model_file
 from services.inference.unet import UNet, normalise
 
 
-def begin_with(network: UNet, begin: str, images: Sequence[np.ndarray]) -> None:
-    """Let a network begin as a trained one of the same depth.
+def begin_with(network: UNet, begin: Sequence[str], images: Sequence[np.ndarray]) -> None:
+    """Let a network begin as a trained one of the same depth, or as the mean of the weights of several.
 
     Where the trained one is wider it is pruned first: the channels go whose weights, in all layers that they tie
     together, are the smallest (Fang et al. 2023, "DepGraph: Towards any structural pruning"). Channels that it has not
@@ -31,13 +31,32 @@ def begin_with(network: UNet, begin: str, images: Sequence[np.ndarray]) -> None:
 
     Args:
         network: to begin.
-        begin: ID of a network that Landloom exported, its ONNX file, or a checkpoint of `landloom train`.
+        begin: ID of a network that Landloom exported, its ONNX file, or a checkpoint of `landloom train`. The mean of
+            several is of use only where one has learned on from the other, or all from the same one (Wortsman et al.
+            2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy").
         images: uint16 `[bands, H, W]`, by which an exported network's batch normalisation is found again. Of more
             bands than it has the first ones are its own, and radar channels follow.
 
     Raises:
-        BadInput: no such network, or one of another depth, of other bands or classes.
+        BadInput: no such network, one of another depth, of other bands or classes, or several of different widths.
     """
+    trained = [_trained(one, network, images) for one in begin]
+    for one, each in zip(begin, trained, strict=True):
+        if each.widths != trained[0].widths:
+            raise BadInput(
+                f"Training cannot begin with the mean of networks of different widths: {begin[0]!r} has "
+                f"{_told(trained[0])}, {one!r} has {_told(each)}. Give networks that are alike."
+            )
+    states = [each.state_dict() for each in trained]
+    mean = {name: torch.stack([state[name] for state in states]).double().mean(dim=0) for name in states[0]}
+    try:
+        network.begin_with({name: values.to(states[0][name].dtype) for name, values in mean.items()})
+    except ValueError as error:
+        raise BadInput(f"Training cannot begin with {', '.join(begin)}: {error}.") from error
+
+
+def _trained(begin: str, network: UNet, images: Sequence[np.ndarray]) -> UNet:
+    """A network to begin with, without the channels that are too many."""
     trained = best_network(Path(begin))[0] if begin.endswith(".pt") else _exported(model_file(begin), images)
     if len(trained.widths) != len(network.widths):
         raise BadInput(
@@ -45,10 +64,7 @@ def begin_with(network: UNet, begin: str, images: Sequence[np.ndarray]) -> None:
             f"{_told(network)}, which are {len(network.widths)} levels. Give the recipe {len(trained.widths)} widths."
         )
     _prune(trained, network.widths)
-    try:
-        network.begin_with(trained.state_dict())
-    except ValueError as error:
-        raise BadInput(f"Training cannot begin with {begin!r}: {error}.") from error
+    return trained
 
 
 def _exported(file: Path, images: Sequence[np.ndarray]) -> UNet:

@@ -71,7 +71,7 @@ def train(
     out: Path,
     teachers: Sequence[str] = (),
     threads: int = 2,
-    begin: str | None = None,
+    begin: Sequence[str] = (),
     leave_out: Sequence[str] = (),
     on_progress: Callable[[Standing], None] = lambda progress: None,
 ) -> None:
@@ -86,7 +86,8 @@ def train(
         out: checkpoint; its entry `network` holds the weights.
         teachers: IDs or ONNX files of the networks that teach, if the recipe asks for any: the mean of their answers.
         threads: processor threads, for network and teacher.
-        begin: network to begin with, of the same depth: ID, ONNX file or checkpoint; see `begin_with`.
+        begin: network to begin with, of the same depth: ID, ONNX file or checkpoint; of several the mean of the
+            weights, see `begin_with`.
         leave_out: places of the split `train` that are not learned.
         on_progress: called after every step.
 
@@ -109,7 +110,7 @@ def train(
         log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
     _check_radar(chips, recipe)
     network = UNet(len(BANDS) + len(recipe.radar), len(MODEL_CLASSES), recipe.widths, recipe.dropout)
-    if begin is not None and not out.exists():
+    if begin and not out.exists():
         begin_with(network, begin, range_samples(chips, (*BANDS, *recipe.radar), level_learned(recipe.learn_from)))
     run = Run(recipe, network, out, class_weights(chips))
     # A run that goes on draws other patches than it began with.

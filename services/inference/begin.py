@@ -34,7 +34,8 @@ def begin_with(network: UNet, begin: Sequence[str], images: Sequence[np.ndarray]
         begin: ID of a network that Landloom exported, its ONNX file, or a checkpoint of `landloom train`. The mean of
             several is of use only where one has learned on from the other, or all from the same one (Wortsman et al.
             2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy").
-        images: uint16 `[bands, H, W]`, by which an exported network's batch normalisation is found again. Of more
+        images: uint16 `[bands, H, W]`, by which batch normalisation is found again, of an exported network and of the
+            mean of several. Of more
             bands than it has the first ones are its own, and radar channels follow.
 
     Raises:
@@ -53,6 +54,24 @@ def begin_with(network: UNet, begin: Sequence[str], images: Sequence[np.ndarray]
         network.begin_with({name: values.to(states[0][name].dtype) for name, values in mean.items()})
     except ValueError as error:
         raise BadInput(f"Training cannot begin with {', '.join(begin)}: {error}.") from error
+    if len(begin) > 1:
+        _find_statistics(network, images)
+
+
+def _find_statistics(network: UNet, images: Sequence[np.ndarray]) -> None:
+    """Batch normalisation's mean and variance anew: those of mean weights are not the mean of theirs."""
+    network.eval()  # Nothing is dropped out.
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # Of all images alike.
+        norm.train()
+    with torch.no_grad():
+        for image in images:
+            network(normalise(torch.from_numpy(image[np.newaxis].astype(np.float32))))
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
 
 
 def _trained(begin: str, network: UNet, images: Sequence[np.ndarray]) -> UNet:

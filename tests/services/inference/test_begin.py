@@ -110,7 +110,10 @@ def test_of_several_the_mean_of_their_weights_is_begun_with(images, tmp_path):
     again = unet(8, 16)
     begin_with(again, [str(file) for file in files], images)
     assert torch.equal(again.head.bias, torch.full((len(MODEL_CLASSES),), 2.5))
-    assert again.state_dict()["down.0.1.num_batches_tracked"].dtype == torch.int64
+    norm = again.down[0][1]
+    assert int(norm.num_batches_tracked) == len(images) and norm.momentum is not None, "found again on the images"
+    seen = torch.cat([again.down[0][0](normalise(torch.from_numpy(one[None].astype(np.float32)))) for one in images])
+    assert torch.allclose(norm.running_mean, seen.detach().mean(dim=(0, 2, 3)), atol=1e-3)
     torch.save({"network": unet(8, 8).state_dict()}, files[1])
     with pytest.raises(BadInput, match=r"different widths: '.*one.pt' has 8-16, '.*other.pt' has 8-8"):
         begin_with(unet(8, 16), [str(file) for file in files], images)

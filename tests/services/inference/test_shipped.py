@@ -64,7 +64,7 @@ def test_the_same_is_shipped_in_floats(name, landscape):
     told = {"exclude": {"sha256", "vote"}}
     assert integers.spec.model_dump(**told) == floats.spec.model_dump(**told)
     one, other = (network.scores(landscape[np.newaxis])[0].argmax(axis=0) for network in (integers, floats))
-    assert 0.97 < (one == other).mean() < 1
+    assert 0.93 < (one == other).mean() < 1, "this is no landscape that either has learned"
 
 
 def test_finer_classes_add_up_to_what_the_network_without_them_says(landscape):

@@ -50,12 +50,14 @@ def registered_models() -> dict[str, Path]:
     """
     store = registry()
     items = [key for key in store.list(f"{MODELS}/") if key.count("/") == 2 and key.endswith(".json")]
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted((Path(store.href(key)) for key in items), key=lambda path: path.stat().st_mtime):
         item = json.loads(path.read_text())
-        for asset, suffix in (("model", ""), (FLOATS, f".{FLOATS}")):
-            if asset in item["assets"]:
-                found[item["properties"]["mlm:name"] + suffix] = path.parent / item["assets"][asset]["href"]
+        name, files = item["properties"]["mlm:name"], item["assets"]
+        found.pop(f"{name}.{FLOATS}", None)  # Of an earlier version.
+        found[name] = path.parent / files["model"]["href"]
+        if FLOATS in files:
+            found[f"{name}.{FLOATS}"] = path.parent / files[FLOATS]["href"]
     return found
 
 

@@ -11,11 +11,12 @@ import pytest
 from tests.networks import write_spectral_network
 from tests.training_sets import write_lakes
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
-from benchmarks import designs
-from benchmarks.designs import Design
-from services.inference.chips import read_chips
+from benchmarks import designs  # noqa: E402
+from benchmarks.designs import Design, coarsened  # noqa: E402
+from services.inference.chips import read_chips  # noqa: E402
+from services.inference.unet import UNet  # noqa: E402
 
 PLACES = ("lake", "delta", "shore", "pond", "sky")
 
@@ -25,6 +26,16 @@ def test_every_place_lies_in_one_fold(tmp_path: Path):
     folds = designs._folds(chips)
     assert sorted(place for fold in folds for place in fold) == sorted(PLACES)
     assert all(1 <= len(fold) <= 2 for fold in folds)
+
+
+def test_a_coarse_network_computes_with_the_means_of_squares_and_answers_for_each_pixel():
+    torch.manual_seed(0)
+    network = coarsened(UNet(6, 10, (8, 16)), 2).eval()
+    image = torch.rand(1, 6, 32, 48)
+    means = torch.nn.functional.avg_pool2d(image, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    with torch.no_grad():
+        logits = network(image)
+        assert logits.shape == (1, 10, 32, 48) and torch.allclose(logits, network(means), atol=1e-5)
 
 
 @pytest.mark.slow

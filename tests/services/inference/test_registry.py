@@ -81,6 +81,18 @@ def test_it_is_found_by_its_name(tmp_path: Path) -> None:
         model_file("other")
 
 
+def test_a_version_without_floats_does_not_answer_with_those_of_the_one_before(tmp_path: Path) -> None:
+    for version, folder in (("1", tmp_path / "with"), ("2", tmp_path / "without")):
+        adopt(foreign(tmp_path / "in.onnx"), SPEC.model_copy(update={"version": version}), folder / "out.onnx")
+    (tmp_path / "with" / "out.float32.onnx").write_bytes(b"floats")
+    register(open_network(str(tmp_path / "with" / "out.onnx")).spec, tmp_path / "with" / "out.onnx")
+    assert model_file("foreign.float32").read_bytes() == b"floats"
+    register(open_network(str(tmp_path / "without" / "out.onnx")).spec, tmp_path / "without" / "out.onnx")
+    assert open_network("foreign").spec.version == "2"
+    with pytest.raises(BadInput, match=r"no network 'foreign.float32'"):
+        model_file("foreign.float32")
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -350,7 +350,7 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     garbage.write_bytes(b"no zip" * 100)
     torch.save({name: one for name, one in torch.load(begun, weights_only=True).items() if name != "best"}, unfinished)
     for change, told in (
-        ({"begin": str(wrong)}, r"wrong\.pt' holds no U-Net"),
+        ({"begin": [str(wrong)]}, r"wrong\.pt' holds no U-Net"),
         ({"out": wrong}, r"wrong\.pt' is no checkpoint that this version can go on from"),
         ({"out": garbage}, r"garbage\.pt' is no checkpoint of this network: it is no file of PyTorch's"),
         ({"out": begun, "recipe": SMALL.model_copy(update={"widths": (8, 32)})}, r"begun with widths = \(8, 16\)"),

@@ -35,8 +35,7 @@ def begin_with(network: UNet, begin: Sequence[str], images: Sequence[np.ndarray]
             several is of use only where one has learned on from the other, or all from the same one (Wortsman et al.
             2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy").
         images: uint16 `[bands, H, W]`, by which batch normalisation is found again, of an exported network and of the
-            mean of several. Of more
-            bands than it has the first ones are its own, and radar channels follow.
+            mean of several. Of more bands than it has the first ones are its own, and radar channels follow.
 
     Raises:
         BadInput: no such network, one of another depth, of other bands or classes, or several of different widths.

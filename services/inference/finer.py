@@ -25,7 +25,7 @@ from catalog.training_set import open_training_set
 from catalog.tree import Tree
 from services.evaluation.result import SIBLINGS, Evaluation
 from services.inference.branch import STEPS, Branch, fitted, pixels_of, split_classes
-from services.inference.chips import read_chips
+from services.inference.chips import Chip, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import describe, write
 from services.inference.features import Features, tapped
@@ -85,22 +85,27 @@ def train_finer(
             "architecture": f"{base.spec.architecture} with a branch for finer classes",
         }
     )
+    titles = tuple(open_training_set(open_store(dataset))[0].id for dataset in datasets)
+    unseen = read_chips(datasets, "validation")
     floats_beside(out).unlink(missing_ok=True)  # Of an earlier network.
     for whole, grown in ((floats_beside(file), floats_beside(out)), (file, out)):
         if whole.exists():
             write(_grown(whole, features, branch, tree), spec, grown)
-            judged = _judge(grown, spec, datasets, tree.depth, leave_out, OnnxNetwork(whole))
+            judged = _judge(grown, spec, unseen, titles, tree.depth, leave_out, OnnxNetwork(whole))
     return judged
 
 
 def _judge(
-    file: Path, spec: ModelSpec, datasets: Sequence[str], level: int, left_out: Sequence[str], base: OnnxNetwork
+    file: Path,
+    spec: ModelSpec,
+    unseen: Sequence[Chip],
+    titles: tuple[str, ...],
+    level: int,
+    left_out: Sequence[str],
+    base: OnnxNetwork,
 ) -> Evaluation:
     """Judge a network with its branch by the split `validation`; its file then tells how it was made and how good."""
-    titles = tuple(open_training_set(open_store(dataset))[0].id for dataset in datasets)
-    judged, _ = evaluate_network(
-        OnnxNetwork(file), read_chips(datasets, "validation"), f"{', '.join(titles)}, validation", level=level
-    )
+    judged, _ = evaluate_network(OnnxNetwork(file), unseen, f"{', '.join(titles)}, validation", level=level)
     made = Provenance(
         training_sets=titles,
         left_out=tuple(left_out),

@@ -52,7 +52,7 @@ def export_checkpoint(
         checkpoint: as `train` wrote it.
         datasets: training sets whose large chips set the ranges of 8-bit integers, and whose validation places the
             temperature; without any: float32, and scores as they were learned.
-        out: ONNX file; `floats_beside` it lies the other.
+        out: ONNX file; the floats lie `floats_beside` it.
         name: ID of the network.
         version: of the network.
         leave_out: places that were not learned, and set no range either.
@@ -136,11 +136,20 @@ def calibrate_network(
         BadInput: no such network or training sets, one of other bands or classes or with finer ones, labels in fewer
             than two places, or neither can be fitted.
     """
+    chips = read_chips(datasets, "validation")
+    names = [open_training_set(open_store(dataset))[0].id for dataset in datasets]
     if (floats := floats_beside(file)).exists():
-        calibrate_network(floats, datasets, floats_beside(out), version, reference)
+        _calibrate(floats, chips, names, floats_beside(out), version, reference)
     else:
         floats_beside(out).unlink(missing_ok=True)  # Of an earlier network.
-    network, chips = OnnxNetwork(file), read_chips(datasets, "validation")
+    return _calibrate(file, chips, names, out, version, reference)
+
+
+def _calibrate(
+    file: Path, chips: Sequence[Chip], names: Sequence[str], out: Path, version: str, reference: str
+) -> Temperature | None:
+    """Calibrate one file on the chips of the training sets of these names."""
+    network = OnnxNetwork(file)
     spec, before = network.spec, network.provenance or UNCALIBRATED
     if spec.parents:
         raise BadInput(
@@ -158,7 +167,6 @@ def calibrate_network(
         describe(file, spec.model_copy(update={"version": version, "vote": vote}), out)
         return None
     fitted = fit_temperature(logits_of(file, spec), chips, spec.bands, spec.level)
-    names = [open_training_set(open_store(dataset))[0].id for dataset in datasets]
     made = before.model_copy(
         update={
             "training_sets": (*before.training_sets, *(name for name in names if name not in before.training_sets)),

@@ -121,6 +121,7 @@ class Provenance(BaseModel):
     left_out: tuple[str, ...] = Field(default=(), description="places that were not learned")
     recipe: dict[str, Any] = Field(default_factory=dict, description="of its training")
     steps: int = Field(default=0, description="of its training")
+    mean_with: tuple[str, ...] = Field(default=(), description="networks whose weights were averaged with its own")
     temperature: float = Field(description="by which its logits are divided")
     temperature_without: dict[str, float] = Field(
         default_factory=dict, description="by place it was fitted on: what the other places give"

@@ -178,12 +178,9 @@ def train_command(
     ] = None,
     threads: Annotated[int, typer.Option(parser=whole, metavar="N", help="Processor threads.")] = 2,
     begin: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Network to begin with, which may be wider or narrower: ID, ONNX file or checkpoint (.pt). Given "
-            "often: with the mean of their weights."
-        ),
-    ] = None,
+        str,
+        typer.Option(help="Network to begin with, which may be wider or narrower: ID, ONNX file or checkpoint (.pt)."),
+    ] = "",
     leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
 ) -> None:
     """Train a network by a recipe; one that was stopped goes on. Needs the extra `train`."""
@@ -200,7 +197,7 @@ def train_command(
             told = f"Training, step {now.step:,}, loss {now.loss:.3f}{held_out}"
             progress.update(bar, completed=round(100 * now.share), description=told)
 
-        train(dataset, recipe, out, teacher or [], threads, begin or [], leave_out or [], tell)
+        train(dataset, recipe, out, teacher or [], threads, begin, leave_out or [], tell)
     typer.echo(out)
 
 
@@ -218,6 +215,13 @@ def export_command(
         ),
     ] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Place that was not learned; may be given often.")] = None,
+    mean_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Network whose weights are averaged with the checkpoint's, of which that has learned on: ID, ONNX "
+            "file or checkpoint (.pt); may be given often."
+        ),
+    ] = None,
 ) -> None:
     """Write a trained network as ONNX, for `landloom map --model FILE`. Needs the extra `train`.
 
@@ -226,7 +230,7 @@ def export_command(
     with extra("train"):
         from services.inference.release import export_checkpoint
 
-    fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [])
+    fitted = export_checkpoint(checkpoint, dataset or [], out, name, version, leave_out or [], mean_with or [])
     if fitted:
         tell_calibration(fitted, out)
     typer.echo(out)

@@ -22,8 +22,8 @@ from services.inference.registry import model_file
 from services.inference.unet import UNet, normalise
 
 
-def begin_with(network: UNet, begin: Sequence[str], images: Sequence[np.ndarray]) -> None:
-    """Let a network begin as a trained one of the same depth, or as the mean of the weights of several.
+def begin_with(network: UNet, begin: str, images: Sequence[np.ndarray]) -> None:
+    """Let a network begin as a trained one of the same depth.
 
     Where the trained one is wider it is pruned first: the channels go whose weights, in all layers that they tie
     together, are the smallest (Fang et al. 2023, "DepGraph: Towards any structural pruning"). Channels that it has not
@@ -31,62 +31,37 @@ def begin_with(network: UNet, begin: Sequence[str], images: Sequence[np.ndarray]
 
     Args:
         network: to begin.
-        begin: ID of a network that Landloom exported, its ONNX file, or a checkpoint of `landloom train`. The mean of
-            several is of use only where one has learned on from the other, or all from the same one (Wortsman et al.
-            2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy").
-        images: uint16 `[bands, H, W]`, by which batch normalisation is found again, of an exported network and of the
-            mean of several. Of more bands than it has the first ones are its own, and radar channels follow.
+        begin: ID of a network that Landloom exported, its ONNX file, or a checkpoint of `landloom train`.
+        images: uint16 `[bands, H, W]`, by which batch normalisation of an exported network is found again. Of more
+            bands than it has the first ones are its own, and radar channels follow.
 
     Raises:
-        BadInput: no such network, one of another depth, of other bands or classes, or several of different widths.
+        BadInput: no such network, one of another depth, or one of other bands or classes.
     """
-    trained = [_trained(one, network, images) for one in begin]
-    for one, each in zip(begin, trained, strict=True):
-        if each.widths != trained[0].widths:
-            raise BadInput(
-                f"Training cannot begin with the mean of networks of different widths: {begin[0]!r} has "
-                f"{_told(trained[0])}, {one!r} has {_told(each)}. Give networks that are alike."
-            )
-    states = [each.state_dict() for each in trained]
-    mean = {name: torch.stack([state[name] for state in states]).double().mean(dim=0) for name in states[0]}
-    try:
-        network.begin_with({name: values.to(states[0][name].dtype) for name, values in mean.items()})
-    except ValueError as error:
-        raise BadInput(f"Training cannot begin with {', '.join(begin)}: {error}.") from error
-    if len(begin) > 1:
-        _find_statistics(network, images)
-
-
-def _find_statistics(network: UNet, images: Sequence[np.ndarray]) -> None:
-    """Batch normalisation's mean and variance anew: those of mean weights are not the mean of theirs."""
-    network.eval()  # Nothing is dropped out.
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # Of all images alike.
-        norm.train()
-    with torch.no_grad():
-        for image in images:
-            network(normalise(torch.from_numpy(image[np.newaxis].astype(np.float32))))
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
-
-
-def _trained(begin: str, network: UNet, images: Sequence[np.ndarray]) -> UNet:
-    """A network to begin with, without the channels that are too many."""
-    trained = best_network(Path(begin))[0] if begin.endswith(".pt") else _exported(model_file(begin), images)
+    trained = best_network(Path(begin))[0] if begin.endswith(".pt") else unfolded(model_file(begin), images)
     if len(trained.widths) != len(network.widths):
         raise BadInput(
-            f"Training cannot begin with {begin!r}: it has the widths {_told(trained)}, and the recipe "
-            f"{_told(network)}, which are {len(network.widths)} levels. Give the recipe {len(trained.widths)} widths."
+            f"Training cannot begin with {begin!r}: it has the widths {trained.told_widths}, and the recipe "
+            f"{network.told_widths}, which are {len(network.widths)} levels. Give the recipe {len(trained.widths)} "
+            "widths."
         )
     _prune(trained, network.widths)
-    return trained
+    try:
+        network.begin_with(trained.state_dict())
+    except ValueError as error:
+        raise BadInput(f"Training cannot begin with {begin!r}: {error}.") from error
 
 
-def _exported(file: Path, images: Sequence[np.ndarray]) -> UNet:
-    """A network as it was before its export, without a branch for finer classes."""
+def unfolded(file: Path, images: Sequence[np.ndarray]) -> UNet:
+    """A network as it was before its export, without a branch for finer classes.
+
+    Args:
+        file: ONNX file that `landloom export` wrote.
+        images: uint16 `[bands, H, W]`, by which batch normalisation is found again.
+
+    Raises:
+        BadInput: another maker's network.
+    """
     opened = OnnxNetwork(file)
     weights = dict(_weights(onnx.load(file).graph))
     state = {name: values for name, values in weights.items() if name.startswith(("grow.", "head."))}
@@ -174,7 +149,3 @@ def _prune(network: UNet, widths: Sequence[int]) -> None:
         pruning_ratio_dict=ratios,
         ignored_layers=[network.head],
     ).step()
-
-
-def _told(network: UNet) -> str:
-    return "-".join(map(str, network.widths))

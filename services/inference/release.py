@@ -20,17 +20,22 @@ from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.training_set import open_training_set
 from services.evaluation.result import Agreement, Estimate
+from services.inference.begin import unfolded
 from services.inference.checkpoint import best_network
 from services.inference.chips import Chip, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import describe, export
 from services.inference.head import divide_logits, has_head, logits_of
+from services.inference.mean_weights import average
 from services.inference.onnx import OnnxNetwork
 from services.inference.recipe import level_learned
+from services.inference.registry import model_file
 from services.inference.temperature import Temperature, fit_temperature
 from services.inference.unet import UNet
 from services.inference.votes import calibrate
 
+_NORMALISED = 320
+"""Chips by which the mean of several networks is normalised."""
 UNCALIBRATED = Provenance(training_sets=(), temperature=1, reference="", metrics={})
 """Of a network that tells nothing of its making."""
 
@@ -42,6 +47,7 @@ def export_checkpoint(
     name: str,
     version: str,
     leave_out: Sequence[str] = (),
+    mean_with: Sequence[str] = (),
 ) -> Temperature | None:
     """Export what `train` wrote: in 8-bit integers, and beside them in floats, as GPUs want it.
 
@@ -56,6 +62,8 @@ def export_checkpoint(
         name: ID of the network.
         version: of the network.
         leave_out: places that were not learned, and set no range either.
+        mean_with: IDs, ONNX files or checkpoints of networks whose weights are averaged with the checkpoint's, which
+            has learned on from one of them, or from the same one as they.
 
     Returns:
         The temperature of the integers, if one was fitted.
@@ -63,6 +71,10 @@ def export_checkpoint(
     Raises:
         BadInput: no such checkpoint, one of another network, or training sets that do not suffice.
     """
+    if mean_with and not datasets:
+        raise BadInput(
+            f"By which chips is the mean with {mean_with[0]!r} to be normalised? Give the training set: --dataset."
+        )
     network, recipe, steps = _open(checkpoint)
     bands = _bands_of(recipe)
     spec = ModelSpec(
@@ -80,16 +92,21 @@ def export_checkpoint(
         export(network, spec, out)
         floats_beside(out).unlink(missing_ok=True)  # Of an earlier network.
         return None
+    chips = read_chips(datasets, "train", leave_out)
+    ranges = range_samples(chips, bands, spec.level)
+    others = {one: _trained(one, ranges) for one in mean_with}
+    if others:
+        average(network, others, range_samples(chips, bands, spec.level, _NORMALISED))
     made = UNCALIBRATED.model_copy(
         update={
             "left_out": tuple(leave_out),
             "recipe": recipe,
             "steps": steps,
+            "mean_with": tuple(map(_name_of, others)),
         }
     )
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "network.onnx"
-        ranges = range_samples(read_chips(datasets, "train", leave_out), bands, spec.level)
         for file, samples in ((exported, ranges), (floats_beside(exported), [])):
             export(network, spec, file, samples)
             describe(file, spec, file, made)
@@ -224,6 +241,19 @@ def _open(checkpoint: Path) -> tuple[UNet, dict[str, Any], int]:
     with torch.no_grad():
         network.head.bias.sub_(shift)  # type: ignore[union-attr]
     return network.eval(), recipe, state.get("step", 0)
+
+
+def _trained(name: str, images: Sequence[np.ndarray]) -> UNet:
+    """A network by its ID, ONNX file or checkpoint."""
+    return _open(Path(name))[0] if name.endswith(".pt") else unfolded(model_file(name), images)
+
+
+def _name_of(name: str) -> str:
+    """ID and version of a network, or what its checkpoint is called: where a file lies is nobody's concern."""
+    if name.endswith(".pt"):
+        return Path(name).stem
+    spec = OnnxNetwork(model_file(name)).spec
+    return f"{spec.id} {spec.version}"
 
 
 def _bands_of(recipe: dict[str, Any]) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def train(
     out: Path,
     teachers: Sequence[str] = (),
     threads: int = 2,
-    begin: Sequence[str] = (),
+    begin: str = "",
     leave_out: Sequence[str] = (),
     on_progress: Callable[[Standing], None] = lambda progress: None,
 ) -> None:
@@ -86,8 +86,7 @@ def train(
         out: checkpoint; its entry `network` holds the weights.
         teachers: IDs or ONNX files of the networks that teach, if the recipe asks for any: the mean of their answers.
         threads: processor threads, for network and teacher.
-        begin: network to begin with, of the same depth: ID, ONNX file or checkpoint; of several the mean of the
-            weights, see `begin_with`.
+        begin: network to begin with, of the same depth: ID, ONNX file or checkpoint.
         leave_out: places of the split `train` that are not learned.
         on_progress: called after every step.
 

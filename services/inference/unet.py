@@ -59,6 +59,11 @@ class UNet(nn.Module):
         return 2 ** (len(self.widths) - 1)
 
     @property
+    def told_widths(self) -> str:
+        """As messages and tables tell them: 16-32-96-256."""
+        return "-".join(map(str, self.widths))
+
+    @property
     def halo(self) -> int:
         """Pixels round a square, itself on the stride, on which its scores depend, rounded up to the stride.
 

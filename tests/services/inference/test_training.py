@@ -256,6 +256,24 @@ def test_an_export_is_calibrated_and_tells_how_it_was_made_and_how_good_it_is(da
 
 
 @pytest.mark.slow
+def test_the_mean_of_a_network_and_what_it_learned_on_is_exported(dataset, tmp_path):
+    more = write_lakes(tmp_path / "more", ("bay", "validation"))
+    recipe = SMALL.model_copy(update={"learn_from": "labels", "minutes": None, "epochs": 30})
+    first, second = tmp_path / "first.pt", tmp_path / "second.pt"
+    training.train([dataset], recipe, first, threads=1)
+    file = tmp_path / "first.onnx"
+    export_checkpoint(first, [dataset, str(more)], file, "tiny", "1")
+    begun_with = str(floats_beside(file))
+    training.train([dataset], recipe.model_copy(update={"seed": 1}), second, threads=1, begin=begun_with)
+    export_checkpoint(second, [dataset, str(more)], tmp_path / "mean.onnx", "tiny", "2", mean_with=[begun_with])
+    told = open_network(str(tmp_path / "mean.onnx")).provenance
+    assert told.mean_with == ("tiny 1",) and told.steps == 60
+    assert agreement(tmp_path / "mean.onnx", dataset) > 0.95
+    with pytest.raises(BadInput, match=r"mean with '.*first\.float32\.onnx' to be normalised\? Give the training set"):
+        export_checkpoint(second, [], tmp_path / "mean.onnx", "tiny", "2", mean_with=[begun_with])
+
+
+@pytest.mark.slow
 def test_a_network_of_30_m_says_so_and_no_one_is_of_two_resolutions(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("LANDLOOM_MODELS", str(tmp_path / "registry"))
     store, coarse = open_store(str(tmp_path / "coarse")), (30, 0, 6e5, 0, -30, 5.4e6)
@@ -350,7 +368,7 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     garbage.write_bytes(b"no zip" * 100)
     torch.save({name: one for name, one in torch.load(begun, weights_only=True).items() if name != "best"}, unfinished)
     for change, told in (
-        ({"begin": [str(wrong)]}, r"wrong\.pt' holds no U-Net"),
+        ({"begin": str(wrong)}, r"wrong\.pt' holds no U-Net"),
         ({"out": wrong}, r"wrong\.pt' is no checkpoint that this version can go on from"),
         ({"out": garbage}, r"garbage\.pt' is no checkpoint of this network: it is no file of PyTorch's"),
         ({"out": begun, "recipe": SMALL.model_copy(update={"widths": (8, 32)})}, r"begun with widths = \(8, 16\)"),

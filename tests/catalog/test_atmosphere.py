@@ -14,7 +14,7 @@ from catalog.errors import BadInput
 
 def test_what_was_raised_is_lowered_again():
     surface = np.linspace(0.01, 0.6, 9 * 5).reshape(9, 5).astype(np.float32)
-    for aerosol, zenith in ((0.02, 20), (0.25, 75)):
+    for aerosol, zenith in ((0.02, 20), (0.25, 75), (0.08, 89)):
         air = Atmosphere.of(aerosol, zenith)
         top = air.raise_to_top(surface)
         assert top.dtype == np.float32

@@ -12,7 +12,6 @@ import pytest
 import rasterio
 from onnx import TensorProto, helper, numpy_helper
 
-from catalog.atmosphere import GAS, Atmosphere
 from catalog.chips import UNLABELLED, Pixels
 from catalog.errors import BadInput, LandloomError, StoreError
 from catalog.model import MODEL_CLASSES, ModelSpec
@@ -146,13 +145,13 @@ def test_patches_carry_the_teachers_answer_for_the_surface_shown(dataset, teache
     )
     assert (surface[learned & (classes == CROPS)] > 1000).mean() > 0.99
     assert (surface[learned & (classes == WATER)] < 1800).mean() > 0.99
-    # Through hazier or clearer air than that which it is corrected for: blue water is somewhat brighter or darker.
+    # Through clearer or, more often and much, hazier air than that which it is corrected for.
     brighter = [
         np.median((there.astype(int) - here)[where])
         for there, here, where in zip(through_air, surface, learned & (classes == WATER), strict=True)
         if where.any()
     ]
-    assert -300 < min(brighter) < 0 < max(brighter) < 600, brighter
+    assert -300 < min(brighter) < 0 < np.median(brighter) < max(brighter) and 200 < max(brighter) < 1500, brighter
     assert np.median(through_air[learned & (classes == CLOUD)]) > 3000
     assert all((patch.surface == 0).all(axis=0)[(patch.surface == 0).any(axis=0)].all() for patch in drawn)
     # Some are cut by the edge of the data, far inside; a chip's own empty rows are ten.
@@ -433,14 +432,3 @@ def test_a_checkpoint_that_finds_no_room_is_named(dataset, tmp_path):
     (tmp_path / "unet.partial").mkdir()
     with pytest.raises(LandloomError, match=r"unet\.pt' cannot be written: .*Make room"):
         training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
-
-
-@pytest.mark.parametrize(("aerosol", "zenith"), [(0.02, 20), (0.15, 65), (0.08, 89)])
-def test_the_atmosphere_brightens_dark_blue_and_is_undone(aerosol, zenith):
-    air = Atmosphere.of(aerosol, zenith)
-    surface = np.linspace(0.01, 0.8, 9 * 4).reshape(4, 9).T
-    top = air.raise_to_top(surface)
-    assert np.allclose(air.lower_to_surface(top), surface)
-    dark = air.raise_to_top(np.full(9, 0.01))
-    assert dark[0] > 0.03 and dark[0] > dark[6] > dark[8]
-    assert (air.raise_to_top(np.ones(9)) < GAS * 1.05).all()

@@ -6,7 +6,7 @@ inference time".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,13 +16,17 @@ from catalog.errors import BadInput
 from services.inference.unet import UNet, normalise
 
 
-def average(network: UNet, others: Mapping[str, UNet], images: Iterable[np.ndarray]) -> None:
+_SIDE, _BATCH = 128, 16
+"""Of the batches by which statistics are found: as in training, of many places, whose differences count."""
+
+
+def average(network: UNet, others: Mapping[str, UNet], images: Sequence[np.ndarray]) -> None:
     """Give a network the mean of its weights and others', in place.
 
     Args:
         network: one of them.
         others: by name.
-        images: uint16 `[bands, H, W]`, by which batch normalisation is found again: the mean of statistics of other
+        images: uint16 `[bands, H, W]`, at least 128 px a side or all of one size, by which batch normalisation is found again: the mean of statistics of other
             weights is not that of the mean weights.
 
     Raises:
@@ -42,16 +46,25 @@ def average(network: UNet, others: Mapping[str, UNet], images: Iterable[np.ndarr
     _find_statistics(network.eval(), images)
 
 
-def _find_statistics(network: UNet, images: Iterable[np.ndarray]) -> None:
+def _find_statistics(network: UNet, images: Sequence[np.ndarray]) -> None:
+    pieces = np.stack(
+        [
+            image[:, row : row + _SIDE, col : col + _SIDE]
+            for image in images
+            for row in range(0, max(1, image.shape[1] - _SIDE + 1), _SIDE)
+            for col in range(0, max(1, image.shape[2] - _SIDE + 1), _SIDE)
+        ]
+    )
+    order = np.random.default_rng(0).permutation(len(pieces))
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     usual = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # Of all images alike.
+        norm.momentum = None  # Of all batches alike.
         norm.train()
     with torch.no_grad():
-        for image in images:
-            network(normalise(torch.from_numpy(image[np.newaxis].astype(np.float32))))
+        for some in np.array_split(order, -(-len(order) // _BATCH)):
+            network(normalise(torch.from_numpy(pieces[some].astype(np.float32))))
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
     network.eval()

@@ -131,7 +131,7 @@ class Patches:
         # The teachers answer under clearer air than the network is shown, which so learns to see through haze.
         clear = Atmosphere.of(float(random.uniform(0.02, 0.1)), float(random.uniform(20, 60)))
         sun_zenith = float(random.uniform(15, 75))
-        air = Atmosphere.of(self._aerosol(), sun_zenith)
+        air = Atmosphere.of(float(random.uniform(0.02, 0.25)), sun_zenith)
         crop = self._crop(self._side) if random.random() < 0.4 else self._quartered()
         if random.random() < 0.12:
             crop = self._mingle(crop, self._crop(self._side))
@@ -186,7 +186,7 @@ class Patches:
         known = np.isin(classes, _AGREED) & ~empty
         target = hard_target(classes, known, self._recipe.label_smoothing, CLOUD)
         sun_zenith = float(random.uniform(15, 75))
-        top = Atmosphere.of(self._aerosol(), sun_zenith).raise_to_top(surface)
+        top = Atmosphere.of(float(random.uniform(0.02, 0.25)), sun_zenith).raise_to_top(surface)
         through_air = Atmosphere.of(USUAL_AEROSOL, sun_zenith).lower_to_surface(top)
         return Patch(_pack(surface, empty), _pack(through_air, empty), np.rint(target * 250).astype(np.uint8))
 
@@ -213,10 +213,6 @@ class Patches:
         image = image * self._light()
         turns, mirror = int(random.integers(4)), random.random() < 0.5
         return _Crop(np.clip(image, 0, 2).astype(np.float32), learn, cloud, corrected).turned(turns, mirror)
-
-    def _aerosol(self) -> float:
-        """Optical depth of the air between the ground and the satellite: mostly clear, at times very hazy."""
-        return float(np.exp(self._random.uniform(np.log(0.03), np.log(0.5))))
 
     def _light(self) -> np.ndarray:
         """A factor for each band, `[9, 1, 1]`: more light or less, as ground looks brighter under a higher sun.

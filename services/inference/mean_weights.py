@@ -15,7 +15,6 @@ from torch import nn
 from catalog.errors import BadInput
 from services.inference.unet import UNet, normalise
 
-
 _SIDE, _BATCH = 128, 16
 """Of the batches by which statistics are found: as in training, of many places, whose differences count."""
 
@@ -26,8 +25,8 @@ def average(network: UNet, others: Mapping[str, UNet], images: Sequence[np.ndarr
     Args:
         network: one of them.
         others: by name.
-        images: uint16 `[bands, H, W]`, at least 128 px a side or all of one size, by which batch normalisation is found again: the mean of statistics of other
-            weights is not that of the mean weights.
+        images: uint16 `[bands, H, W]`, at least 128 px a side or all of one size, by which batch normalisation is found
+            again: the mean of statistics of other weights is not that of the mean weights.
 
     Raises:
         BadInput: another has other widths or bands.

@@ -16,7 +16,7 @@ from catalog.errors import BadInput
 from services.inference.unet import UNet, normalise
 
 _SIDE, _BATCH = 128, 16
-"""Of the batches by which statistics are found: as in training, of many places, whose differences count."""
+"""Of the batches by which statistics are found, at most: as in training, of many places, whose differences count."""
 
 
 def average(network: UNet, others: Mapping[str, UNet], images: Sequence[np.ndarray]) -> None:
@@ -25,8 +25,8 @@ def average(network: UNet, others: Mapping[str, UNet], images: Sequence[np.ndarr
     Args:
         network: one of them.
         others: by name.
-        images: uint16 `[bands, H, W]`, at least 128 px a side or all of one size, by which batch normalisation is found
-            again: the mean of statistics of other weights is not that of the mean weights.
+        images: uint16 `[bands, H, W]`, by which batch normalisation is found again: the mean of statistics of other
+            weights is not that of the mean weights.
 
     Raises:
         BadInput: another has other widths or bands.
@@ -46,12 +46,13 @@ def average(network: UNet, others: Mapping[str, UNet], images: Sequence[np.ndarr
 
 
 def _find_statistics(network: UNet, images: Sequence[np.ndarray]) -> None:
+    side = min(_SIDE, *(size for image in images for size in image.shape[1:]))
     pieces = np.stack(
         [
-            image[:, row : row + _SIDE, col : col + _SIDE]
+            image[:, row : row + side, col : col + side]
             for image in images
-            for row in range(0, max(1, image.shape[1] - _SIDE + 1), _SIDE)
-            for col in range(0, max(1, image.shape[2] - _SIDE + 1), _SIDE)
+            for row in range(0, image.shape[1] - side + 1, side)
+            for col in range(0, image.shape[2] - side + 1, side)
         ]
     )
     order = np.random.default_rng(0).permutation(len(pieces))

@@ -79,7 +79,7 @@ def unfolded(file: Path, images: Sequence[np.ndarray]) -> UNet:
         network = UNet.of(state)
     except (KeyError, RuntimeError) as error:
         raise BadInput(
-            f"Training cannot begin with {str(file)!r}, which is no U-Net that `landloom export` wrote: {error}."
+            f"No weights can be taken from {str(file)!r}, which is no U-Net that `landloom export` wrote: {error}."
         ) from error
     if opened.provenance:
         with torch.no_grad():

@@ -36,8 +36,8 @@ def average(network: UNet, others: Mapping[str, UNet], images: Sequence[np.ndarr
         theirs = other.state_dict()
         if mine.keys() != theirs.keys() or any(mine[key].shape != theirs[key].shape for key in mine):
             raise BadInput(
-                f"The mean of networks of different widths is none: the checkpoint has {network.told_widths}, {name!r} "
-                f"has {other.told_widths}. Give networks of which one has learned on from the other."
+                "Networks of different widths or bands have no mean: "
+                f"the checkpoint has {network.told_widths}, {name!r} has {other.told_widths}. Give networks of which one has learned on from the other."
             )
     states = [mine, *(other.state_dict() for other in others.values())]
     mean = {key: torch.stack([state[key] for state in states]).double().mean(dim=0) for key in mine}

@@ -37,7 +37,8 @@ def average(network: UNet, others: Mapping[str, UNet], images: Sequence[np.ndarr
         if mine.keys() != theirs.keys() or any(mine[key].shape != theirs[key].shape for key in mine):
             raise BadInput(
                 "Networks of different widths or bands have no mean: "
-                f"the checkpoint has {network.told_widths}, {name!r} has {other.told_widths}. Give networks of which one has learned on from the other."
+                f"the checkpoint has {network.told_widths}, {name!r} has {other.told_widths}. "
+                "Give networks of which one has learned on from the other."
             )
     states = [mine, *(other.state_dict() for other in others.values())]
     mean = {key: torch.stack([state[key] for state in states]).double().mean(dim=0) for key in mine}

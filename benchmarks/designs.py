@@ -42,7 +42,7 @@ from services.inference.onnx import OnnxNetwork
 from services.inference.patches import Patch, Patches
 from services.inference.recipe import Recipe, load_recipe
 from services.inference.release import range_samples
-from services.inference.train import Run
+from services.inference.run import Run
 from services.inference.unet import UNet
 
 _FOLDS = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import rasterio
 from onnx import TensorProto, helper, numpy_helper
 
 from catalog.chips import UNLABELLED, Pixels
-from catalog.errors import BadInput, LandloomError, StoreError
+from catalog.errors import BadInput, StoreError
 from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.models import floats_beside
 from catalog.scenes import BANDS
@@ -28,7 +27,7 @@ from tests.training_sets import BUILT, CROPS, FOUR, LAKES, WATER, a_chip, a_lake
 
 torch = pytest.importorskip("torch")
 
-from services.inference import checkpoint  # noqa: E402
+from services.inference import run  # noqa: E402
 from services.inference import train as training  # noqa: E402
 from services.inference.crops import Crops, class_weights  # noqa: E402
 from services.inference.patches import Patches  # noqa: E402
@@ -323,7 +322,7 @@ def test_an_export_calibrates_votes_where_places_have_several_dates(dataset, tmp
 
 @pytest.mark.slow
 def test_training_stops_when_places_it_does_not_learn_get_no_better(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_WATCH", 2)
+    monkeypatch.setattr(run, "_WATCH", 2)
     recipe = Recipe(
         widths=(8, 16), learn_from="labels", epochs=1000, batch=1, held_out=0.34, patience=3, learning_rate=0.05
     )
@@ -346,15 +345,6 @@ def test_crops_show_every_chip_and_rare_classes_weigh_more(dataset):
     weights = class_weights(chips)
     assert weights[CLOUD] == pytest.approx(weights[WATER], rel=0.2)
     assert weights[TREES] > 3 * weights[WATER]  # There are none.
-
-
-def test_a_temperature_softens_answers_and_leaves_out_what_is_not_learned():
-    one_learned = torch.tensor([[0.8, 0.0], [0.2, 0.0]]).reshape(1, 2, 1, 2)
-    found = training.softened(one_learned, 2.0)
-    assert found[0, :, 0, 0].tolist() == pytest.approx([2 / 3, 1 / 3])
-    assert (found[0, :, 0, 1] == 0).all()
-    assert training.softened(one_learned, 0.5)[0, :, 0, 0].tolist() == pytest.approx([16 / 17, 1 / 17])
-    assert training.softened(one_learned, 1.0) is one_learned
 
 
 def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
@@ -381,7 +371,13 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
             {"out": begun, "recipe": SMALL.model_copy(update={"learning_rate": 0.02})},
             r"begun with learning_rate = 0\.01; the recipe now says 0\.02",
         ),
+        (
+            {"out": begun, "teachers": [teacher, teacher]},
+            r"another --teacher: threshold 1 .*, and now threshold 1",
+        ),
+        ({"out": begun, "leave_out": ["delta"]}, r"another --dataset and --leave-out: 3 chips .*, and now 2 chips"),
         ({"recipe": SMALL.model_copy(update={"patience": 1, "held_out": 0.1})}, "which is none"),
+        ({"recipe": SMALL.model_copy(update={"held_out": 0.9})}, "holds out 90.000%, which is every one"),
     ):
         known = {"datasets": [dataset], "recipe": SMALL, "out": tmp_path / "unet.pt", "teachers": [teacher]}
         with pytest.raises(BadInput, match=told):
@@ -394,41 +390,3 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     torch.save({"network": UNet(4, 10, (8, 8)).state_dict()}, wrong)
     with pytest.raises(BadInput, match="4 bands and 10 classes"):
         export_checkpoint(wrong, [], tmp_path / "x.onnx", "x", "1")
-
-
-def test_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path, monkeypatch):
-    recipe = Recipe(widths=(8, 16), learn_from="labels", epochs=1, batch=1, held_out=0)
-    monkeypatch.setattr(training, "normalise", lambda x: x * float("nan"))
-    with pytest.raises(LandloomError, match=r"loss is nan at step 0: lower the recipe's learning_rate.* Nothing was"):
-        training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_checkpoint_of_a_gpu_is_read_without_one(tmp_path):
-    written, moved = tmp_path / "cpu.pt", tmp_path / "gpu.pt"
-    torch.save({"network": {"weight": torch.ones(3)}}, written)
-    # As PyTorch writes where the tensor was.
-    with zipfile.ZipFile(written) as source, zipfile.ZipFile(moved, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            target.writestr(name, content.replace(b"\x03\x00\x00\x00cpu", b"\x06\x00\x00\x00cuda:0"))
-    with pytest.raises(RuntimeError, match="CUDA"):
-        torch.load(moved, weights_only=True)
-    assert checkpoint.load(moved, {})["network"]["weight"].tolist() == [1, 1, 1]
-
-
-def test_curves_that_find_no_room_are_named(dataset, tmp_path, monkeypatch):
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(training.SummaryWriter, "add_scalar", full)
-    recipe = Recipe(widths=(8, 16), learn_from="labels", epochs=10, batch=1, held_out=0)
-    with pytest.raises(LandloomError, match=r"curves beside .*unet\.pt' cannot be written: .*No space left"):
-        training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)
-
-
-def test_a_checkpoint_that_finds_no_room_is_named(dataset, tmp_path):
-    recipe = Recipe(widths=(8, 16), learn_from="labels", epochs=1, batch=1, held_out=0)
-    (tmp_path / "unet.partial").mkdir()
-    with pytest.raises(LandloomError, match=r"unet\.pt' cannot be written: .*Make room"):
-        training.train([dataset], recipe, tmp_path / "unet.pt", threads=1)

@@ -44,7 +44,7 @@ class VoteCalibration(BaseModel):
     )
 
 
-_NAME = r"^\w[\w.+-]*$"
+NAME = r"^\w[\w.+-]*$"
 """Of what becomes part of a file's name."""
 
 
@@ -53,8 +53,8 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: str = Field(pattern=_NAME, description="as in `--model ID`")
-    version: str = Field(pattern=_NAME)
+    id: str = Field(pattern=NAME, description="as in `--model ID`")
+    version: str = Field(pattern=NAME)
     bands: tuple[str, ...]
     classes: tuple[str, ...]
     # Of a network without, it stays out of the fingerprints of its maps.

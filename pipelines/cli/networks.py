@@ -16,7 +16,7 @@ from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from catalog.radar import bands_apart
 from catalog.second_stage import check_second_stage
 from catalog.sensors import ALL_BANDS
-from pipelines.cli.options import app, console, extra, number, whole
+from pipelines.cli.options import app, console, extra, number, plain, whole
 from pipelines.cli.progress import progress_of
 from services.inference import DEFAULT_MODEL, model_file, model_provenance, model_spec, open_network
 
@@ -34,18 +34,27 @@ def models_list_command() -> None:
     from services.inference.registry import registered_models, shipped_models
 
     table = Table("network", "version", "pixel", "level", "bands", "classes", Column("file", overflow="fold"))
+    damaged = []
     for name, file in {**registered_models(), **shipped_models()}.items():
-        spec = model_spec(str(file))
+        try:
+            spec = model_spec(str(file))
+        except BadInput as error:
+            damaged.append(
+                f"Network {name} cannot be used: {error} Delete {str(file.parent)!r}, and register it again."
+            )
+            continue
         level = spec.level or "either"
         told = (name, spec.version, f"{spec.gsd} m", level, ", ".join(spec.bands), str(len(spec.classes)), str(file))
         table.add_row(*told)
     console.print(table)
+    for one in damaged:
+        console.print(one, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 @models.command("add")
 def models_add_command(
     file: Annotated[Path, typer.Argument(help="ONNX file.")],
-    name: Annotated[str, typer.Option("--id", help="Its name for --model; a network of Landloom's has one.")] = "",
+    name: Annotated[str, typer.Option("--id", help="Its name for --model; the file's by default.")] = "",
     version: Annotated[str, typer.Option(help="Its version.")] = "1",
     bands: Annotated[str, typer.Option(help="Its bands in order, comma-separated: B02,B03,…")] = "",
     classes: Annotated[str, typer.Option(help="Its classes in order; Landloom's ten by default.")] = "",
@@ -62,13 +71,19 @@ def models_add_command(
         typer.Option(parser=number, metavar="T", help="Its logits are divided by it: below 1 its scores become surer."),
     ] = 1.0,
 ) -> None:
-    """Register a network, Landloom's own or another maker's, so that `landloom map --model ID` finds it."""
+    """Register a network, Landloom's own or another maker's, so that `landloom map --model ID` finds it.
+
+    Landloom's own describes itself; of another maker's --bands and the other options do.
+    """
     from services.inference.registry import register, registry
 
-    if temperature != 1 and not bands:
+    said = {"--id": (name, ""), "--version": (version, "1"), "--classes": (classes, ""), "--stride": (stride, 8)}
+    said |= {"--halo": (halo, 48), "--gsd": (gsd, 10), "--level": (level, ""), "--logits": (logits, False)}
+    said |= {"--architecture": (architecture, "unknown"), "--temperature": (temperature, 1.0)}
+    if not bands and (useless := [f"{one} {value}" for one, (value, usual) in said.items() if value != usual]):
         raise BadInput(
-            f"--temperature {temperature:g} is for networks of other makers, which --bands and --classes describe. "
-            "Landloom's own are calibrated: landloom models calibrate."
+            f"{useless[0]} is for networks of other makers, which --bands and --classes describe. Landloom's own "
+            "describe themselves: landloom export --id, and landloom models calibrate, write what they say."
         )
     with tempfile.TemporaryDirectory(prefix="landloom-") as folder:
         if bands:
@@ -105,7 +120,7 @@ def models_calibrate_command(
     model: Annotated[str, typer.Argument(help="Network: an ID that `landloom models list` shows, or a file.")],
     dataset: Annotated[list[str], typer.Option(help="Training set, by its validation places; may be given often.")],
     out: Annotated[Path, typer.Option(help="ONNX file to write.")],
-    version: Annotated[str, typer.Option(help="Of what is written: the weights stay.")],
+    version: Annotated[str, typer.Option(parser=plain, metavar="V", help="Of what is written: the weights stay.")],
     reference_name: Annotated[str, typer.Option(help="Whose labels they are.")] = "",
 ) -> None:
     """Make a network's scores, and the confidence of its maps, mean what they say. Needs the extra `train`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -16,6 +17,7 @@ from rich.console import Console
 from catalog.area import Area, area_of_bbox, area_of_centre, area_of_file, area_of_tiles
 from catalog.errors import BadInput
 from catalog.manifest import FIRST_YEAR, Period
+from catalog.model import NAME
 from pipelines.beam_import import import_beam
 from pipelines.beam_options import is_dataflow
 from services.change.requests import ChangeRequest, ProductRequest, Request, SeriesRequest, described
@@ -47,6 +49,13 @@ def number(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is not a number. Give one, as 50.") from error
+
+
+def plain(text: str) -> str:
+    """What becomes part of a network's file name: its ID, its version."""
+    if not re.fullmatch(NAME, text):
+        raise typer.BadParameter(f"{text!r} is not possible. Begin with a letter or digit; then also . + - and _.")
+    return text
 
 
 Source = Annotated[

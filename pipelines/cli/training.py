@@ -31,6 +31,7 @@ from pipelines.cli.options import (
     extra,
     number,
     periods_of,
+    plain,
     set_log_level,
     whole,
 )
@@ -187,7 +188,8 @@ def train_command(
     set_log_level(False)
     recipe = load_recipe(config or DEFAULT_RECIPE, minutes)
     with extra("train"):
-        from services.inference.train import Standing, train
+        from services.inference.run import Standing
+        from services.inference.train import train
 
     with progress_bar() as progress:
         bar = progress.add_task("Reading chips, asking the teacher" if teacher else "Reading chips", total=100)
@@ -205,8 +207,8 @@ def train_command(
 def export_command(
     checkpoint: Annotated[Path, typer.Option(help="Written by `landloom train`.")],
     out: Annotated[Path, typer.Option(help="ONNX file to write.")],
-    name: Annotated[str, typer.Option("--id", help="ID of the network.")],
-    version: Annotated[str, typer.Option(help="Its version.")],
+    name: Annotated[str, typer.Option("--id", parser=plain, metavar="ID", help="ID of the network.")],
+    version: Annotated[str, typer.Option(parser=plain, metavar="V", help="Its version.")],
     dataset: Annotated[
         list[str] | None,
         typer.Option(
@@ -242,8 +244,10 @@ def train_finer_command(
         list[str], typer.Option(help="Training set made with --legend finer, or the like; may be given often.")
     ],
     out: Annotated[Path, typer.Option(help="ONNX file to write, for `landloom map --model FILE --legend finer`.")],
-    name: Annotated[str, typer.Option("--id", help="ID of the network with finer classes.")],
-    version: Annotated[str, typer.Option(help="Its version.")],
+    name: Annotated[
+        str, typer.Option("--id", parser=plain, metavar="ID", help="ID of the network with finer classes.")
+    ],
+    version: Annotated[str, typer.Option(parser=plain, metavar="V", help="Its version.")],
     model: Annotated[
         str, typer.Option(help="Network whose classes are split, and which stays as it is: its ID or ONNX file.")
     ] = DEFAULT_MODEL,
@@ -266,8 +270,8 @@ def train_seasons_command(
         list[str], typer.Option(help="Training set with six dates or more of a place; may be given often.")
     ],
     out: Annotated[Path, typer.Option(help="ONNX file to write, for `landloom map --second-stage FILE`.")],
-    name: Annotated[str, typer.Option("--id", help="ID of the second stage.")],
-    version: Annotated[str, typer.Option(help="Its version.")],
+    name: Annotated[str, typer.Option("--id", parser=plain, metavar="ID", help="ID of the second stage.")],
+    version: Annotated[str, typer.Option(parser=plain, metavar="V", help="Its version.")],
     model: Annotated[str, typer.Option(help="Network whose votes it is for: its ID or ONNX file.")] = DEFAULT_MODEL,
     leave_out: Annotated[list[str] | None, typer.Option(help="Place not to learn; may be given often.")] = None,
 ) -> None:

@@ -100,7 +100,8 @@ def _weights(graph: onnx.GraphProto) -> Iterator[tuple[str, torch.Tensor]]:
             along_first = (-1, *[1] * (whole.ndim - 1))
             stored[node.output[0]] = (whole - zero.astype(np.float32).reshape(along_first)) * scale.reshape(along_first)
     for node in graph.node:
-        layer = node.name.split("/")[-2] if node.op_type in ("Conv", "ConvTranspose") else ""
+        convolves = node.op_type in ("Conv", "ConvTranspose")
+        layer = node.name.rpartition("/")[0].rpartition("/")[2] if convolves else ""
         if layer.startswith(("down.", "grow.", "up.", "head")):
             for name, kind in zip(node.input[1:], ("weight", "bias"), strict=True):
                 yield f"{layer}.{kind}", torch.from_numpy(stored[name].astype(np.float32))

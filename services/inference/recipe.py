@@ -69,7 +69,7 @@ class Recipe(BaseModel):
     patience: int | None = Field(
         default=None, ge=1, description="stop after so many looks at the held-out places without a better one"
     )
-    seed: int = Field(default=0, description="of weights, patches, and the places held out")
+    seed: int = Field(default=0, ge=0, description="of weights, patches, and the places held out")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from catalog.errors import BadInput
 from catalog.model import MODEL_CLASSES, ModelSpec
-from pipelines.cli.networks import models_add_command
+from pipelines.cli.networks import models_add_command, models_list_command
 from services.inference import open_network
 from services.inference.adopt import adopt
 from services.inference.registry import model_file, register
@@ -115,16 +115,72 @@ def test_what_is_not_as_described_is_refused(tmp_path: Path, change: dict[str, t
     assert not (tmp_path / "out.onnx").exists()
 
 
+def altered(path: Path, how: str) -> Path:
+    """A network that cannot make maps."""
+    model = onnx.load(foreign(path, logits=how == "no softmax"))
+    graph = model.graph
+    if how == "of half the size":
+        graph.node[-1].output[0] = "whole"
+        graph.node.append(
+            helper.make_node("MaxPool", ["whole"], ["probabilities"], kernel_shape=[2, 2], strides=[2, 2])
+        )
+    if how == "damaged":
+        graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((2, 2, 1, 1), np.nan, np.float32), "weights"))
+    if how == "of one size":
+        graph.initializer.append(numpy_helper.from_array(np.zeros((2, 8, 8), np.float32), "eights"))
+        graph.node[-1].output[0] = "before"
+        graph.node.append(helper.make_node("Add", ["before", "eights"], ["probabilities"]))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("no softmax", r"'in' cannot make maps: the scores of a pixel sum to .* instead of 1, .* say --logits"),
+        ("damaged", "sum to 0.00 instead of 1, .* its weights are damaged"),
+        ("of half the size", "of a chip of 64 x 96 px it gives scores of 32 x 48"),
+        ("of one size", "a chip of 64 x 96 px makes it fail"),
+    ],
+)
+def test_what_gives_no_probabilities_is_not_registered(tmp_path: Path, how: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        models_add_command(altered(tmp_path / "in.onnx", how), bands="B04,B8A", classes="water,trees", stride=2, halo=4)
+    assert not (tmp_path / "registry" / "models").exists()
+
+
+def test_a_damaged_one_is_named_and_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("whole", "short", "torn"):
+        models_add_command(foreign(tmp_path / f"{name}.onnx"), bands="B04,B8A", classes="water,trees")
+    (torn,) = (tmp_path / "registry" / "models").glob("torn*/*.json")
+    torn.write_text(torn.read_text()[:100])
+    model_file("short").write_bytes(model_file("short").read_bytes()[:100])
+    assert open_network("whole").spec.id == "whole"
+    assert f"delete {torn}, and register it again" in caplog.text
+    models_list_command()
+    told = " ".join(capsys.readouterr().err.split())
+    assert "whole" in told and "unet-small" in told
+    assert "Network short cannot be used" in told and "register it again" in told
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"name": "unet-small"}, "'unet-small' is the name of a network that Landloom ships: .* Give another --id"),
+        ({"name": "mine.float32"}, "'mine.float32' is the name in floats, of any network"),
+        ({"name": "foreign", "bands": ""}, "--id foreign is for networks of other makers, which --bands"),
         ({"bands": "B04,B04"}, "--bands 'B04,B04' is not possible: 'B04' stands there twice"),
         ({"classes": "water,water"}, "--classes 'water,water' is not possible: 'water' stands there twice"),
         ({"bands": "B04,B99"}, "--bands 'B99' is no band of Sentinel-2, which has B01, B02"),
         ({"name": "../foreign"}, r"--id '\.\./foreign' is not possible"),
         ({"version": "1/2"}, "--version '1/2' is not possible"),
         ({"temperature": 0.0}, "--temperature 0 is not possible. Give a number above 0"),
-        ({"temperature": 0.5, "bands": ""}, "--temperature 0.5 is for networks of other makers, which --bands"),
+        (
+            {"temperature": 0.5, "bands": "", "name": "", "classes": ""},
+            "--temperature 0.5 is for networks of other makers, which --bands",
+        ),
         ({"level": "L1B"}, "--level 'L1B' is not possible"),
     ],
 )

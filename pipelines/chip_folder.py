@@ -11,7 +11,7 @@ in a chip that is called `…-residential-…`, what is built is residential.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,8 @@ def chip_folder(folder: Path, tree: Tree = TEN, words: Mapping[str, str] | None 
     if not chips:
         told = "; ".join(f"{chip}: {reason}" for chip, reason in list(dropped.items())[:3])
         raise BadInput(f"No chip of {str(index)!r} can be used ({told or 'it has no row'}).")
-    bands = _bands(index.parent, chips[0].id)
+    # One whose bands are others is dropped, wherever in the index it stands.
+    (bands, _), *_ = Counter(_bands(index.parent, chip.id) for chip in chips).most_common(1)
     elements = [chip.model_dump_json() for chip in chips]
     return ChipSource(
         bands=bands,
@@ -110,7 +111,7 @@ class _FolderCutter:
         scores = None
         if chip.teacher:
             teacher = _read(self.folder, chip.id, "teacher")
-            learned = _read(self.folder, chip.id, "valid")[0] > 0
+            learned = _mask(self.folder, chip.id, "valid")
             labels = np.where(learned, teacher.argmax(axis=0), UNLABELLED).astype(np.uint8)
             missing = len(self.tree.names) - len(teacher)
             scores = np.concatenate([teacher, np.zeros((missing, *labels.shape), np.uint8)])
@@ -120,7 +121,7 @@ class _FolderCutter:
         else:
             labels = _labels(self.folder, chip.id, self.tree)
         if _path(self.folder, chip.id, "cloud").exists():
-            labels[_read(self.folder, chip.id, "cloud")[0] > 0] = MODEL_CLASSES.index(CLOUD)
+            labels[_mask(self.folder, chip.id, "cloud")] = MODEL_CLASSES.index(CLOUD)
         for word in set(chip.scene.lower().split("-")) & self.words.keys():
             name = self.words[word]
             above = [self.tree.names.index(one) for one in self.tree.path(name)[:-1]]
@@ -157,6 +158,9 @@ def _rows(index: Path) -> list[dict[Any, Any]]:
         ) from error
     if missing := [column for column in ("id", "split") if column not in found]:
         raise BadInput(f"{str(index)!r} has no column {missing[0]!r}. It has {', '.join(map(str, found.columns))}.")
+    if found["id"].isna().any():
+        row = 2 + int(found["id"].isna().argmax())
+        raise BadInput(f"{str(index)!r} has no id in line {row}. Give each chip one: its rasters are named by it.")
     if (twice := found["id"][found["id"].duplicated()]).size:
         raise BadInput(f"{str(index)!r} names the chip {twice.iloc[0]!r} twice. Give each chip an id of its own.")
     return found.to_dict("records")
@@ -184,6 +188,7 @@ def _chip(folder: Path, name: str, row: dict[Any, Any]) -> Chip:
         epsg, transform, shape = image.crs and image.crs.to_epsg(), tuple(image.transform)[:6], image.shape
         if image.crs and not epsg:
             raise BadInput("the CRS of its image has no EPSG code, so its place is not known: warp it to one that has")
+    _bands(folder, name)
     scene = str(row.get("scene", name))
     date = str(row["date"]) if "date" in row else None
     chip = Chip(
@@ -240,6 +245,14 @@ def _labels(folder: Path, name: str, tree: Tree) -> np.ndarray:
             f"({', '.join(tree.names)}), and {UNLABELLED} stands where nothing is known"
         )
     return labels.astype(np.uint8)
+
+
+def _mask(folder: Path, name: str, raster: str) -> np.ndarray:
+    """Where a mask is 1, boolean `[H, W]`."""
+    mask = _read(folder, name, raster)[0]
+    if (strange := np.setdiff1d(mask, [0, 1])).size:
+        raise BadInput(f"{name}_{raster}.tif has the value {strange[0]}: 0 or 1 is needed, {_MEANING[raster]}")
+    return mask == 1
 
 
 def _check_rasters(folder: Path, chip: Chip) -> None:

@@ -37,8 +37,6 @@ def run_pipeline(transform: beam.PTransform[Any, Any], beam_options: Sequence[st
     try:
         with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
             pipeline | transform
-    except LandloomError:
-        raise
     except Exception as error:
         raise _root_cause(error) from error
 
@@ -74,13 +72,20 @@ def meanwhile(look: Callable[[], None]) -> Iterator[None]:
 
 
 def _root_cause(error: Exception) -> Exception:
-    """Beam wraps what a worker raised in text; give the user our own error back where it is one."""
+    """Beam wraps what a worker raised in text, or adds to it; give the user our own error back where it is one."""
+    if isinstance(error, LandloomError):
+        return type(error)(_without_step(str(error)))
     for line in reversed(str(error).splitlines()):
         for kind in _kinds(LandloomError):
             marker = f"{kind.__module__}.{kind.__name__}: "
             if marker in line:
-                return kind(line.split(marker, 1)[1].split(" [while running")[0])
+                return kind(_without_step(line.split(marker, 1)[1]))
     return error
+
+
+def _without_step(told: str) -> str:
+    """Where in the pipeline it happened says nothing to the user."""
+    return told.split(" [while running")[0]
 
 
 def _kinds(error: type[LandloomError]) -> Iterator[type[LandloomError]]:

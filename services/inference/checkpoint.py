@@ -56,6 +56,8 @@ def load(path: Path, parts: Mapping[str, Part], told: Sequence[str] = ()) -> dic
     Raises:
         BadInput: there is no such file, it is no checkpoint, or one of other parts.
     """
+    if not path.is_file():
+        raise BadInput(f"There is no checkpoint {str(path)!r}. Give one that `landloom train` wrote.")
     try:
         # What was written on a GPU is read without one, too.
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -65,8 +67,8 @@ def load(path: Path, parts: Mapping[str, Part], told: Sequence[str] = ()) -> dic
             part.load_state_dict(state[name])
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, UnpicklingError) as error:
         # PyTorch's own words would have it read without care.
-        foreign = isinstance(error, UnpicklingError)
-        reason = "it is no file of PyTorch's" if foreign else " ".join(str(error).split())[:300]
+        foreign = isinstance(error, UnpicklingError | OSError) or "zip archive" in str(error)
+        reason = "it is no whole file of PyTorch's" if foreign else " ".join(str(error).split())[:300]
         raise BadInput(
             f"{str(path)!r} is no checkpoint of this network: {reason}. Give one that `landloom train` wrote."
         ) from error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 
@@ -98,13 +100,19 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
 
     Raises:
         BadInput: no training set there, other classes or bands than the network's, several trees of finer classes, no
-            such chip, a place in two splits, a place to leave out that no chip lies in, or pixels that are not what
-            the set says.
+            such chip, one that lies in two of the sets, a place in two splits, a place to leave out that no chip lies
+            in, or pixels that are not what the set says.
     """
     chips, sets = [], [(folder, *open_training_set(open_store(folder))) for folder in folders]
     tree = _one_tree({folder: found.parents for folder, found, _ in sets})
     # What one set learns another must not test.
     check_places(chip for *_, records in sets for chip in records)
+    held: dict[tuple[str, str], str] = {}
+    for folder, _, records in sets:
+        if twice := [chip for chip in records if (chip.place, chip.id) in held]:
+            first = held[twice[0].place, twice[0].id]
+            raise BadInput(f"Chip {twice[0].id} lies in {first!r} and in {folder!r}: give it once, or it counts twice.")
+        held |= {(chip.place, chip.id): folder for chip in records}
     places = {chip.place for *_, records in sets for chip in records}
     if strange := sorted(set(leave_out) - places):
         told = difflib.get_close_matches(strange[0], places, n=3) or sorted(places)[:3]
@@ -157,6 +165,23 @@ def read_chips(folders: Sequence[str], split: Split, leave_out: Sequence[str] = 
     if not chips:
         raise BadInput(f"There is no chip of split {split!r} in {', '.join(folders)}.")
     return chips
+
+
+def gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
+    """Metres a pixel of the chips of training sets, as maps have them; 10 without any.
+
+    Raises:
+        BadInput: one set is of 10 m and another of 30 m.
+    """
+    found: dict[str, Literal[10, 30]] = {}
+    for dataset in datasets:
+        _, chips = open_training_set(open_store(dataset))
+        usual = float(np.median([chip.gsd for chip in chips]))
+        found[dataset] = 10 if usual < math.sqrt(10 * 30) else 30
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{dataset} {gsd} m" for dataset, gsd in found.items())
+        raise BadInput(f"The training sets differ in resolution ({told}). Give sets of one; --aggregate makes them so.")
+    return next(iter(found.values()), 10)
 
 
 def _radar(bands: Sequence[str], image: np.ndarray) -> np.ndarray | None:

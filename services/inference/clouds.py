@@ -74,6 +74,8 @@ def under_clouds(chips: Sequence[Chip], sources: Sequence[Chip], seed: int = 0) 
         BadInput: no clear chip, or no cloud as large as they are.
     """
     random, clouded = np.random.default_rng(seed), []
+    if not all_cloud(sources, 1):
+        raise BadInput("There is no chip of nothing but cloud to lay on: give a training set with one, labelled so.")
     for chip in chips:
         side = max(chip.classes.shape)
         clouds = all_cloud(sources, side)

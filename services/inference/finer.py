@@ -25,12 +25,12 @@ from catalog.training_set import open_training_set
 from catalog.tree import Tree
 from services.evaluation.result import SIBLINGS, Evaluation
 from services.inference.branch import STEPS, Branch, fitted, pixels_of, split_classes
-from services.inference.chips import Chip, read_chips
+from services.inference.chips import Chip, gsd_of, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import describe, write
 from services.inference.features import Features, tapped
 from services.inference.onnx import OnnxNetwork
-from services.inference.release import gsd_of, metrics_of
+from services.inference.release import metrics_of
 
 
 def train_finer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
@@ -98,11 +99,13 @@ def load_recipe(name: str, minutes: float | None = None) -> Recipe:
 
     Args:
         name: `match-teacher`, `karra-2021`, or a path.
-        minutes: takes the place of the recipe's length.
+        minutes: take the place of the recipe's length.
 
     Raises:
         BadInput: no such recipe, or one that says something impossible.
     """
+    if minutes is not None and not minutes > 0:
+        raise BadInput(f"--minutes {minutes:g} is not possible. Give more than 0.")
     shipped = {path.stem: path for path in _SHIPPED.glob("*.toml")}
     path = shipped.get(name, Path(name))
     try:
@@ -119,5 +122,9 @@ def load_recipe(name: str, minutes: float | None = None) -> Recipe:
         raise BadInput(f"Recipe {str(path)!r} is no TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            name = str(first["loc"][0])
+            known = difflib.get_close_matches(name, Recipe.model_fields, n=1) or list(Recipe.model_fields)
+            raise BadInput(f"Recipe {str(path)!r}: there is no {name!r}. Use {', '.join(known)}.") from error
         where = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: " if first["loc"] else ""
         raise BadInput(f"Recipe {str(path)!r}: {where}{first['msg'].removeprefix('Value error, ')}.") from error

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from catalog.training_set import open_training_set
 from services.evaluation.result import Agreement, Estimate
 from services.inference.begin import unfolded
 from services.inference.checkpoint import best_network
-from services.inference.chips import Chip, read_chips
+from services.inference.chips import Chip, gsd_of, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.export import describe, export
 from services.inference.head import divide_logits, has_head, logits_of
@@ -111,23 +110,6 @@ def export_checkpoint(
             export(network, spec, file, samples)
             describe(file, spec, file, made)
         return calibrate_network(exported, datasets, out, version)
-
-
-def gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
-    """Metres a pixel of the chips of training sets, as maps have them; 10 without any.
-
-    Raises:
-        BadInput: one set is of 10 m and another of 30 m.
-    """
-    found: dict[str, Literal[10, 30]] = {}
-    for dataset in datasets:
-        _, chips = open_training_set(open_store(dataset))
-        usual = float(np.median([chip.gsd for chip in chips]))
-        found[dataset] = 10 if usual < math.sqrt(10 * 30) else 30
-    if len(set(found.values())) > 1:
-        told = ", ".join(f"{dataset} {gsd} m" for dataset, gsd in found.items())
-        raise BadInput(f"The training sets differ in resolution ({told}). Give sets of one; --aggregate makes them so.")
-    return next(iter(found.values()), 10)
 
 
 def calibrate_network(

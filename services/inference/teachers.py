@@ -53,6 +53,12 @@ def _check(teacher: ModelSpec) -> None:
         raise BadInput(
             f"Teacher {teacher.id} wants band {unknown[0]}; chips have {', '.join(TEACHER_BANDS)}. Use another teacher."
         )
+    if teacher.parents or teacher.first:
+        what = "has finer classes" if teacher.parents else "is a second stage"
+        raise BadInput(
+            f"Teacher {teacher.id} {what}; one that says {', '.join(MODEL_CLASSES)} is needed. Use the network that it "
+            "was made from."
+        )
     if unknown := [name for name in teacher.classes if name not in MODEL_CLASSES]:
         raise BadInput(
             f"Teacher {teacher.id} knows the class {unknown[0]!r}, which is none of the network's: "

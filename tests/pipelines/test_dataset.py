@@ -61,10 +61,13 @@ def folder(tmp_path: Path) -> Path:
     """Two whole chips, and a row for each way in which one can be unusable."""
     folder = tmp_path / "chips"
     rows = [HEAD]
-    for name, split in (("lake", "train"), ("shore", "val"), ("odd", "train"), ("broken", "train"), ("adrift", "new")):
+    # The odd ones first: the bands are those that most chips have.
+    splits = {"odd": "train", "unnamed": "train", "lake": "train", "shore": "val", "broken": "train", "adrift": "new"}
+    for name, split in splits.items():
         taught(folder, name)
         rows.append(f"{name},{name}-2021,{name},L2A,2021-06-04,33.5,{split}")
     write(folder / "chips" / "odd_image.tif", a_lake().image[:6], NINE[:6])
+    write(folder / "chips" / "unnamed_image.tif", a_lake().image)
     (folder / "chips" / "broken_teacher.tif").write_bytes(b"II*")
     for name, split, east in (("here", "train", 6.4e5), ("near", "test", 6.42e5)):
         taught(folder, name, 64, east)
@@ -77,10 +80,11 @@ def folder(tmp_path: Path) -> Path:
 def test_every_chip_is_written_or_dropped_with_the_reason(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     report = made(folder, out, "lakes")
-    assert (report.candidates, report.written) == (8, 3)
-    assert report.dropped.keys() == {"odd", "broken", "adrift", "here", "gone"}
+    assert (report.candidates, report.written) == (9, 3)
+    assert report.dropped.keys() == {"odd", "unnamed", "broken", "adrift", "here", "gone"}
     assert "split is 'new'; use train" in report.dropped["adrift"]
     assert "has the bands B02, B03, B04, B05, B06, B07" in report.dropped["odd"]
+    assert "does not name its bands" in report.dropped["unnamed"]
     assert "broken_teacher.tif" in report.dropped["broken"] and "gone_image.tif" in report.dropped["gone"]
     assert report.dropped["here"] == "in train, but its place p48.5p10.5 also lies in test"
     assert json.loads((out / "report.json").read_text())["dropped"] == report.dropped
@@ -133,6 +137,7 @@ def test_rasters_of_another_form_are_named_with_what_is_wrong(tmp_path: Path) ->
         "wide": ("label", np.full((1, 160, 160), 256, np.uint16), (), "label.tif has the value 256: classes"),
         "halves": ("label", np.full((1, 160, 160), 1.5, np.float32), (), "label.tif is float32; a type of whole"),
         "masks": ("valid", np.ones((2, 160, 160), np.uint8), (), "valid.tif has 2 bands; 1 is needed"),
+        "hazes": ("cloud", np.full((1, 160, 160), 255, np.uint8), (), "cloud.tif has the value 255: 0 or 1 is"),
         "few": ("teacher", scores[:5], (), "teacher.tif has 5 bands; a band for each of water, trees"),
         "many": ("teacher", np.concatenate([scores, scores[:3]]), (), "teacher.tif has 12 bands"),
         "turned": ("teacher", scores, MODEL_CLASSES[8::-1], r"teacher.tif has 9 bands (snow_ice, bare, built"),
@@ -159,6 +164,7 @@ def test_rasters_of_another_form_are_named_with_what_is_wrong(tmp_path: Path) ->
     ("index", "told"),
     [
         (f"{HEAD}\nlake,a,a,L2A,,,train\nlake,b,b,L2A,,,test", "names the chip 'lake' twice"),
+        (f"{HEAD}\nlake,a,a,L2A,,,train\n,b,b,L2A,,,test", "has no id in line 3"),
         ("name,split\nlake,train", "has no column 'id'. It has name, split"),
         ("", "is no table"),
     ],

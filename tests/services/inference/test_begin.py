@@ -105,11 +105,13 @@ def test_what_cannot_be_begun_with_is_named(images, tmp_path):
     graph = onnx.helper.make_graph(
         [
             onnx.helper.make_node("Cast", ["image"], ["bands"], to=onnx.TensorProto.FLOAT),
-            onnx.helper.make_node("Softmax", ["bands"], ["scores"], axis=1),
+            onnx.helper.make_node("Conv", ["bands", "weights"], ["logits"]),
+            onnx.helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
         ],
         "foreign",
         [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT16, ["n", 6, "h", "w"])],
         [onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["n", 6, "h", "w"])],
+        [onnx.numpy_helper.from_array(np.eye(6, dtype=np.float32)[:, :, None, None], "weights")],
     )
     file = tmp_path / "foreign.onnx"
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10), file)
@@ -117,7 +119,7 @@ def test_what_cannot_be_begun_with_is_named(images, tmp_path):
     for begin, widths, told in (
         ("unet-small", (16, 32, 160), "widths 16-32-96-256, and the recipe 16-32-160, which are 3 levels. Give"),
         ("unet-tiny", (16, 32), "no network 'unet-tiny'"),
-        (str(tmp_path / "gone.pt"), (16, 32), "gone.pt' is no checkpoint"),
+        (str(tmp_path / "gone.pt"), (16, 32), "There is no checkpoint .*gone.pt"),
         (str(tmp_path / "linear.pt"), (16, 32), "linear.pt' holds no U-Net"),
         (str(file), (16, 32), "foreign.onnx', which is no U-Net that `landloom export` wrote"),
     ):

@@ -22,7 +22,9 @@ def test_a_recipe_is_found_by_name_or_path_and_may_be_made_longer(tmp_path):
     [
         ("epochs =", "is no TOML"),
         ("minutes = -1", r"minutes = -1: .*greater than 0"),
-        ("minutes = 1\nlearning_rat = 0.1", r"learning_rat = 0\.1: Extra inputs"),
+        ("minutes = 1\nlearning_rat = 0.1", r"there is no 'learning_rat'\. Use learning_rate\."),
+        ("minutes = 1\nxyz = 0.1", r"there is no 'xyz'\. Use widths, dropout, .*, seed\."),
+        ("minutes = 1\nseed = -5", "seed = -5: .*greater than or equal to 0"),
         ("widths = [16, 0]\nminutes = 1", "widths are at least 1"),
         ("learning_rate = 0.1", "give either minutes or epochs"),
         ("epochs = 3", "give minutes, not epochs"),
@@ -33,6 +35,11 @@ def test_what_a_recipe_cannot_say_is_named(tmp_path, text, told):
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(BadInput, match=told):
         load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_length_that_cannot_be_is_the_options_fault():
+    with pytest.raises(BadInput, match="--minutes -3 is not possible"):
+        load_recipe("karra-2021", minutes=-3)
 
 
 def test_a_recipe_that_is_not_there_is_named():

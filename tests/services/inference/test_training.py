@@ -18,6 +18,7 @@ from catalog.models import floats_beside
 from catalog.scenes import BANDS
 from catalog.store import open_store
 from catalog.validation import validate
+from pipelines.cli.networks import evaluate_command
 from services.inference import model_file, open_network
 from services.inference.adopt import adopt
 from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, read_chips
@@ -101,6 +102,11 @@ def test_a_place_that_one_set_learns_and_another_tests_is_named(dataset, tmp_pat
     other = write_lakes(tmp_path, ("delta", "validation"), ("pond", "train"))
     with pytest.raises(BadInput, match="Place delta lies in two splits: delta in train and delta in validation"):
         read_chips([dataset, str(other)], "train")
+
+
+def test_a_chip_that_lies_in_two_sets_is_named(dataset):
+    with pytest.raises(BadInput, match=r"Chip delta lies in .* and in .*: give it once, or it counts twice"):
+        read_chips([dataset, dataset], "train")
 
 
 def test_pixels_that_are_not_what_their_set_says_are_named(tmp_path):
@@ -272,7 +278,7 @@ def test_the_mean_of_a_network_and_what_it_learned_on_is_exported(dataset, tmp_p
 
 
 @pytest.mark.slow
-def test_a_network_of_30_m_says_so_and_no_one_is_of_two_resolutions(dataset, tmp_path, monkeypatch):
+def test_a_network_of_30_m_says_so_and_no_one_is_of_two_resolutions(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LANDLOOM_MODELS", str(tmp_path / "registry"))
     store, coarse = open_store(str(tmp_path / "coarse")), (30, 0, 6e5, 0, -30, 5.4e6)
     for number, (name, split) in enumerate([*FOUR, ("bay", "validation")]):
@@ -288,6 +294,8 @@ def test_a_network_of_30_m_says_so_and_no_one_is_of_two_resolutions(dataset, tmp
     item = json.loads(registry().read(register(network.spec, file, network.provenance)))
     assert item["properties"]["gsd"] == 30
     validate(item)
+    evaluate_command(tmp_path / "page", str(file), [dataset])
+    assert "of 10 m though tiny is made for 30 m" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(BadInput, match=r"differ in resolution.*30 m"):
         export_checkpoint(tmp_path / "unet.pt", [dataset, str(tmp_path / "coarse")], file, "tiny", "1")
 
@@ -359,12 +367,13 @@ def test_what_cannot_be_trained_with_is_named(dataset, teacher, tmp_path):
     for change, told in (
         ({"begin": str(wrong)}, r"wrong\.pt' holds no U-Net"),
         ({"out": wrong}, r"wrong\.pt' is no checkpoint that this version can go on from"),
-        ({"out": garbage}, r"garbage\.pt' is no checkpoint of this network: it is no file of PyTorch's"),
+        ({"out": garbage}, r"garbage\.pt' is no checkpoint of this network: it is no whole file of PyTorch's"),
         ({"out": begun, "recipe": SMALL.model_copy(update={"widths": (8, 32)})}, r"begun with widths = \(8, 16\)"),
         ({"out": unfinished}, r"unfinished\.pt' is no checkpoint of this network: 'it has no best'"),
         ({"threads": 0}, "--threads 0 is not possible"),
         ({"teachers": [teacher, str(tmp_path / "text.onnx")]}, r"text\.onnx' is not an ONNX network"),
         ({"teachers": ["unet-small"], "datasets": [six]}, "No chip to learn from has a teacher's labels"),
+        ({"teachers": ["unet-finer"]}, "unet-finer has finer classes; .* Use the network that it was made from"),
         ({"teachers": []}, "learns from a teacher: give --teacher"),
         ({"datasets": [str(tmp_path)]}, "no training set"),
         (

@@ -277,6 +277,6 @@ def test_a_folder_that_holds_another_set_or_no_chips_is_refused(folder: Path, tm
 def test_the_command_tells_what_became_of_the_chips(folder: Path, tmp_path: Path) -> None:
     done = landloom("dataset", "--chips", folder, "--out", tmp_path / "set", "--direct_num_workers=2")
     assert done.stdout.strip() == f"{tmp_path / 'set'}/collection.json"
-    assert "3 of 8 chips written" in done.stderr and "Dropped here: in train, but its place" in done.stderr
+    assert "3 of 9 chips written" in done.stderr and "Dropped here: in train, but its place" in done.stderr
     done = landloom("dataset", "--chips", folder, "--out", tmp_path / "set", "--direct_num_worker=2", check=2)
     assert "Did you mean --direct_num_workers?" in done.stderr

@@ -35,10 +35,10 @@ def test_of_the_pixels_at_eighty_per_cent_eighty_agree(chips: list[Chip]) -> Non
         told: {one.name: one.calibration.error.value for one in evaluation.groups["level"] + evaluation.groups["place"]}
         for told, evaluation in of.items()
     }
-    # Two dates of one place, Morocco, are all that there is of L1C.
-    for level, most in (("L1C, several looks", 0.07), ("L2A, several looks", 0.02)):
+    # Two dates of one place, Morocco, are all that there is of L1C; a single look at it is too unsure by as much.
+    for level, most in (("L1C, several looks", 0.11), ("L2A, several looks", 0.035)):
         assert errors["published"][level] < most and errors["cross-fitted"][level] < most
         assert errors["published"][level] < errors["share"][level] > 0.035
     for place in PLACES:
-        assert errors["cross-fitted"][f"{place}, several looks"] < 0.08
+        assert errors["cross-fitted"][f"{place}, several looks"] < 0.11
     assert of["published"].pooled.overall == of["share"].pooled.overall, "the class is the same"

@@ -16,7 +16,7 @@ from catalog.model import MODEL_CLASSES, ModelSpec, Network
 from catalog.radar import bands_apart
 from catalog.second_stage import check_second_stage
 from catalog.sensors import ALL_BANDS
-from pipelines.cli.options import app, console, extra, number, plain, whole
+from pipelines.cli.options import app, console, extra, number, plain, set_log_level, whole
 from pipelines.cli.progress import progress_of
 from services.inference import DEFAULT_MODEL, model_file, model_provenance, model_spec, open_network
 
@@ -33,6 +33,7 @@ def models_list_command() -> None:
     """List the networks that `--model` takes by name."""
     from services.inference.registry import registered_models, shipped_models
 
+    set_log_level(False)
     table = Table("network", "version", "pixel", "level", "bands", "classes", Column("file", overflow="fold"))
     damaged = []
     for name, file in {**registered_models(), **shipped_models()}.items():
@@ -77,6 +78,7 @@ def models_add_command(
     """
     from services.inference.registry import register, registry
 
+    set_log_level(False)
     said = {"--id": (name, ""), "--version": (version, "1"), "--classes": (classes, ""), "--stride": (stride, 8)}
     said |= {"--halo": (halo, 48), "--gsd": (gsd, 10), "--level": (level, ""), "--logits": (logits, False)}
     said |= {"--architecture": (architecture, "unknown"), "--temperature": (temperature, 1.0)}
@@ -199,6 +201,7 @@ def evaluate_command(
     reference_name: Annotated[str, typer.Option(help="Whose labels or polygons they are, for titles.")] = "",
 ) -> None:
     """Tell how far a network agrees with labelled chips, or a map with polygons or points. Needs `evaluate`."""
+    set_log_level(False)
     of_network = {"--model": model, "--dataset": dataset, "--votes": votes, "--clouds": clouds}
     of_network["--second-stage"] = second_stage
     of_map = {"--item": item, "--reference": reference, "--attribute": attribute, "--classes": classes}

@@ -38,7 +38,7 @@ def save(path: Path, parts: Mapping[str, Part], **told: Any) -> None:
         reason = " ".join(str(error).split())[:200]
         raise LandloomError(
             f"The checkpoint {str(path)!r} cannot be written: {reason}. Make room, and give the same command again: "
-            "training goes on from the last one."
+            "training goes on from the last one, if there is one."
         ) from error
 
 

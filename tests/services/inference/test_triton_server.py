@@ -167,7 +167,10 @@ def test_the_status_counts_requests_and_chips(server):
     before = status_of(server, "spectral", "1")
     for count in (1, 3, 1):
         ask(server, "spectral", chips(count), "1")
-    after = status_of(server, "spectral", "1")
+    # Triton counts a request when it is done with it, a moment after it has answered.
+    deadline = time.monotonic() + 10
+    while (after := status_of(server, "spectral", "1")).done - before.done < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert (after.done - before.done, after.chips - before.chips, after.failed) == (3, 5, before.failed)
     assert after.compute_ms > 0 and after.pending == 0
 
@@ -183,7 +186,7 @@ def test_the_status_is_a_table_on_the_command_line(server):
     wide = {**os.environ, "COLUMNS": "200"}
     done = subprocess.run([*command, server.metrics], capture_output=True, text=True, env=wide)
     assert done.returncode == 0
-    assert re.search(rf"{server.metrics}.*\n{DEFAULT_MODEL}-labels +\d ", done.stderr, re.DOTALL)
+    assert re.search(rf"{server.metrics}.*\n{DEFAULT_MODEL}-labels +\d+ ", done.stderr, re.DOTALL)
     # One that is down does not hide the others.
     done = subprocess.run([*command, f"127.0.0.1:1,{server.metrics}"], capture_output=True, text=True, env=wide)
     assert done.returncode == 1

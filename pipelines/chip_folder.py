@@ -62,14 +62,14 @@ def chip_folder(folder: Path, tree: Tree = TEN, words: Mapping[str, str] | None 
     _check_words(words or {}, tree)
     index = _index(folder)
     rows = _rows(index)
-    chips, dropped = _readable(index.parent, rows)
+    chips, bands_of, dropped = _readable(index.parent, rows)
     chips, straddling = _one_split_a_place(chips)
     dropped |= straddling
     if not chips:
         told = "; ".join(f"{chip}: {reason}" for chip, reason in list(dropped.items())[:3])
         raise BadInput(f"No chip of {str(index)!r} can be used ({told or 'it has no row'}).")
     # One whose bands are others is dropped, wherever in the index it stands.
-    (bands, _), *_ = Counter(_bands(index.parent, chip.id) for chip in chips).most_common(1)
+    (bands, _), *_ = Counter(bands_of[chip.id] for chip in chips).most_common(1)
     elements = [chip.model_dump_json() for chip in chips]
     return ChipSource(
         bands=bands,
@@ -166,19 +166,23 @@ def _rows(index: Path) -> list[dict[Any, Any]]:
     return found.to_dict("records")
 
 
-def _readable(folder: Path, rows: Sequence[dict[Any, Any]]) -> tuple[list[Chip], dict[str, str]]:
-    """The index's rows as chips, and those that cannot be, with the reason."""
-    chips, dropped = [], {}
+def _readable(
+    folder: Path, rows: Sequence[dict[Any, Any]]
+) -> tuple[list[Chip], dict[str, tuple[str, ...]], dict[str, str]]:
+    """The index's rows as chips, the bands of each, and those that cannot be, with the reason."""
+    chips, bands_of, dropped = [], {}, {}
     for row in rows:
         name = str(row.get("id"))
         try:
-            chips.append(_chip(folder, name, {key: value for key, value in row.items() if pd.notna(value)}))
+            chip = _chip(folder, name, {key: value for key, value in row.items() if pd.notna(value)})
+            bands_of[name] = _bands(folder, name)
+            chips.append(chip)
         except ValidationError as error:
             first = error.errors()[0]
             dropped[name] = f"{'.'.join(map(str, first['loc']))} {first.get('input')!r}: {first['msg']}"
         except (RasterioError, BadInput) as error:
             dropped[name] = str(error)
-    return chips, dropped
+    return chips, bands_of, dropped
 
 
 def _chip(folder: Path, name: str, row: dict[Any, Any]) -> Chip:
@@ -188,7 +192,6 @@ def _chip(folder: Path, name: str, row: dict[Any, Any]) -> Chip:
         epsg, transform, shape = image.crs and image.crs.to_epsg(), tuple(image.transform)[:6], image.shape
         if image.crs and not epsg:
             raise BadInput("the CRS of its image has no EPSG code, so its place is not known: warp it to one that has")
-    _bands(folder, name)
     scene = str(row.get("scene", name))
     date = str(row["date"]) if "date" in row else None
     chip = Chip(

@@ -217,7 +217,7 @@ def evaluate_command(
     if dataset:
         if votes and votes not in get_args(Confidence):
             raise BadInput(f"--votes {votes!r} is none of {', '.join(get_args(Confidence))}.")
-        from services.inference.chips import gsd_of, read_chips
+        from services.inference.chips import gsd_apart, read_chips
 
         network = open_network(model or DEFAULT_MODEL)
         made = model_provenance(model or DEFAULT_MODEL)
@@ -232,10 +232,9 @@ def evaluate_command(
             chips = under_clouds(chips, cloudy)
         told = f"{len(chips)} chips of {', '.join(Path(one).name for one in dataset)}, split {_split(split)}"
         told += ", clouds laid on" if clouds else ""
-        if (gsd := gsd_of(dataset)) != network.spec.gsd:
-            apart = f"of {gsd} m though {network.spec.id} is made for {network.spec.gsd} m"
-            told += f", {apart}"
-            console.print(f"The chips are {apart}.", style="yellow", highlight=False)
+        if apart := gsd_apart(dataset, network.spec):
+            told += f", some {apart}"
+            console.print(f"Some chips are {apart}.", style="yellow", highlight=False)
         with progress_of("Evaluating chips") as tell:
             if votes:
                 evaluation = evaluate_votes(network, chips, told, votes, reference_name, tell, made)  # type: ignore[arg-type]

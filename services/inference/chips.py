@@ -15,7 +15,7 @@ from catalog.atmosphere import BANDS as TEACHER_BANDS
 from catalog.atmosphere import USUAL_AEROSOL, USUAL_ZENITH, Atmosphere, Level, bring_to
 from catalog.chips import UNLABELLED, Split, check_places
 from catalog.errors import BadInput
-from catalog.model import MODEL_CLASSES
+from catalog.model import MODEL_CLASSES, ModelSpec
 from catalog.radar import RADAR_CHANNELS, bands_apart
 from catalog.scenes import BANDS
 from catalog.store import open_store
@@ -182,6 +182,14 @@ def gsd_of(datasets: Sequence[str]) -> Literal[10, 30]:
         told = ", ".join(f"{dataset} {gsd} m" for dataset, gsd in found.items())
         raise BadInput(f"The training sets differ in resolution ({told}). Give sets of one; --aggregate makes them so.")
     return next(iter(found.values()), 10)
+
+
+def gsd_apart(datasets: Sequence[str], spec: ModelSpec) -> str:
+    """That chips are of another resolution than a network: `of 10 m though unet-30m is made for 30 m`, or nothing."""
+    for dataset in datasets:
+        if (gsd := gsd_of([dataset])) != spec.gsd:
+            return f"of {gsd} m though {spec.id} is made for {spec.gsd} m"
+    return ""
 
 
 def _radar(bands: Sequence[str], image: np.ndarray) -> np.ndarray | None:

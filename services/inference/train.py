@@ -23,7 +23,7 @@ from catalog.scenes import BANDS
 from services.inference import open_network
 from services.inference.begin import begin_with
 from services.inference.buffer import Buffer
-from services.inference.chips import Chip, gsd_of, read_chips
+from services.inference.chips import Chip, gsd_apart, read_chips
 from services.inference.crops import Crops, class_pixels, class_weights
 from services.inference.patches import Patches
 from services.inference.recipe import Recipe, level_learned
@@ -80,8 +80,8 @@ def train(
     taught_by = [open_network(teacher, threads) for teacher in teachers]
     chips, watched = _held_out(read_chips(datasets, "train", leave_out), recipe)
     for one in taught_by:
-        if (gsd := gsd_of(datasets)) != one.spec.gsd:
-            log.warning("Teacher %s is made for %d m a pixel, the chips are of %d m.", one.spec.id, one.spec.gsd, gsd)
+        if apart := gsd_apart(datasets, one.spec):
+            log.warning("Some chips are %s.", apart)
     if unseen := [name for name, count in zip(MODEL_CLASSES, class_pixels(chips), strict=True) if not count]:
         log.warning("No chip to learn from shows %s: the network will not find it.", ", ".join(unseen))
     _check_radar(chips, recipe)

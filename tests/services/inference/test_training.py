@@ -21,7 +21,7 @@ from catalog.validation import validate
 from pipelines.cli.networks import evaluate_command
 from services.inference import model_file, open_network
 from services.inference.adopt import adopt
-from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, read_chips
+from services.inference.chips import CLOUD, NINE_TO_SIX, TEACHER_BANDS, gsd_apart, read_chips
 from services.inference.evaluate import evaluate_network
 from services.inference.registry import register, registry
 from tests.training_sets import BUILT, CROPS, FOUR, LAKES, WATER, a_chip, a_lake, write_lakes
@@ -296,6 +296,7 @@ def test_a_network_of_30_m_says_so_and_no_one_is_of_two_resolutions(dataset, tmp
     validate(item)
     evaluate_command(tmp_path / "page", str(file), [dataset])
     assert "of 10 m though tiny is made for 30 m" in " ".join(capsys.readouterr().err.split())
+    assert gsd_apart([str(tmp_path / "coarse"), dataset], network.spec) == "of 10 m though tiny is made for 30 m"
     with pytest.raises(BadInput, match=r"differ in resolution.*30 m"):
         export_checkpoint(tmp_path / "unet.pt", [dataset, str(tmp_path / "coarse")], file, "tiny", "1")
 
